@@ -8,27 +8,27 @@ from typing import Any
 
 from .errors import UsageError, did_you_mean
 
-Array = Any  # a torch tensor or a numpy array, (n, c, h, w) or, of a single sample, (c, h, w)
+Array = Any  # a torch tensor or a numpy array, (n, c, h, w) or, for a single sample, (c, h, w)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """What passes from a U-Net's encoder to its decoder.
+    """The activations that a U-Net's encoder passes to its decoder.
 
     ``h``: the output of the whole mid block, (n, c, h, w). ``skips[g - 1]``: the members of skip
     group ``g``, in the order in which ``up_blocks[g - 1]`` consumes them, each (n, c, h, w). A
-    group that a cache does not hold in full is None. A transformer has neither: its ``blocks[k]``
-    are the outputs of its blocks, to be read only. ``others``: by name what passes at other places
-    of a U-Net, where that was asked for: ``down.0``, ``mid.attn``, ``up.1``.
+    group that a cache does not store in full is None. A transformer has neither: its ``blocks[k]``
+    are the outputs of its blocks, which can only be read. ``others``: activations at other places
+    of a U-Net by name, if they were asked for: ``down.0``, ``mid.attn``, ``up.1``.
     """
 
-    h: Array  # None of a transformer
+    h: Array  # None for a transformer
     skips: tuple[tuple[Array, ...] | None, ...]
     blocks: tuple[Array | None, ...] = ()
     others: Mapping[str, Array] = field(default_factory=dict)
 
     def __getitem__(self, member: str) -> Array:
-        """One tensor: ``features["h"]``, ``features["skip.2.0"]``."""
+        """Returns one tensor: ``features["h"]``, ``features["skip.2.0"]``."""
         if member == "h":
             return self.h
         if member in self.others:
@@ -41,11 +41,11 @@ class Features:
         (place,) = index
         group = self.skips[int(number) - 1]
         if group is None:
-            raise KeyError(member)  # a cache that does not hold the group in full
+            raise KeyError(member)  # a cache that does not store the group in full
         return group[int(place)]
 
     def items(self) -> Iterator[tuple[str, Array]]:
-        """All tensors present, by member name, from the bottleneck outward."""
+        """Yields all tensors by member name, from the bottleneck outward."""
         if self.h is not None:
             yield "h", self.h
         for g, group in enumerate(self.skips, 1):
@@ -57,11 +57,11 @@ class Features:
         yield from self.others.items()
 
     def replace(self, changes: dict[str, Array]) -> Features:
-        """The same features but for the named tensors.
+        """Returns the same features with the named tensors replaced.
 
         Raises:
-            UsageError: a name that is not a tensor here, a group's (``skip.2``) among them: a group
-                has members.
+            UsageError: a name is not that of a tensor here. The name of a group (``skip.2``) is not
+                either, because a group has members.
         """
         if not changes:
             return self
@@ -72,7 +72,7 @@ class Features:
         return self.map(lambda name, tensor: changes.get(name, tensor))
 
     def map(self, change: Callable[[str, Array], Array]) -> Features:
-        """Every tensor through ``change(name, tensor)``."""
+        """Returns the features with every tensor passed through ``change(name, tensor)``."""
         h = None if self.h is None else change("h", self.h)
         skips = tuple(
             (
@@ -89,13 +89,13 @@ class Features:
         return Features(h=h, skips=skips, blocks=blocks, others=others)
 
     def rows(self, start: int, stop: int) -> Features:
-        """The samples ``start`` to ``stop`` of the batch."""
+        """Returns the samples ``start`` to ``stop`` of the batch."""
         return self.map(lambda _, tensor: tensor[start:stop])
 
     @staticmethod
     def join(parts: Sequence[Features], concatenate: Callable[[list[Array]], Array]) -> Features:
-        """One batch of several.
+        """Joins several batches into one.
 
-        They are joined along the first axis by ``concatenate`` (``torch.cat``, say).
+        ``concatenate`` joins them along the first axis (for example ``torch.cat``).
         """
         return parts[0].map(lambda name, _: concatenate([part[name] for part in parts]))

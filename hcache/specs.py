@@ -1,4 +1,4 @@
-"""What is asked for, as frozen data: sites, storage policies, runs. No torch, no files."""
+"""Requests as frozen data: sites, storage policies, runs. It uses no torch and no files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .errors import NoUNetError, UnknownSiteError, UsageError, did_you_mean
 
 Side = Annotated[int, Meta(ge=1, le=10**6)]
 Shape = tuple[Side, Side, Side]
-"""Channels, height, width; of pictures height, width, channels."""
+"""Channels, height, width; for pictures height, width, channels."""
 
 FULL, POOLED, NONE = "full", "pooled", "none"
 POLICIES = (FULL, POOLED, NONE)
@@ -31,14 +31,15 @@ PlaceName = Annotated[
     ),
 ]
 SCHEDULES = (NEXT, DIFFUSERS)
-"""Where a denoising step ends. ``next``: at the noise level of the next timestep. ``diffusers``: at
-that of t minus (trained steps) // steps, as diffusers' DDIM has it, which is another level wherever
-timesteps are not that far apart. A run from before there was a choice says ``before``: it was made
-as by ``diffusers``, and keeps its name."""
+"""The noise level where a denoising step ends. ``next``: that of the next timestep. ``diffusers``:
+that of t minus (trained steps) // steps, as in diffusers' DDIM. The two differ unless the timesteps
+have this distance. Runs from before there was a choice have ``before``: they were made with
+``diffusers``, and keep their names.
+"""
 
 
 def is_place(site: str) -> bool:
-    """Whether a site is one of a U-Net's other places.
+    """Returns whether a site is one of a U-Net's other places.
 
     Such a place is neither h nor a skip.
     """
@@ -49,7 +50,7 @@ def is_place(site: str) -> bool:
 class Member:
     """One skip tensor.
 
-    The ``index``-th, in order of consumption, that up block ``group - 1`` takes.
+    It is the ``index``-th, in order of consumption, that up block ``group - 1`` takes.
     """
 
     group: int
@@ -65,13 +66,13 @@ class Anatomy:
 
     ``h`` is the bottleneck: the output of the whole mid block. ``skips[g - 1]`` are the shapes of
     skip group ``g``, numbered from the bottleneck outward, in the order in which the up block
-    consumes them. A model without a U-Net has no ``h`` and no skips, and says why in ``without``;
-    ``blocks[k]`` is then the shape of what its transformer block k puts out, image tokens alone,
-    laid out as a picture of channels. That is not h.
+    consumes them. A model without a U-Net has no ``h`` and no skips, and ``without`` gives the
+    reason. ``blocks[k]`` is then the shape of the output of transformer block k, with the image
+    tokens only, laid out as a picture with channels. It is not h.
 
-    ``others`` are more places of a U-Net: ``down.<k>`` and ``up.<k>``, what diffusers'
-    ``down_blocks[k]`` and ``up_blocks[k]`` put out, and ``mid.attn``, what the mid block's
-    attention does.
+    ``others`` are more places of a U-Net. ``down.<k>`` and ``up.<k>`` are the outputs of diffusers'
+    ``down_blocks[k]`` and ``up_blocks[k]``, and ``mid.attn`` is the output of the mid block's
+    attention.
     """
 
     x: Shape
@@ -87,7 +88,7 @@ class Anatomy:
     def sites(self) -> tuple[str, ...]:
         """``h`` and the skip groups, from the bottleneck outward.
 
-        Of a transformer ``block.0``, ``block.1``, ...
+        For a transformer the sites are ``block.0``, ``block.1``, ...
         """
         blocks = tuple(f"block.{k}" for k in range(len(self.blocks)))
         return (
@@ -107,16 +108,16 @@ class Anatomy:
         return self.sites + self.places
 
     def need_unet(self, what: str) -> None:
-        """Makes sure that there is an h and skips.
+        """Makes sure that the model has h and skips.
 
         Raises:
-            NoUNetError: there are none, and why.
+            NoUNetError: it has none. The message says why..
         """
         if self.without:
             raise NoUNetError(f"{what} cannot be done here: {self.without}")
 
     def members(self, site: str) -> tuple[str, ...]:
-        """The tensors a site stands for: ``h`` -> h.
+        """Returns the tensors of a site: ``h`` -> h.
 
         ``skip.2`` -> skip.2.0, skip.2.1, ...; ``skip.2.0`` -> itself.
         """
@@ -151,9 +152,9 @@ class Anatomy:
         return self.skips[int(group) - 1][int(index)]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data.
+        """Returns plain data.
 
-        Other places are left out where there are none, as in files of before.
+        Other places are left out if there are none, as in older files.
         """
         found = asdict(self)
         if not self.others:
@@ -163,13 +164,13 @@ class Anatomy:
 
 @dataclass(frozen=True, kw_only=True)
 class Conditioning:
-    """What samples are conditioned on; nothing, for an unconditional model.
+    """The condition of samples. It is empty for an unconditional model.
 
-    ``prompts`` or ``classes``: one for all samples, or one a sample. ``guidance``: the scale of
+    ``prompts`` or ``classes``: one for all samples, or one per sample. ``guidance``: the scale of
     classifier-free guidance, ε = ε_uncond + guidance (ε_cond - ε_uncond); at 1 only the conditional
-    branch runs. For models with distilled guidance (FLUX) it is the number they are given.
-    ``null_class``: the label that a class-conditional U-Net was trained with in place of a class,
-    for guidance; its files do not say it.
+    branch runs. For models with distilled guidance (FLUX) it is the number that the network gets as
+    an input. ``null_class``: the label that a class-conditional U-Net was trained with in place of
+    a class, for guidance. The files of the model do not contain it.
 
     References:
         Classifier-Free Diffusion Guidance (Ho, Salimans, 2022), https://arxiv.org/abs/2207.12598
@@ -192,7 +193,7 @@ class Conditioning:
             raise UsageError(f"class labels must be 0 or more, got {min(self.classes)}")
 
     def check(self, samples: int) -> Conditioning:
-        """Itself, if there is enough of it for so many samples."""
+        """Returns itself, if it has enough entries for the samples."""
         for what, values in (("prompts", self.prompts), ("classes", self.classes)):
             if 1 < len(values) < samples:
                 raise UsageError(
@@ -202,7 +203,7 @@ class Conditioning:
         return self
 
     def rows(self, samples: Sequence[int]) -> Conditioning:
-        """That of some of the samples, by their numbers."""
+        """Returns the condition of some samples, by their numbers."""
         self.check(max(samples, default=-1) + 1)
 
         def pick(values: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -214,15 +215,15 @@ class Conditioning:
 UNCONDITIONED = Conditioning()
 
 NULL_CLASS = "the class that a U-Net was trained with for none"
-"""Help for :attr:`Conditioning.null_class`, on the command line and on a page."""
+"""The help text of :attr:`Conditioning.null_class`, on the command line and on a page."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
     """A LoRA that is added to a model's weights.
 
-    ``file``: its safetensors file. ``scale``: what its change of the weights is multiplied by.
-    ``sha256``: of the file's bytes; "" as long as nobody has read them.
+    ``file``: its safetensors file. ``scale``: the factor of its change of the weights. ``sha256``:
+    the digest of the file's bytes; "" until somebody has read them.
 
     References:
         LoRA: Low-Rank Adaptation of Large Language Models (Hu, Shen, Wallis, Allen-Zhu, Li, Wang,
@@ -239,31 +240,35 @@ class Lora:
 
     @property
     def content(self) -> list[Any]:
-        """What it is, wherever its file lies: its bytes and its scale."""
+        """Its bytes and its scale, which identify it wherever its file is."""
         return [self.sha256 or self.file, self.scale]
 
 
 BATCH = 8
-"""Samples at once where nothing says how many."""
+"""The default batch size."""
 
 
 LARGEST_SEED = 2**62
-"""Runs keep seeds as whole numbers of 64 bits with a sign, and sums of two of them have to fit."""
+"""The largest seed. Runs store seeds as signed 64-bit integers, and sums of two of them must
+fit.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunSpec:
-    """One extraction, up to how many samples of it there are.
+    """The request for one extraction.
 
-    Sample ``i`` starts from the noise of seed ``seed + i``. ``store`` maps sites to ``full``,
-    ``pooled`` (mean over space) or ``none``; ``skip.*``, ``block.*``, ``down.*`` and ``up.*`` stand
-    for all of them that are not named; what is neither is not stored. Under guidance, what is
-    stored is the conditional branch's. ``images``: digests of real pictures, if the samples are not
-    drawn from noise but are these, inverted. Two specs that differ in anything but ``samples`` and
-    ``batch`` are different runs: more samples extend a run, and a batch changes no sample beyond
-    rounding. ``batch``: samples computed at once, and kept in a shard; 0 leaves it to who extracts.
-    ``schedule``: see ``SCHEDULES``. ``loras``: what is added to the model's weights, in this order.
-    ``scheduler``: the configuration of the noise schedule, of a model whose files do not say it.
+    Sample ``i`` starts from the noise of seed ``seed + i``. ``samples`` is the largest number of
+    samples. ``store`` maps sites to ``full``, ``pooled`` (mean over space) or ``none``. ``skip.*``,
+    ``block.*``, ``down.*`` and ``up.*`` stand for all such sites that are not named. Sites that are
+    not covered are not stored. Under guidance, the activations of the conditional branch are
+    stored. ``images``: digests of real pictures, if the samples are inversions of these and not
+    drawn from noise. Two specs that differ in anything except ``samples`` and ``batch`` are
+    different runs: more samples extend a run, and a batch changes no sample beyond rounding.
+    ``batch``: the number of samples that are computed at once and stored in one shard; with 0 the
+    extraction chooses it. ``schedule``: see ``SCHEDULES``. ``loras``: LoRAs that are added to the
+    model's weights, in this order. ``scheduler``: the configuration of the noise schedule, for a
+    model whose files do not contain it.
     """
 
     model: str
@@ -325,7 +330,7 @@ class RunSpec:
             )
 
     def check(self, anatomy: Anatomy) -> RunSpec:
-        """Itself, once every site it names is one of the model's."""
+        """Returns itself, if the model has every site that it names."""
         for site in self.store:
             family = site.removesuffix("*") if site.endswith(".*") else None
             known = anatomy.all_sites
@@ -335,16 +340,16 @@ class RunSpec:
         return self
 
     def policy(self, site: str) -> str:
-        """``full``, ``pooled`` or ``none``; a member's is its group's."""
+        """Returns ``full``, ``pooled`` or ``none``. A member has the policy of its group."""
         family, *rest = site.split(".")
         group = ".".join([family, *rest[:1]])
         return self.store.get(group, self.store.get(f"{family}.*", NONE) if rest else NONE)
 
     @property
     def digest(self) -> str:
-        """Hex digits that name this run.
+        """Returns hex digits that name this run.
 
-        Over all that decides what a sample is and what is kept of it.
+        They depend on everything that determines a sample and its storage.
         """
         identity = {k: v for k, v in asdict(self).items() if k not in ("samples", "batch")}
         for name, empty in (("conditioning", UNCONDITIONED), ("images", ())):
@@ -368,7 +373,7 @@ class RunSpec:
         return f"{stem}-{self.digest}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data. What most runs have not, LoRAs and a stated scheduler, is left out there."""
+        """Returns plain data. LoRAs and a given scheduler are left out if there are none."""
         found = asdict(self)
         for name in ("loras", "scheduler"):
             if not found[name]:
@@ -377,7 +382,7 @@ class RunSpec:
 
 
 def parse_store(items: Iterable[str]) -> dict[str, str]:
-    """``["h=full", "skip.2=pooled"]`` as a mapping; a bare site means ``full``."""
+    """Parses ``["h=full", "skip.2=pooled"]`` to a mapping. A site alone means ``full``."""
     store: dict[str, str] = {}
     for item in items:
         site, _, policy = item.partition("=")
@@ -388,7 +393,7 @@ def parse_store(items: Iterable[str]) -> dict[str, str]:
 
 
 def parse_samples(text: str | None) -> tuple[int, ...]:
-    """``"1,4,10-12"`` as (1, 4, 10, 11, 12)."""
+    """Parses ``"1,4,10-12"`` to (1, 4, 10, 11, 12)."""
     found: list[int] = []
     for part in filter(None, (p.strip() for p in (text or "").split(","))):
         low, dash, high = part.partition("-")
@@ -396,17 +401,17 @@ def parse_samples(text: str | None) -> tuple[int, ...]:
             found.extend(range(int(low), int(high) + 1) if dash else [int(low)])
         except ValueError as error:
             raise UsageError(
-                f"samples are numbers and ranges with commas between, 1,4,10-12; got {part!r}"
+                f"samples are numbers and ranges separated by commas, 1,4,10-12; got {part!r}"
             ) from error
     return tuple(found)
 
 
 def parse_numbers(text: str | None) -> tuple[float, ...]:
-    """``"0, 0.5, 1"`` as (0.0, 0.5, 1.0)."""
+    """Parses ``"0, 0.5, 1"`` to (0.0, 0.5, 1.0)."""
     try:
         found = tuple(float(part) for part in (text or "").split(",") if part.strip())
     except ValueError as error:
-        raise UsageError(f"numbers stand with commas between, 0, 0.5, 1; got {text!r}") from error
+        raise UsageError(f"numbers are separated by commas, 0, 0.5, 1; got {text!r}") from error
     if not all(map(math.isfinite, found)):
         raise UsageError(f"numbers have to be finite, got {text!r}")
     return found

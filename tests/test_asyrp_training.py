@@ -197,7 +197,7 @@ def test_half_a_clip_is_refused(plain, clip_folder, tmp_path):
     weights = load_file(tmp_path / "half" / "model.safetensors")
     kept = {name: tensor for name, tensor in weights.items() if not name.startswith("vision")}
     save_file(kept, tmp_path / "half" / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ModelError, match="no whole CLIP model: it lacks .* vision"):
+    with pytest.raises(ModelError, match="not a complete CLIP model: it lacks .* vision"):
         drain(fit(a_fit(plain[1], tmp_path / "half"), plain[1], plain[0]))
     for path in (tmp_path / "half").glob("*token*"):
         path.unlink()

@@ -177,7 +177,7 @@ def test_taking_up_a_run_says_which_libraries_changed(capsys, copied_run, folder
     path.write_text(json.dumps(data))
     assert main(arguments) == 0
     assert (
-        f"{copied_run.name} was begun with other libraries: torch 1.0 then, "
+        f"{copied_run.name} was started with other libraries: torch 1.0 then, "
         in capsys.readouterr().err
     )
 

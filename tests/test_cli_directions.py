@@ -175,7 +175,7 @@ def test_what_made_a_direction_makes_it_again(capsys, run):
     ]
     for data, more, words in (
         ("{", (), "takes JSON"),
-        ("{}", (), "does not say how"),
+        ("{}", (), "not the description"),
         (json.dumps({**made_by, "run": "other"}), (), "of run other"),
         (json.dumps(made_by), ("--label", "age"), "leave --label out"),
     ):

@@ -78,7 +78,7 @@ def test_a_strip_of_the_chosen_attribute_methods_and_strengths(page):
         "naive,random",
     )
     page.text_input(key="choose-strengths").set_value("0, much").run()
-    assert not page.exception and "numbers stand with commas" in page.error[0].value
+    assert not page.exception and "numbers are separated by commas" in page.error[0].value
 
 
 def test_a_grid_of_samples_and_methods_over_attributes(page):

@@ -173,7 +173,7 @@ def test_pages_say_which_null_a_direction_was_held_against(suite):
         assert part in words
     assert "In full renders, beside 19 random directions to random positives" in words
     nothing = null_in_words(suite.run, "b")
-    assert "was not held against a null" in nothing and "--what random" in nothing
+    assert "was not compared with a null" in nothing and "--what random" in nothing
 
 
 def test_where_no_random_direction_moves_a_reading_nothing_is_told(suite):

@@ -45,7 +45,7 @@ def test_a_pilot_says_how_many_samples_a_width_takes():
 def test_an_open_answer_says_how_many_would_tell():
     open_one = Estimate(value=0.2, low=-0.2, high=0.6, n=16)
     assert is_open(cell(open_one)) and samples_to_decide(cell(open_one)) == 64
-    assert "about 64 would tell it from the null" in in_words(cell(open_one))
+    assert "about 64 would separate it from the null" in in_words(cell(open_one))
     assert not is_open(cell(open_one, p=0.01)), "the test of the null said more"
     closed = Estimate(value=0.5, low=0.1, high=0.9, n=16)
     assert in_words(cell(closed)) == "" and samples_to_decide(cell(closed)) is None

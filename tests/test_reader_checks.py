@@ -120,7 +120,7 @@ def test_labelled_pictures_in_a_csv(copied_run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["mine"], "one of them"),
+        (["mine"], "give one of these"),
         (["none", "--run", "{run}"], "no reader 'none'"),
         (["mine", "--run", "{run}", "--label", "light"], "ATTRIBUTE=LABEL"),
         (["mine", "--run", "{run}", "--label", "dark=by hand/light"], "reads no 'dark'"),

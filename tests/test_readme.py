@@ -91,7 +91,13 @@ def test_every_command_is_one(command):
 @pytest.mark.parametrize("command", commands_in_the_text())
 def test_every_command_in_the_text_is_one(command):
     assert "\n" not in command and "#" not in command, "two lines have run together"
-    assert callable(build_parser().parse_args(shlex.split(command)[3:]).run)
+    words = shlex.split(command)[3:]
+    if words[-1] == "--help":
+        with pytest.raises(SystemExit) as ended:
+            build_parser().parse_args(words)
+        assert ended.value.code == 0
+    else:
+        assert callable(build_parser().parse_args(words).run)
 
 
 def test_every_option_that_the_readme_names_is_one():

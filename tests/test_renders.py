@@ -220,6 +220,6 @@ class TestCommand:
             ("this is not a recipe", str(tmp_path / "bad.json"), *home),
             (f"--cell must lie in 0 to {n - 1}", str(sheet), "--cell", str(n), *home),
             (f"takes a folder for {n} cells", str(sheet), "--out", str(tmp_path / "x.png"), *home),
-            ("give the --home it is in", str(tmp_path / "good.json"), *gone),
+            ("give its home with --home", str(tmp_path / "good.json"), *gone),
         ):
             assert message in failure(capsys, 2, "render", *argv)

@@ -253,7 +253,7 @@ def test_a_task_of_an_earlier_version_is_read_and_its_words_are_not_run(copied_r
     (task,) = tasks.list_tasks(copied_run.folder)
     assert (task.title, task.state, task.message, task.share) == ("a fit", FAILED, "why", 0.5)
     assert not task.ours and "bench" not in str(task)
-    with pytest.raises(UsageError, match="start it anew"):
+    with pytest.raises(UsageError, match="start it again"):
         task.to_do()
 
 

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # A figure for a paper
 #
-# Figures for print come as PDF and SVG with text as text, or as PNG with the *recipe* of every picture inside. The size
-# on the sheet is the size in print: a single column is 3.3 inches wide, and type of 7 points is 7 points.
+# hcache saves figures as PDF and SVG with selectable text, or as PNG with the *recipe* of every picture inside.
+# Figures have their final size: a single column is 3.3 inches wide, and 7-point type is printed at 7 points.
 
 # %%
 from pathlib import Path
@@ -29,8 +29,8 @@ u = figures.u_figure(run, donor=9, recipient=4, width="double", size=8)
 u
 
 # %% [markdown]
-# The caption is made from what was computed. Give `caption="..."` to replace it, or `caption=""` if your paper sets
-# its own.
+# The caption is generated from the figure's settings. `caption="..."` replaces it, and `caption=""` removes it if your
+# paper sets its own.
 
 # %%
 print(u.caption)
@@ -52,10 +52,10 @@ strip = figures.strip(
 strip
 
 # %% [markdown]
-# ## The picture that can be made again
+# ## Reproduce a picture
 #
-# The PNG carries model, weights, run, seed, edit and strength of every cell. `render` makes the pictures again from
-# it, and compares them.
+# The PNG contains the model, weights, run, seed, edit and strength of every cell. `render` makes the pictures again
+# from it and compares them.
 
 # %%
 strip.save(work / "strip.png")
@@ -63,7 +63,7 @@ command = ["render", str(work / "strip.png"), "--out", str(work / "again"), "--h
 assert main(command) == 0
 
 # %% [markdown]
-# A reviewer who has hcache and the weights can do the same with the PNG alone. From a shell:
+# A reviewer with hcache and the weights needs only the PNG to do the same. In a shell:
 #
 # ```
 # python -m hcache figure strip RUN --label yaw --out strip.pdf --out strip.png --width single

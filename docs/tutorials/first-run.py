@@ -2,9 +2,10 @@
 # # First run
 #
 # You load a small diffusion model of drawn faces that ships with hcache, extract the activations of 16 samples, and
-# ask three questions: what varies in h, can a label be read from it, and does moving h move the picture?
+# ask three questions: what varies in h, can a label be read from it, and does moving h change the picture?
 #
-# Everything here also works on the pages: `python -m hcache dashboard`. The notebook shows what they do.
+# Everything here also works on the pages of the dashboard (`python -m hcache dashboard`). The notebook shows what they
+# do.
 
 # %%
 from pathlib import Path
@@ -33,7 +34,7 @@ print("h has the shape", model.anatomy.h)
 # %% [markdown]
 # ## Extract a run
 #
-# A run is one extraction: a model, seeds, steps, and what is stored. 16 samples of 8 steps take some seconds. The
+# A run is one extraction: a model, seeds, steps, and the sites to store. 16 samples of 8 steps take a few seconds. The
 # default of this model is 64 samples of 20 steps. If you stop an extraction, the same call continues it.
 
 # %%
@@ -48,7 +49,8 @@ pictures = run.images  # (16, 64, 64, 3) uint8
 Image.fromarray(pictures.reshape(2, 8, 64, 64, 3).swapaxes(1, 2).reshape(128, 512, 3))
 
 # %% [markdown]
-# An attribute reader ships with the toy models. It has read eight factors of every picture: these are the labels.
+# An attribute reader ships with the toy models. It has read eight factors of every picture. These readings are the
+# labels.
 
 # %%
 labels = run.labels["toyfaces"]
@@ -58,8 +60,8 @@ print("yaw of the first eight samples:", np.round(labels["yaw"][:8], 2))
 # %% [markdown]
 # ## What varies in h?
 #
-# `matrix` gives h of all samples at one step. The baseline is the variance that components of *shuffled* data explain:
-# a component below it is no more than chance.
+# `matrix` returns h of all samples at one step. The baseline is the variance that components of *shuffled* data
+# explain. A component below the baseline is no better than chance.
 
 # %%
 step = 4
@@ -76,9 +78,9 @@ figures.scatter(pca, values=labels["yaw"], name="yaw", caption="")
 # %% [markdown]
 # ## Can a label be read from h?
 #
-# A linear probe is fitted to some samples and tried on the others. `control` is the score of shuffled labels: what
-# chance gives. We ask the same of the noisy picture x_t, because a label that can be read there already says little
-# about h.
+# A linear probe is fitted to some samples and tested on the others. `control` is the score of shuffled labels, that
+# is, the score by chance. We also probe the noisy picture x_t: if a label can already be read there, reading it from h
+# says little about h.
 
 # %%
 x = np.stack([run.x(sample, step).ravel() for sample in run.sample_ids])
@@ -91,14 +93,15 @@ for name, data in (("h", h), ("x_t", x)):
     )
 
 # %% [markdown]
-# 16 samples are few, so the intervals are wide and an R² may even be below 0: worse than predicting the mean. With 1,072
-# samples of this model the probe of h reaches 0.98 ([Results](../results/latent-diffusion.md)). Always read the interval
-# and the null before the number.
+# With only 16 samples the intervals are wide, and an R² may even be below 0, which is worse than predicting the mean.
+# With 1,072 samples of this model, the probe of h reaches 0.98 ([Results](../results/latent-diffusion.md)). Always
+# read the interval and the null before the number.
 #
-# ## Does moving h move the picture?
+# ## Does moving h change the picture?
 #
-# The naive direction is the mean h of the four samples with the highest yaw, less the mean of all samples. Strength 1
-# moves h by one standard deviation (root mean square). The second row is the null: a random direction, equally long.
+# The naive direction is the mean h of the four samples with the highest yaw, minus the mean of all samples. Strength 1
+# moves h by one standard deviation (root mean square). The second row is the null: a random direction of the same
+# length.
 
 # %%
 strip = figures.strip(
@@ -110,8 +113,8 @@ strip
 print(strip.caption)
 
 # %% [markdown]
-# The numbers below the pictures are the reader's. One sample and one random direction are no test. `measure` asks the
-# same of many samples, and of 19 random directions:
+# The numbers below the pictures are the reader's values. One sample and one random direction are not a test. `measure`
+# does the same with many samples and 19 random directions:
 #
 # ```
 # python -m hcache extract toyfaces-ddpm-64 --samples 64

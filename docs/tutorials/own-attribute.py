@@ -1,9 +1,9 @@
 # %% [markdown]
 # # An attribute of your own
 #
-# You have a run and an attribute that no reader knows. You label some samples, by a table or by clicks, fit a direction
-# to the positives, and ask whether it does more than a direction of random positives. The attribute here is *long
-# hair*, of the drawn faces that ship with hcache.
+# You have a run and an attribute that no reader knows. You label some samples with a table or by clicks, and fit a
+# direction to the positives. Then you test whether it changes the attribute more than directions fitted to random
+# positives. The attribute here is *long hair*, for the drawn faces of the model that ships with hcache.
 
 # %%
 import os
@@ -37,9 +37,9 @@ run = extract(model, spec, work / "home")
 # %% [markdown]
 # ## Labels from CSV
 #
-# A table with a column `sample` (or `seed`) and one column for each label. You would write it by hand or with your own
-# tool. Here a script plays the person who looks at the first 32 samples: "long" is a reading of hair length above the
-# median.
+# The table has a column `sample` (or `seed`) and one column for each label. You would write it by hand or with your
+# own tool. Here a script replaces the person who looks at the first 32 samples: "long" means a reading of hair length
+# above the median.
 
 # %%
 length = run.labels["toyfaces"]["hair_length"]
@@ -50,8 +50,8 @@ print("\n".join(lines[:4]))
 shell(f"python -m hcache labels-import {run.name} labels.csv --set mine")
 
 # %% [markdown]
-# The other way is the Gallery page: select samples, and mark them as a label of your own. In Python, one click is
-# `mark_sample`:
+# You can also use the Gallery page: select samples and label them there. In Python, `mark_sample` does the same as one
+# click:
 
 # %%
 from hcache.cache.labels import mark_sample
@@ -61,18 +61,18 @@ mark_sample(open_run(run.name), "clicked", "long_hair", 40, 1.0)
 # %% [markdown]
 # ## A reader from your labels
 #
-# To say what an edit changes, hcache must read pictures that did not exist when you labelled. `clicks` fits a linear
-# head to your labels, on an image encoder's embeddings or, without one, on the pixels. It prints how well it reads held-out
-# samples, and refuses a head that is no better than one of shuffled labels.
+# To measure what an edit changes, hcache must read pictures that you have not labelled. The reader `clicks` fits a
+# linear head to your labels, on an image encoder's embeddings or, without an encoder, on the pixels. It prints its
+# score on held-out samples. A head that is no better than one fitted to shuffled labels is refused.
 
 # %%
 shell(f"python -m hcache read {run.name} --reader clicks:mine/long_hair --name long-hair")
 
 # %% [markdown]
-# ## Can it be read from h?
+# ## Can the label be read from h?
 #
-# A probe needs a value for every sample, and we labelled 32 of 48. The reader has read them all, so we probe its
-# reading.
+# A probe needs a value for every sample, and we labelled 32 of 48. The reader has read all samples, so we probe its
+# readings.
 
 # %%
 shell(f"python -m hcache probe {run.name} --label long-hair/long_hair --site h --step 3")
@@ -80,7 +80,8 @@ shell(f"python -m hcache probe {run.name} --label long-hair/long_hair --site h -
 # %% [markdown]
 # ## A direction from positives alone
 #
-# The first 32 samples are for the fit. The last 16 take no part in it; we try the direction on eight of them.
+# We fit the direction to the first 32 samples. The last 16 take no part in the fit; we try the direction on eight of
+# them.
 
 # %%
 from hcache.directions.naive import naive_direction
@@ -111,10 +112,10 @@ moved = effect(naive_direction(run, positives))
 print(f"long hair, 12 positives: {moved:+.2f}")
 
 # %% [markdown]
-# ## Its null
+# ## The null
 #
-# A direction of *random* positives goes through the same procedure: as many samples, the same length, the same unseen
-# pictures. Only if ours moves the reading further do the labels have a part in it.
+# We fit directions to *random* positives by the same procedure: the same number of samples, the same length, the same
+# unseen pictures. The labels matter only if our direction changes the reading more than these do.
 
 # %%
 rng = np.random.default_rng(0)
@@ -124,11 +125,11 @@ beyond = sum(abs(null) >= abs(moved) for null in nulls)
 print(f"{beyond} of {len(nulls)} random directions move the reading as far, or further")
 
 # %% [markdown]
-# Five random directions cannot give a p below 1/6. `measure` uses 19, gives the interval over samples, and tells at
-# which noise the direction acts:
+# Five random directions cannot give a p below 1/6. `measure` uses 19, gives the interval over samples, and shows at
+# which noise level the direction acts:
 #
 # ```
 # python -m hcache measure RUN --label mine/long_hair --reader long-hair
 # ```
 #
-# What the number does *not* say: that only the hair changed. The measure of leakage asks that.
+# The number does *not* say that only the hair changed. The measure of leakage tests that.

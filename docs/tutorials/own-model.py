@@ -1,12 +1,14 @@
 # %% [markdown]
 # # A model of your own
 #
-# From a model's folder to a first finding, by the commands that you would type for `google/ddpm-ema-celebahq-256`.
+# This tutorial goes from a model's folder to a first finding. The commands are those that you would type for
+# `google/ddpm-ema-celebahq-256`.
 #
-# **What is real here.** This notebook was executed without a network, so it does not have Google's weights. It builds a
-# tiny model in the same layout: the same files, the same classes, the same six levels, but narrow and with *random*
-# weights. Its pictures are noise, and so nothing can be found in it. That is what the nulls should tell us. For the
-# real model, put `google/ddpm-ema-celebahq-256` in place of the folder, and leave the first cell out.
+# **What is real here.** This notebook was executed without a network, so it does not have Google's weights. It builds
+# a tiny model in the same layout: the same files, the same classes and the same six levels, but narrow and with
+# *random* weights. Its pictures are noise, so there is nothing to find in it, and the nulls should show this. For the
+# real model, replace the folder by `google/ddpm-ema-celebahq-256` and leave out the first cell. For a model of your
+# own, use its folder.
 
 # %%
 import json
@@ -50,18 +52,19 @@ def shell(line):
 
 
 # %% [markdown]
-# ## 1. Is it taken, and which sites has it?
+# ## 1. Is the model supported, and which sites does it have?
 #
-# `anatomy` reads the configuration alone. It refuses what `extract` would refuse, before any weights are loaded.
+# `anatomy` reads only the configuration. It refuses the same models as `extract`, before any weights are loaded.
 
 # %%
 shell("python -m hcache anatomy tiny-celebahq")
 
 # %% [markdown]
-# ## 2. What would it take?
+# ## 2. How much disk space does it need?
 #
-# Skips are large: all skips of one step of the real model are 67 MB a sample. So h is stored in full and the skips
-# as their means over space, or not at all. A site that is not stored is computed again when a swap needs it.
+# Skips are large: all skips of one step of the real model take 67 MB per sample. Therefore h is stored in full, and
+# the skips as their means over space, or not at all. If a swap needs a site that is not stored, hcache computes it
+# again.
 
 # %%
 shell(
@@ -69,10 +72,10 @@ shell(
 )
 
 # %% [markdown]
-# ## 3. Extract, and check
+# ## 3. Extract and verify
 #
-# For the real model on a GPU: `--samples 256 --steps 50`. `verify --rerun` computes samples again from the stored
-# x_t.
+# For the real model on a GPU, use `--samples 256 --steps 50`. `verify --rerun` computes samples again from the stored
+# x_t and compares them.
 
 # %%
 shell(
@@ -84,13 +87,15 @@ shell(f"python -m hcache verify {run} --rerun 1")
 # %% [markdown]
 # ## 4. A reader
 #
-# hcache must read attributes of pictures, also of edited ones. Of faces you would read texts with CLIP:
+# To measure an edit, hcache must read attributes of the edited pictures. For faces you would use a reader that
+# compares pictures with texts, by CLIP:
 #
 # ```
 # python -m hcache read RUN --reader texts:openai/clip-vit-base-patch32 --attributes faces
 # ```
 #
-# Noise has no smile, so here the reader is a function of our own: how red a picture is.
+# Noise has no smile, so the reader here is our own function, which measures how red a picture is. In a shell, put the
+# module of such a function into the current folder, or set `PYTHONPATH` to its folder.
 
 # %%
 Path("redness.py").write_text('''
@@ -103,20 +108,20 @@ sys.path.insert(0, str(work))
 shell(f"python -m hcache read {run} --reader function:redness:read --name redness")
 
 # %% [markdown]
-# ## 5. Where can it be read?
+# ## 5. Where can redness be read?
 #
-# A linear probe at every step of h. *Shuffled* is the score of shuffled labels, *p, all* the p among all rows. Here no
-# step is better than chance: the random network's h says nothing about redness. Of a trained model you would expect
-# scores that rise with the log SNR, and a small *p, all*.
+# `probe` fits a linear probe at every step of h. *Shuffled* is the score of shuffled labels, and *p, all* is p
+# adjusted for all rows. Here no step is better than chance: h of the random network does not contain redness. For a
+# trained model you would expect scores that rise with the log SNR, and a small *p, all*.
 
 # %%
 shell(f"python -m hcache probe {run} --label redness --site h")
 
 # %% [markdown]
-# ## 6. Does a direction move it?
+# ## 6. Does a direction change redness?
 #
-# A direction from the six reddest samples, and below it a random direction of the same length. The numbers are the
-# readings. A direction that does no more than the random one is no finding.
+# We fit a direction to the six reddest samples. The strip below compares it with a random direction of the same
+# length. The numbers are the readings. A direction that changes them no more than the random one is not a finding.
 
 # %%
 shell(f"python -m hcache direction fit {run} --method naive --label redness --top 6 --name red")
@@ -132,7 +137,8 @@ figures.strip(
 # %% [markdown]
 # ## 7. The verdict
 #
-# `measure` puts all questions at once, each with an interval and a null, and stores the results beside the run:
+# `measure` answers all questions at once, each with an interval and a null, and stores the results with the run.
+# `compare` puts two runs side by side:
 #
 # ```
 # python -m hcache measure RUN
@@ -140,5 +146,5 @@ figures.strip(
 # python -m hcache dashboard
 # ```
 #
-# On the real model this takes a GPU and some patience. `python -m hcache estimate` and the Verdict page print the time
-# before they start.
+# For the real model you need a GPU and some patience. The Verdict page shows the estimated time before it starts.
+# `python -m hcache measure RUN --what swaps --samples 8` is a small first step.

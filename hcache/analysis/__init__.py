@@ -1,1 +1,3 @@
-"""Measures: arrays in, frozen results out. No torch, no files."""
+"""Measures as functions that take arrays and return frozen results. They use no torch and no
+files.
+"""

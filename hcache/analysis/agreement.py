@@ -20,7 +20,7 @@ from .scoring import auc
 
 CORRELATION = "correlation"
 FEWEST = 8
-"""Labelled pictures that an agreement takes."""
+"""The smallest number of labelled pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +45,10 @@ def agreement(
     A sample with NaN in either is left out.
 
     Args:
-        readings: What a reader gives.
-        labels: What is right.
-        repeats: Draws of the bootstrap over pictures, and shuffled labels.
-        seed: Of these.
+        readings: The readings of a reader.
+        labels: The correct labels.
+        repeats: The number of bootstrap draws over pictures, and of shuffled labels.
+        seed: The seed of both.
 
     Raises:
         AnalysisError: fewer than 8 pictures have both, or all labels or readings are alike.
@@ -80,7 +80,7 @@ def agreement(
 
 
 def _statistic(x: np.ndarray, y: np.ndarray, binary: bool) -> Statistic:
-    """The agreement of readings and labels: counts (r, n) -> (r,)."""
+    """Returns the agreement of readings and labels: counts (r, n) -> (r,)."""
     if binary:
         found = auc(y[:, None], x[:, None], np.zeros(len(x), int))
         return lambda counts: found(counts)[:, 0]

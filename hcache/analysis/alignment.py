@@ -42,15 +42,19 @@ from .permutation import p_value
 from .probes import gram_matrix
 
 RELIABLE = 0.5
-"""An average of less reliability is warned of: most of it is its own samples' chance."""
+"""The reliability below which an average gets a warning, because most of it is the chance of its
+own samples.
+"""
 
 PERMUTATIONS = 999
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alignment:
-    """``null`` (m,): the alignment of as many random samples. ``warning`` is empty if the
-    average can be relied on.
+    """The alignment of positives.
+
+    ``null`` (m,): the alignment of equally many random samples. ``warning`` is empty if the average
+    is reliable.
     """
 
     alignment: Estimate
@@ -63,9 +67,10 @@ class Alignment:
 
 @dataclass(frozen=True, kw_only=True)
 class Scatter:
-    """``between``: the share of variance between the classes.
+    """The scatter of classes.
 
-    ``null`` (m,): that of shuffled ones; ``p``: that these give as much.
+    ``between``: the share of variance between the classes. ``null`` (m,): that of shuffled classes.
+    ``p``: the probability that these give as much.
     """
 
     between: Estimate
@@ -82,18 +87,21 @@ def alignment(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Alignment:
-    """How far a label's positives agree in what sets them apart.
+    """Measures how far a label's positives have their difference in common.
+
+    The difference is that from the other samples.
 
     Args:
-        data: (n, d) activations of all samples, in any unit: every coordinate is brought to σ.
-        positive: (n,) bool: which of them are the positives. The others stand for random samples.
-        repeats: Draws of the bootstrap, over positives and over others.
-        seed: Of these and of the permutations.
-        groups: (n,) the number of each sample's group, of samples that belong together. Products
-            are then of different groups, and draws and permutations go by groups.
+        data: (n, d) activations of all samples, in any unit. Every coordinate is scaled to units of
+            σ.
+        positive: (n,) bool: the positives. The others serve as random samples.
+        repeats: The number of bootstrap draws, over positives and over others.
+        seed: The seed of these and of the permutations.
+        groups: (n,) the number of each sample's group of samples that belong together. Products are
+            then of different groups, and draws and permutations use whole groups.
 
     Raises:
-        AnalysisError: fewer than 3 of either, or data that are not finite or do not vary.
+        AnalysisError: there are fewer than 3 of either, or data are not finite or do not vary.
     """
     positive = np.asarray(positive)
     if positive.dtype != bool or positive.shape != (len(data),):
@@ -117,7 +125,10 @@ def alignment_of_gram(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Alignment:
-    """As :func:`alignment`, from the Gram matrix (n, n) of standardised data."""
+    """Computes :func:`alignment` from the Gram matrix (n, n).
+
+    The matrix is that of standardised data.
+    """
     n, count = len(gram), int(positive.sum())
     statistic = _alignment_statistic(gram, positive.astype(float), groups)
     strata = positive if groups is None else None
@@ -126,7 +137,7 @@ def alignment_of_gram(
         a = statistic(counts)
         return np.stack([a, _reliability(a, count)], 1)
 
-    with np.errstate(invalid="ignore", divide="ignore"):  # a draw of one positive only
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw with one positive only
         found = bootstrap_many(both, n, repeats=repeats, seed=seed, strata=strata, clusters=groups)
     rng, marks = np.random.default_rng(seed), positive.astype(float)
     if groups is None:
@@ -149,12 +160,12 @@ def alignment_of_gram(
 def scatter(
     data: np.ndarray, classes: np.ndarray, *, repeats: int = REPEATS, seed: int = 0
 ) -> Scatter:
-    """The share of variance that lies between classes.
+    """Computes the share of variance that lies between classes.
 
-    Of data (n, d) and classes (n,), with every coordinate brought to σ.
+    Its inputs are data (n, d) and classes (n,). Every coordinate is scaled to units of σ.
 
     Raises:
-        AnalysisError: fewer than 2 classes, or one with fewer than 2 samples.
+        AnalysisError: there are fewer than 2 classes, or a class has fewer than 2 samples.
     """
     names, index = np.unique(classes, return_inverse=True)
     sizes = np.bincount(index)
@@ -181,13 +192,15 @@ def scatter(
 def _alignment_statistic(
     gram: np.ndarray, positive: np.ndarray, groups: np.ndarray | None = None
 ) -> Statistic:
-    """a of counts (r, n); products are of different samples only, of different groups if given."""
+    """Returns a of counts (r, n). Products are of different samples only, or of different groups if
+    they are given.
+    """
     own = np.diag(gram).copy()
     member = np.eye(len(gram)) if groups is None else np.eye(int(groups.max()) + 1)[groups]
     inside = np.where(same_group(groups, len(gram)), gram, 0) if groups is not None else None
 
     def within(weights: np.ndarray, products: np.ndarray) -> np.ndarray:
-        """The mean product of different samples, or groups, of weights (r, n)."""
+        """Returns the mean product of different samples, or groups, for weights (r, n)."""
         if inside is None:
             left, squares = np.square(weights) @ own, np.square(weights).sum(1)
         else:
@@ -196,7 +209,9 @@ def _alignment_statistic(
         return ((products * weights).sum(1) - left) / (weights.sum(1) ** 2 - squares)
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        """a of each draw: counts (r, n) -> (r,); not finite where a draw has one positive only."""
+        """Returns a of each draw: counts (r, n) -> (r,). It is not finite if a draw has one
+        positive only.
+        """
         ins, outs = counts * positive, counts * (1 - positive)
         into, out_of = ins @ gram, outs @ gram
         a, b = ins.sum(1), outs.sum(1)
@@ -217,13 +232,13 @@ def _reliability(a: np.ndarray, count: int) -> np.ndarray:
 
 
 def _scatter_statistic(gram: np.ndarray, member: np.ndarray) -> Statistic:
-    """Between over total variance of counts (r, n); member (n, classes). Products are of
-    different samples only.
+    """Returns between over total variance of counts (r, n), for member (n, classes). Products are
+    of different samples only.
     """
     own = np.diag(gram).copy()
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        """The share of the variance between classes in each draw: counts (r, n) -> (r,)."""
+        """Returns the share of the variance between classes in each draw: counts (r, n) -> (r,)."""
         inside = counts[:, None, :] * member.T
         squares = np.square(inside)
         sizes, twice = inside.sum(2), squares.sum(2)

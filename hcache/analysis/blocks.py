@@ -1,9 +1,9 @@
-"""A data matrix (n, d) that need not fit into memory: its rows come in blocks, and are handed on as
+"""A data matrix (n, d) that need not fit into memory. Its rows are read in blocks, and returned as
 blocks of columns.
 
-What is known of a feature needs all samples of it: its mean, its spread, its values shuffled. So a
-measure takes whole columns, as many at a time as fit, and every block of them costs one pass over
-the rows.
+The mean, the spread and the shuffled values of a feature need all samples of it. A measure
+therefore uses whole columns, as many at a time as fit, and every block of columns costs one pass
+over the rows.
 """
 
 from __future__ import annotations
@@ -16,29 +16,31 @@ import numpy as np
 from ..errors import AnalysisError
 
 MEMORY = 2**28
-"""Bytes that a data matrix may take before measures work through it in blocks."""
+"""The number of bytes up to which a data matrix is held in memory."""
 
 STRIPE = 256
-"""Columns that are always handed on together: blocks begin at multiples of it, however much
-memory there is.
+"""The number of columns that stay together. Blocks begin at multiples of it, whatever the
+memory.
 """
 
 MOST_PAIRED = 20_000
-"""Samples of which all pairs are held against one another: their matrix has over 3 GB."""
+"""The largest number of samples whose pairs are all compared. Their matrix has more than 3 GB."""
 
 _PAIRED_AT_ONCE = 4096
 
 Rows = Callable[[], Iterator[np.ndarray]]
-"""Begins anew at every call: blocks of rows (some, d) float32, the same every time."""
+"""A function that starts again at every call: it returns the same blocks of rows (some, d) float32
+every time.
+"""
 
 
 def inner_products(z: np.ndarray) -> np.ndarray:
-    """Z Zᵀ (n, n) float64 of rows (n, d) float32.
+    """Returns Z Zᵀ (n, n) float64 of rows (n, d) float32.
 
-    Products are in float32, of some rows with all at a time.
+    Products are computed in float32, for some rows with all others at a time.
 
     Raises:
-        AnalysisError: too many samples for such a matrix.
+        AnalysisError: there are too many samples for such a matrix.
     """
     check_paired(len(z))
     found = np.empty((len(z), len(z)))
@@ -66,8 +68,8 @@ def check_paired(n: int) -> None:
 class Blocks:
     """A table that is read some columns at a time.
 
-    There are ``n`` rows and ``d`` columns, of which ``width`` are had at a time; ``whole``: all
-    of them, where they fit.
+    There are ``n`` rows and ``d`` columns, of which ``width`` are read at a time. ``whole``
+    contains all of them if they fit.
     """
 
     n: int
@@ -78,14 +80,14 @@ class Blocks:
 
     @classmethod
     def of(cls, data: np.ndarray | Rows, memory: int = MEMORY, copies: int = 1) -> Blocks:
-        """The blocks of an array, or of blocks of rows.
+        """Returns the blocks of an array, or of blocks of rows.
 
-        An array is one block; blocks of rows are put together if they fit.
+        An array is one block. Blocks of rows are joined if they fit.
 
         Args:
-            data: (n, d), or what yields blocks of its rows.
-            memory: In bytes, for a block of columns with its copies.
-            copies: How many arrays of a block's size a measure needs besides it.
+            data: (n, d), or a function that returns blocks of its rows.
+            memory: The memory for a block of columns with its copies, in bytes.
+            copies: The number of arrays of a block's size that a measure needs besides it.
         """
         if not isinstance(data, np.ndarray):
             found, n, d = _gather(data, memory)
@@ -102,9 +104,9 @@ class Blocks:
         return range(0, self.d, self.width)
 
     def columns(self, start: int) -> np.ndarray:
-        """The block (n, up to ``width``) that begins at a column.
+        """Returns the block (n, up to ``width``) that begins at a column.
 
-        It must not be written to.
+        Do not write to it.
         """
         if self.whole is not None:
             return self.whole
@@ -116,7 +118,9 @@ class Blocks:
 
 
 def _gather(rows: Rows, memory: int) -> tuple[np.ndarray | Rows, int, int]:
-    """All rows as one array if they fit into ``memory``, else ``rows`` as it is; and n and d."""
+    """Returns all rows as one array if they fit into ``memory``, and otherwise ``rows`` unchanged.
+    It also returns n and d.
+    """
     kept, held, n, d = [], 0, 0, 0
     for block in rows():
         n, d, held = n + len(block), block.shape[1], held + block.nbytes

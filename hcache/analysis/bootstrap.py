@@ -40,14 +40,14 @@ from ..errors import AnalysisError
 from .estimate import LEVEL, Estimate
 
 Statistic = Callable[[np.ndarray], np.ndarray]
-"""counts (r, n) float64 -> the statistic of each row, (r,) or (r, k). Twice the counts must give
-the same.
+"""A function from counts (r, n) float64 to the statistic of each row, (r,) or (r, k). Twice the
+counts must give the same value.
 """
 
 BCA, PERCENTILE = "BCa", "percentile"
 REPEATS = 2000
 AT_ONCE = 2**22
-"""Counts held in memory at a time."""
+"""The number of counts held in memory at a time."""
 
 
 def bootstrap(
@@ -61,21 +61,22 @@ def bootstrap(
     strata: np.ndarray | None = None,
     clusters: np.ndarray | None = None,
 ) -> Estimate:
-    """A statistic of n samples with its interval.
+    """Computes a statistic of n samples with its interval.
 
     Args:
         statistic: counts (r, n) -> (r,).
-        n: How many samples there are.
-        level: Share of repetitions in which the interval is to cover the truth.
-        repeats: How many draws.
-        seed: Of the draws.
+        n: The number of samples.
+        level: The share of repetitions in which the interval should cover the true value.
+        repeats: The number of draws.
+        seed: The seed of the draws.
         method: ``BCa`` or ``percentile``.
-        strata: (n,) what is drawn from by itself: the two classes of a label, say.
-        clusters: (n,) what is drawn as a whole: all rows that have one recipient, say.
+        strata: (n,) strata, which are drawn separately, for example the two classes of a label.
+        clusters: (n,) clusters, which are drawn as a whole, for example all rows with one
+            recipient.
 
     Raises:
-        AnalysisError: fewer than 2 samples, or the statistic is not defined on them or on most
-            draws.
+        AnalysisError: there are fewer than 2 samples, or the statistic is not defined on them or on
+            most draws.
     """
     (found,) = bootstrap_many(
         lambda counts: statistic(counts)[:, None],
@@ -102,12 +103,10 @@ def bootstrap_many(
     clusters: np.ndarray | None = None,
     drawn: np.ndarray | None = None,
 ) -> tuple[Estimate, ...]:
-    """Several statistics of the same samples, on the same draws.
+    """Computes several statistics of the same samples, on the same draws.
 
-    counts (r, n) -> (r, k), as :func:`bootstrap`.
-
-    ``drawn`` (repeats, n): from :func:`draw_counts`, of the same n and strata, where many
-    statistics share them.
+    The statistic maps counts (r, n) to (r, k), as in :func:`bootstrap`. ``drawn`` (repeats, n):
+    draws of :func:`draw_counts` with the same n and strata, if several calls share them.
     """
     if method not in (BCA, PERCENTILE):
         raise AnalysisError(f"an interval is of method {BCA} or {PERCENTILE}, got {method!r}")
@@ -144,9 +143,9 @@ def bootstrap_many(
 
 
 def rows(function: Callable[..., float], *arrays: np.ndarray) -> Statistic:
-    """Any function of arrays (n, ...) as a statistic.
+    """Makes a statistic of any function of arrays (n, ...).
 
-    It is called once a draw, with the rows drawn.
+    The function is called once per draw, with the drawn rows.
     """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
@@ -157,14 +156,14 @@ def rows(function: Callable[..., float], *arrays: np.ndarray) -> Statistic:
 
 
 def mean_of(values: np.ndarray) -> Statistic:
-    """The mean of values (n,), or of each column of (n, k)."""
+    """Returns the mean of values (n,), or of columns of (n, k)."""
     return lambda counts: counts @ values / counts.sum(1).reshape(-1, *[1] * (values.ndim - 1))
 
 
 def ratio_of(above: np.ndarray, below: np.ndarray) -> Statistic:
-    """The sum of some values over the sum of others.
+    """Returns the sum of some values over the sum of others.
 
-    Both are (n,) or (n, k). It is more stable than a mean of ratios.
+    Both are (n,) or (n, k). This is more stable than a mean of ratios.
     """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
@@ -182,9 +181,9 @@ def ratio_of(above: np.ndarray, below: np.ndarray) -> Statistic:
 def draw_counts(
     n: int, repeats: int, rng: np.random.Generator, strata: np.ndarray | None = None
 ) -> np.ndarray:
-    """Counts (repeats, n) float64 of draws with replacement.
+    """Returns counts (repeats, n) float64 of draws with replacement.
 
-    As many are drawn from each stratum as it has.
+    Each stratum keeps its size.
     """
     if strata is None:
         return rng.multinomial(n, np.full(n, 1 / n), size=repeats).astype(np.float64)
@@ -203,7 +202,7 @@ def _all_draws(
     rng: np.random.Generator,
     strata: np.ndarray | None,
 ) -> np.ndarray:
-    """The statistic of every draw (repeats, k), a few megabytes of counts at a time."""
+    """Returns the statistic of every draw (repeats, k), a few megabytes of counts at a time."""
     if strata is not None and units < len(groups):
         raise AnalysisError("draw by strata or by clusters, not by both")
     size = max(1, AT_ONCE // len(groups))
@@ -215,7 +214,7 @@ def _all_draws(
 
 
 def _of_drawn(statistic: Statistic, drawn: np.ndarray) -> np.ndarray:
-    """The statistic of draws that were made before, of any integer dtype."""
+    """Returns the statistic of given draws of any integer dtype."""
     size = max(1, AT_ONCE // drawn.shape[1])
     parts = [
         statistic(drawn[start : start + size].astype(np.float64))
@@ -225,7 +224,7 @@ def _of_drawn(statistic: Statistic, drawn: np.ndarray) -> np.ndarray:
 
 
 def _left_out(statistic: Statistic, groups: np.ndarray, units: int) -> np.ndarray:
-    """The statistic without each unit in turn (units, k)."""
+    """Returns the statistic without each unit in turn (units, k)."""
     size = max(1, AT_ONCE // len(groups))
     parts = [
         statistic(
@@ -239,8 +238,8 @@ def _left_out(statistic: Statistic, groups: np.ndarray, units: int) -> np.ndarra
 def _bca_ends(
     draws: np.ndarray, value: float, left_out: np.ndarray, z: float
 ) -> tuple[float, float]:
-    """Which quantiles of the draws are the ends of the interval; ``z``: how many deviations it
-    spans either way.
+    """Returns the quantiles of the draws at the ends of the interval. ``z`` is the number of
+    deviations on either side.
     """
     draws, left_out = draws[np.isfinite(draws)], left_out[np.isfinite(left_out)]
     scale = 1e-12 * max(abs(value), float(np.abs(draws).max()))
@@ -254,7 +253,7 @@ def _bca_ends(
         a = float((relative**3).sum()) / (6 * float(np.square(relative).sum()) ** 1.5)
     ends = []
     for end in (z0 - z, z0 + z):
-        room = max(1 - a * end, 0.1)  # beyond that the correction has no meaning any more
+        room = max(1 - a * end, 0.1)  # beyond this the correction is meaningless
         ends.append(float(norm.cdf(z0 + end / room)))
     return ends[0], ends[1]
 

@@ -39,21 +39,21 @@ from .estimate import LEVEL, Estimate
 from .permutation import family_p
 
 FEWEST = 5
-"""Samples: the interval leaves out one, and HSIC takes four."""
+"""The smallest number of samples. The interval leaves one out, and HSIC needs four."""
 
 SHUFFLES = 99
 CONSTANT = "all samples are the same there"
 _ONE = 1 - 1e-7
-"""The largest cosine that arctanh is taken of."""
+"""The largest cosine for arctanh."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Alike:
     """CKA of some representations (a) with others (b).
 
-    ``estimates`` (a, b). ``null`` (a, b): what 95 % of shuffles stay below. ``p`` (a, b): how often
-    a shuffle gives as much. ``family_p`` (a, b): the same for the largest of all pairs. NaN where
-    CKA is not defined, and of a representation with itself.
+    ``estimates`` (a, b). ``null`` (a, b): the 95 % quantile of shuffles. ``p`` (a, b): the
+    probability that a shuffle gives as much. ``family_p`` (a, b): the same for the largest of all
+    pairs. Values are NaN if CKA is not defined, and for a representation with itself.
     """
 
     estimates: tuple[tuple[Estimate, ...], ...]
@@ -63,16 +63,16 @@ class Alike:
 
 
 def gram(data: np.ndarray | Rows) -> np.ndarray:
-    """Computes the Gram matrix of data (n, d), as CKA takes it.
+    """Computes the Gram matrix of data (n, d) for CKA.
 
-    It is (n, n) float32: centred inner products, scaled to norm 1. It is all zeros where every
-    sample is the same. The data are read a block of columns at a time.
+    It is (n, n) float32: centred inner products, scaled to norm 1. It is zero if all samples are
+    the same. The data are read a block of columns at a time.
 
     Args:
-        data: The samples, or what yields blocks of them.
+        data: The samples, or a function that returns blocks of them.
 
     Raises:
-        AnalysisError: fewer than 5 samples, too many, or values that are not finite.
+        AnalysisError: there are fewer than 5 samples or too many, or values are not finite.
     """
     blocks = Blocks.of(data)
     n = blocks.n
@@ -94,7 +94,7 @@ def gram(data: np.ndarray | Rows) -> np.ndarray:
 
 
 def cka(a: np.ndarray, b: np.ndarray) -> float:
-    """Computes CKA, without bias, of two data sets.
+    """Computes unbiased CKA of two data sets.
 
     The data (n, d) and (n, k) are of the same samples.
     """
@@ -108,13 +108,14 @@ def alike(
 ) -> Generator[float, None, Alike]:
     """Computes CKA of all pairs, with intervals and permuted nulls.
 
-    Yields the share done.
+    It yields the share that is done.
 
     Args:
-        a: Of :func:`gram`, (a, n, n).
-        b: The others (b, n, n), samples in the same order; ``a`` itself if None.
-        shuffles: How often the samples of one side are shuffled, the same way for all pairs.
-        seed: Of the shuffles.
+        a: Results of :func:`gram`, (a, n, n).
+        b: The others (b, n, n), with samples in the same order. None means ``a`` itself.
+        shuffles: The number of shuffles of the samples of one side. They are the same for all
+            pairs.
+        seed: The seed of the shuffles.
 
     Raises:
         AnalysisError: the two are of different samples.
@@ -135,7 +136,7 @@ def alike(
 
 
 def _tested(values: np.ndarray, errors: np.ndarray, draws: np.ndarray, n: int, same: bool) -> Alike:
-    """Values (a, b) with their intervals, and held against shuffles (m, a, b)."""
+    """Returns values (a, b) with their intervals, tested against shuffles (m, a, b)."""
     known = np.isfinite(values)
     null, p, family = (np.full(values.shape, np.nan) for _ in range(3))
     tested = known & np.triu(np.ones_like(known), 1) if same else known
@@ -162,7 +163,7 @@ def _tested(values: np.ndarray, errors: np.ndarray, draws: np.ndarray, n: int, s
 
 
 def _centred(products: np.ndarray) -> np.ndarray:
-    """Inner products (n, n) with zeros on the diagonal and rows that sum to 0."""
+    """Returns inner products (n, n) with zeros on the diagonal and rows that sum to 0."""
     n = len(products)
     found = products.copy()
     np.fill_diagonal(found, 0)
@@ -173,8 +174,8 @@ def _centred(products: np.ndarray) -> np.ndarray:
 
 
 def _jackknife(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines (a, b), and the standard errors (a, b) of their arctanh, one sample left out at a
-    time.
+    """Returns cosines (a, b), and the standard errors (a, b) of their arctanh, by leaving out one
+    sample at a time.
     """
     n = a.shape[1]
     share = 2 * (n - 2) / (n - 3)

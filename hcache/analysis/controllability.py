@@ -38,7 +38,7 @@ from .estimate import LEVEL, Estimate
 from .permutation import p_value
 
 FEWEST_RANKED = 19
-"""Random directions from which up the rank can reach 0.05."""
+"""The number of random directions from which the rank can reach 0.05."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +48,9 @@ class Controllability:
     ``change`` is the mean change, in spreads.
 
     ``random``: the root mean square of the same over random directions; ``effect``: their ratio.
-    ``p``: that the change has no mean, or none beyond a random direction's. ``drawn`` (m,): the
-    size of every random direction's mean change. ``ranked``: p is a rank. Results that were
-    stored earlier do not say so; theirs is by Student's t below 19 random directions.
+    ``p`` tests that the mean change is 0, or no larger than a random direction's. ``drawn`` (m,):
+    the size of every random direction's mean change. ``ranked``: p is a rank. Older stored results
+    lack this field; their p is from Student's t for fewer than 19 random directions.
     """
 
     change: Estimate
@@ -70,17 +70,17 @@ def controllability(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Controllability:
-    """Effect size of a direction against random ones.
+    """Computes the effect size of a direction against random ones.
 
     Args:
-        changes: (n,) the readout's change per unit of strength along the direction.
+        changes: (n,) change of the readout per unit of strength along the direction.
         nulls: (m, n) the same along m random directions of equal norm.
         spread: The readout's standard deviation over unedited samples.
-        repeats: Draws of the bootstrap.
-        seed: Of these.
+        repeats: The number of bootstrap draws.
+        seed: The seed of the draws.
 
     Raises:
-        AnalysisError: shapes that do not fit; a readout without spread; random directions that move
+        AnalysisError: shapes do not match, the readout has no spread, or random directions change
             nothing.
     """
     changes, nulls = np.asarray(changes, np.float64), np.asarray(nulls, np.float64)
@@ -119,9 +119,9 @@ def controllability(
 def controllability_by_step(
     changes: np.ndarray, nulls: np.ndarray, spread: float = 1.0, **options: int
 ) -> tuple[Controllability, ...]:
-    """:func:`controllability` of each step or window.
+    """Computes :func:`controllability` of each step or window.
 
-    Changes are (n, steps), nulls (m, n, steps).
+    Changes are (n, steps), and nulls (m, n, steps).
     """
     return tuple(
         controllability(changes[:, step], nulls[:, :, step], spread, **options)
@@ -130,7 +130,7 @@ def controllability_by_step(
 
 
 def _p_of_mean(changes: np.ndarray) -> float:
-    """p that the mean change is 0, over samples."""
+    """Returns p that the mean change over samples is 0."""
     error = float(changes.std(ddof=1)) / np.sqrt(len(changes))
     mean = abs(float(changes.mean()))
     if error <= 1e-12 * mean:
@@ -139,12 +139,11 @@ def _p_of_mean(changes: np.ndarray) -> float:
 
 
 def p_of_size(size: float, nulls: np.ndarray) -> float:
-    """p that a random direction changes the readout as much.
+    """Returns p that a random direction changes the readout as much.
 
-    For sizes that have no sign, as those of all pixels.
-
-    The logarithms of random directions' sizes (m,) are taken as normal; whether one more of them
-    would be as large is a t with m - 1 degrees of freedom.
+    It is for sizes without a sign, such as those of all pixels. The logarithms of random
+    directions' sizes (m,) are assumed to be normal. Whether one more of them would be as large is
+    then a t with m - 1 degrees of freedom.
     """
     if len(nulls) < 2:
         raise AnalysisError(f"the null takes 2 random directions or more, got {len(nulls)}")
@@ -159,8 +158,8 @@ def p_of_size(size: float, nulls: np.ndarray) -> float:
 def _effect(
     value: float, changes: np.ndarray, nulls: np.ndarray, repeats: int, seed: int
 ) -> Estimate:
-    """The interval of the ratio: both means on the same draws of samples, the denominator
-    further by √(m / χ²_m).
+    """Returns the interval of the ratio. Both means use the same draws of samples, and the
+    denominator is also multiplied by √(m / χ²_m).
     """
     rng = np.random.default_rng(seed)
     counts = draw_counts(len(changes), repeats, rng) / len(changes)

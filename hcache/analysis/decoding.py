@@ -60,25 +60,26 @@ from .scoring import accuracy, score_statistic
 from .threads import one_thread
 
 CONTROLS = {R2: 99, AUC: 19}
-"""Shuffled labels by metric: ridge reuses its factorisation for them; 19 are as few as let p
-reach 0.05.
+"""The number of shuffled labels by metric. Ridge reuses its factorisation for them. 19 are the
+fewest with which p can reach 0.05.
 """
 
 MOST_TRIES = 100
-"""Orders of groups that are tried for one that leaves both classes in all training sets."""
+"""The number of random orders of groups that are tried to find one with both classes in all
+training sets.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
-    """What a probe reads off.
+    """The result of a probe.
 
-    ``score`` is of ``metric`` (R² or AUC); ``accuracy`` is balanced, and of classes only.
-
-    ``control``: the mean score of shuffled labels, ``selectivity``: the score less that.
-    ``predicted`` (n,): every sample's held-out prediction (log odds for classes) of ``target`` (n,)
-    and ``fold`` (n,) the fold it was in. ``drawn`` (controls,): the score of each shuffled order.
-    ``groups`` (n,): which samples belong together, if any do. ``projected``: on how many random
-    directions of the features the probe was fitted; 0: on all features.
+    ``score`` is of ``metric`` (R² or AUC). ``accuracy`` is balanced accuracy, for classes only.
+    ``control``: the mean score of shuffled labels. ``selectivity``: the score minus the control.
+    ``predicted`` (n,): every sample's held-out prediction (log odds for classes) of ``target``
+    (n,). ``fold`` (n,): the fold of the sample. ``drawn`` (controls,): the score of each shuffled
+    order. ``groups`` (n,): the samples that belong together, if any do. ``projected``: the number
+    of random projections of the features that the probe was fitted on; 0 means all features.
     """
 
     metric: str
@@ -98,13 +99,11 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Probing:
-    """A label to be read off any data.
+    """A label to be read from any data.
 
-    It holds all that does not depend on the data.
-
-    ``targets`` (n, 1 + controls): the label as a probe takes it, then its shuffled orders.
-    ``drawn`` (repeats, n): the bootstrap's draws. ``groups`` (n,): which samples belong together;
-    None if every sample is its own.
+    It contains everything that does not depend on the data. ``targets`` (n, 1 + controls): the
+    label in the form for a probe, then its shuffled orders. ``drawn`` (repeats, n): the bootstrap
+    draws. ``groups`` (n,): the samples that belong together; None if every sample is its own group.
     """
 
     metric: str
@@ -125,21 +124,21 @@ class Probing:
         seed: int = 0,
         groups: np.ndarray | None = None,
     ) -> Probing:
-        """That of labels (n,).
+        """Prepares a label (n,) for probes.
 
         Args:
-            labels: Continuous, or of two classes near 0 and 1.
-            kind: ``ridge`` or ``logistic``; by the labels if None. See
+            labels: Continuous values, or two classes near 0 and 1.
+            kind: ``ridge`` or ``logistic``; None chooses by the labels. See
                 :func:`~hcache.analysis.probes.check_labels`.
-            folds: Of the cross-validation.
-            controls: Shuffled orders beside the true one; ``CONTROLS`` of the metric if None.
-            repeats: Draws of the bootstrap.
-            seed: Of folds, shuffling and draws.
-            groups: (n,) any values that tell apart which samples belong together.
+            folds: The number of folds of the cross-validation.
+            controls: The number of shuffled orders. None means ``CONTROLS`` of the metric.
+            repeats: The number of bootstrap draws.
+            seed: The seed of folds, shuffling and draws.
+            groups: (n,) any values that distinguish the groups of samples.
 
         Raises:
-            AnalysisError: labels that are missing, constant, too few, or of one class; too few
-                groups.
+            AnalysisError: labels are missing, constant, too few, or of one class, or there are too
+                few groups.
         """
         target, metric = check_labels(labels, folds, kind)
         controls = CONTROLS[metric] if controls is None else controls
@@ -207,8 +206,8 @@ class Probing:
     def _of_classes(
         self, score: Estimate, right: Estimate, positive: np.ndarray
     ) -> tuple[Estimate, Estimate]:
-        """AUC and balanced accuracy with intervals that do not shrink to nothing where all are
-        told right.
+        """Computes AUC and balanced accuracy with intervals that do not shrink to zero width if all
+        predictions are right.
         """
         ones = self.targets[:, 0] == 1
         shares = float(positive[ones].mean()), float((~positive[~ones]).mean())
@@ -224,13 +223,14 @@ class Probing:
 def decode(
     data: np.ndarray, labels: np.ndarray, *, groups: np.ndarray | None = None, **options: Any
 ) -> Decoding:
-    """Probes data (n, d) for labels (n,); ``options`` as of :meth:`Probing.of`.
+    """Probes data (n, d) for labels (n,).
 
-    Without ``groups``, rows of the data that are the same to the bit belong together.
+    ``options`` are those of :meth:`Probing.of`. Without ``groups``, bit-identical rows of the data
+    belong together.
 
     Raises:
-        AnalysisError: before anything is computed: labels that are missing, constant, too few, or
-            of one class; data that are not finite, or the same for all samples.
+        AnalysisError: labels are missing, constant, too few, or of one class, or data are not
+            finite or the same for all samples. This is raised before anything is computed.
     """
     if groups is None and len(data) == len(labels):
         groups = duplicates(data)
@@ -240,12 +240,12 @@ def decode(
 
 
 def difference(a: Decoding, b: Decoding, repeats: int = REPEATS, seed: int = 0) -> Estimate:
-    """How much better ``a`` reads the same label than ``b``.
+    """Computes how much better ``a`` reads a label than ``b``.
 
-    ``a`` may be h and ``b`` x_t. Both are of the same samples, and paired.
+    For example, ``a`` is h and ``b`` is x_t. Both are of the same samples, and paired.
 
     Raises:
-        AnalysisError: they are not of the same labels and folds.
+        AnalysisError: they have different labels or folds.
     """
     if a.metric != b.metric or not (
         np.array_equal(a.target, b.target) and np.array_equal(a.fold, b.fold)
@@ -269,12 +269,12 @@ def difference(a: Decoding, b: Decoding, repeats: int = REPEATS, seed: int = 0) 
 def fold_of(
     target: np.ndarray, metric: str, folds: int, seed: int, groups: np.ndarray | None = None
 ) -> np.ndarray:
-    """The fold of every sample (n,).
+    """Returns the fold of every sample (n,).
 
-    Every fold has as many of each class; of groups, whatever the labels.
+    Every fold has equally many of each class. With groups, the labels are ignored.
 
     Raises:
-        AnalysisError: fewer groups than folds, or classes that some training set would lack.
+        AnalysisError: there are fewer groups than folds, or a training set would lack a class.
     """
     if groups is not None:
         fold = group_folds(groups, folds, seed)
@@ -292,7 +292,7 @@ def fold_of(
 
 
 def shuffled_within(target: np.ndarray, fold: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The labels (n,) in another order, each in its own fold."""
+    """Returns the labels (n,) shuffled within each fold."""
     result = target.copy()
     for number in np.unique(fold):
         inside = np.flatnonzero(fold == number)
@@ -307,7 +307,7 @@ def _shuffled(
     groups: np.ndarray | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """The labels in another order: within folds, or as groups."""
+    """Returns the labels shuffled within folds, or as groups."""
     if groups is None:
         return shuffled_within(target, fold, rng)
     for _ in range(MOST_TRIES):
@@ -321,7 +321,7 @@ def _shuffled(
 
 
 def _mean_of_known(scores: np.ndarray) -> np.ndarray:
-    """The mean of each row (r, k) over those that are defined; NaN where none is."""
+    """Returns the mean of each row (r, k) over its defined values, or NaN if there are none."""
     known = np.isfinite(scores)
     count = known.sum(1)
     return np.divide(
@@ -330,16 +330,16 @@ def _mean_of_known(scores: np.ndarray) -> np.ndarray:
 
 
 def _trainable(target: np.ndarray, fold: np.ndarray) -> bool:
-    """Whether the training samples of every fold are of both classes."""
+    """Returns whether the training samples of every fold contain both classes."""
     return all(0 < target[fold != number].mean() < 1 for number in np.unique(fold))
 
 
 def draws_of(
     target: np.ndarray, metric: str, groups: np.ndarray | None, repeats: int, seed: int
 ) -> np.ndarray:
-    """The bootstrap's draws (repeats, n).
+    """Returns the bootstrap draws (repeats, n).
 
-    Groups or samples are drawn, and of classes as many of each.
+    Groups or samples are drawn, with equally many of each class.
     """
     rng = np.random.default_rng(seed)
     if groups is None:
@@ -350,7 +350,7 @@ def draws_of(
 
 
 def held_out(space: Space, targets: np.ndarray, fold: np.ndarray, metric: str) -> np.ndarray:
-    """Every sample's prediction by probes fitted without its fold.
+    """Returns every sample's prediction by probes fitted without its fold.
 
     Predictions are (n, k), of ``targets`` (n, k).
     """

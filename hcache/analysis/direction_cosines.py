@@ -45,13 +45,12 @@ PERMUTATIONS = 499
 
 @dataclass(frozen=True, kw_only=True)
 class Cosine:
-    """``cosine`` of two directions.
+    """The cosine of two directions.
 
-    None where more of either is chance than not.
-
-    ``fitted``: the same of the directions as they are. ``null``: how far from 0 that is by chance,
-    in 95 % of cases; ``p``: how often as far. ``labels``: the correlation of the two memberships,
-    over samples that are an end of both; 0 if there are none.
+    ``cosine`` is None if more than half of either direction is chance. ``fitted``: the cosine of
+    the directions as they are. ``null``: how far from 0 it is by chance, in 95 % of cases. ``p``:
+    the probability of such a distance by chance. ``labels``: the correlation of the two memberships
+    over samples at an end of both labels; 0 if there are none.
     """
 
     first: str
@@ -71,19 +70,19 @@ def cosines(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> tuple[Cosine, ...]:
-    """The cosines of all pairs of directions.
+    """Computes the cosines of all pairs of directions.
 
     Args:
-        gram: (n, n) of the samples' standardised activations
+        gram: (n, n) Gram matrix of the samples' standardised activations
             (:func:`~hcache.analysis.probes.gram_matrix`).
-        ends: Name -> (n,): 1 for a positive, -1 for a negative, 0 for what is neither.
-        repeats: Draws of the bootstrap over samples.
-        seed: Of these and of the permutations.
-        groups: (n,) the number of each sample's group, of samples that belong together. Products
-            are then of different groups, and draws and permutations go by groups.
+        ends: Name -> (n,): 1 for a positive, -1 for a negative, 0 for neither.
+        repeats: The number of bootstrap draws over samples.
+        seed: The seed of these and of the permutations.
+        groups: (n,) the number of each sample's group of samples that belong together. Products are
+            then of different groups, and draws and permutations use whole groups.
 
     Raises:
-        AnalysisError: fewer than 2 directions, or one without positives or negatives.
+        AnalysisError: there are fewer than 2 directions, or one has no positives or no negatives.
     """
     if len(ends) < 2:
         raise AnalysisError(f"cosines are between 2 directions or more, got {len(ends)}")
@@ -141,14 +140,16 @@ def _cosine(
 
 
 def _reliability(end: np.ndarray, gram: np.ndarray, own: np.ndarray) -> float:
-    """The share of a direction's squared length that is more than its samples' chance."""
+    """Returns the share of a direction's squared length that is not due to the chance of its
+    samples.
+    """
     (w,) = _weights(np.ones((1, len(gram))), end)
     length = w @ gram @ w
     return float((length - w @ own @ w) / length)
 
 
 def _weights(counts: np.ndarray, end: np.ndarray) -> np.ndarray:
-    """Samples' weights (r, n) in the difference of means of draws counts (r, n)."""
+    """Returns samples' weights (r, n) in the difference of means, for draws counts (r, n)."""
     ins, outs = counts * (end > 0), counts * (end < 0)
     return ins / ins.sum(1, keepdims=True) - outs / outs.sum(1, keepdims=True)
 
@@ -156,8 +157,8 @@ def _weights(counts: np.ndarray, end: np.ndarray) -> np.ndarray:
 def _cosine_of(
     a: np.ndarray, b: np.ndarray, gram: np.ndarray, own: np.ndarray | None = None
 ) -> np.ndarray:
-    """(r,) of weights (r, n), or (1, n) for all. ``own`` (n, n): products of samples that belong
-    together, to leave out.
+    """Returns (r,) cosines of weights (r, n), or (1, n) for all. ``own`` (n, n) marks products of
+    samples that belong together, which are left out.
     """
     between = gram if own is None else gram - own
     ga, gb = a @ between, b @ between

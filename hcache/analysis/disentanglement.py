@@ -57,23 +57,25 @@ from .permutation import p_value
 from .probes import is_binary, upper_class
 
 DCI_REPEATS = 200
-"""Every draw fits a lasso a factor."""
+"""The number of draws. Every draw fits one lasso per factor."""
 
 _SETTLED = {"max_iter": 5000, "tol": 1e-3}
-"""Of the lasso: correlated codes settle slowly, and importances need no more digits."""
+"""The tolerance of the lasso. Correlated codes converge slowly, and importances need no more
+digits.
+"""
 
 ROTATIONS = 19
-"""As few as let p reach 0.05."""
+"""The number of nulls, the fewest with which p can reach 0.05."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DCI:
-    """``importance`` (codes, factors): R. ``informativeness[j]``: R² of factor j on held-out
-    samples.
+    """DCI of codes.
 
+    ``importance`` (codes, factors): R. ``informativeness[j]``: R² of factor j on held-out samples.
     ``shuffled``: (disentanglement, completeness) of the same codes with every factor's values
-    shuffled. ``rotated`` (m, 2): the same two of rotated codes, and ``p`` that these are as much
-    disentangled; None where D is undefined.
+    shuffled. ``rotated`` (m, 2): the same two for rotated codes. ``p``: the probability that these
+    are as disentangled; None if D is undefined.
     """
 
     disentanglement: Estimate
@@ -87,8 +89,11 @@ class DCI:
 
 @dataclass(frozen=True, kw_only=True)
 class SAP:
-    """``scores`` (codes, factors): S. ``shuffled``: the score with every factor's values shuffled.
-    ``rotated`` (m,): that of rotated codes, and ``p`` that it is as large."""
+    """SAP of codes.
+
+    ``scores`` (codes, factors): S. ``shuffled``: the score with every factor's values shuffled.
+    ``rotated`` (m,): that of rotated codes. ``p``: the probability that it is as large.
+    """
 
     score: Estimate
     scores: np.ndarray
@@ -98,7 +103,7 @@ class SAP:
 
 
 def disentanglement_of(importance: np.ndarray) -> float:
-    """D of an importance matrix (codes, factors).
+    """Returns D of an importance matrix (codes, factors).
 
     Its values are not negative.
     """
@@ -112,7 +117,7 @@ def disentanglement_of(importance: np.ndarray) -> float:
 
 
 def completeness_of(importance: np.ndarray) -> float:
-    """C of an importance matrix (codes, factors).
+    """Returns C of an importance matrix (codes, factors).
 
     Its values are not negative.
     """
@@ -133,19 +138,18 @@ def dci(
     folds: int = 5,
     groups: np.ndarray | None = None,
 ) -> DCI:
-    """DCI of codes (n, D) for known factors (n, K).
+    """Computes DCI of codes (n, D) for known factors (n, K).
 
-    The intervals are over samples, with the penalties held fixed.
-
-    The intervals are those of the delete-half jackknife: the spread over random halves of the
-    samples, which is that over samples of the whole's size (Shao, Wu 1989), about the value found.
-    A bootstrap will not do: a sample drawn twice makes a lasso surer than it may be, and moves all
-    of its draws off the value. ``groups`` (n,): numbers of samples that belong together; folds,
-    halves, shuffles and draws then go by groups.
+    The intervals are over samples, with fixed penalties. They come from the delete-half jackknife:
+    the spread over random halves of the samples, which equals the spread over samples of the full
+    size (Shao, Wu 1989), around the estimate. A bootstrap is unsuitable, because duplicate samples
+    make a lasso too certain and shift all of its draws away from the estimate. ``groups`` (n,):
+    numbers of samples that belong together; folds, halves, shuffles and draws then use whole
+    groups.
 
     Raises:
-        AnalysisError: shapes that do not fit, values that are not finite, a factor that is
-            constant, too few samples.
+        AnalysisError: shapes do not match, values are not finite, a factor is constant, or there
+            are too few samples.
     """
     codes, factors = _check(codes, factors, max(10, 2 * folds))
     z, y = _standardised(codes), _standardised(factors)
@@ -189,7 +193,9 @@ _Splits = list[tuple[np.ndarray, np.ndarray]]
 
 
 def _splits(n: int, folds: int, seed: int, groups: np.ndarray | None) -> _Splits:
-    """Rows to fit on and rows held out, fold by fold; all of a group are on one side."""
+    """Yields rows to fit on and held-out rows, fold by fold. All samples of a group are on one
+    side.
+    """
     if groups is None:
         return list(KFold(folds, shuffle=True, random_state=seed).split(np.empty(n)))
     fold = group_folds(groups, folds, seed)
@@ -197,7 +203,7 @@ def _splits(n: int, folds: int, seed: int, groups: np.ndarray | None) -> _Splits
 
 
 def _half(n: int, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-    """The rows of a random half of the samples, or of the groups."""
+    """Returns the rows of a random half of the samples, or of the groups."""
     if groups is None:
         return rng.permutation(n)[: n // 2]
     units = int(groups.max()) + 1
@@ -205,24 +211,24 @@ def _half(n: int, groups: np.ndarray | None, rng: np.random.Generator) -> np.nda
 
 
 def _dealt(factors: np.ndarray, groups: np.ndarray | None, rng: np.random.Generator) -> np.ndarray:
-    """Factors (n, K), each dealt out anew by itself, to samples or to groups."""
+    """Returns factors (n, K), each shuffled separately over samples or groups."""
     if groups is None:
         return rng.permuted(factors, axis=0)
     return np.stack([shuffled_by_group(column, groups, rng) for column in factors.T], 1)
 
 
 def _units(n: int, groups: np.ndarray | None) -> int:
-    """How many samples there are, or groups of them."""
+    """Returns the number of samples, or of groups."""
     return n if groups is None else int(groups.max()) + 1
 
 
 def _penalties(z: np.ndarray, y: np.ndarray, splits: _Splits) -> list[float]:
-    """The lasso's penalty for every factor, by cross-validation."""
+    """Returns the lasso's penalty for every factor, by cross-validation."""
     return [float(LassoCV(cv=splits, **_SETTLED).fit(z, column).alpha_) for column in y.T]
 
 
 def _nothing_told(informativeness: tuple[Estimate, ...], importance: np.ndarray, n: int) -> DCI:
-    """In place of a result where no code tells any factor: what is undefined, and why."""
+    """Returns the result if no code predicts any factor: undefined values, and the reason."""
     best = max(informativeness, key=lambda r2: r2.value)
     nothing = Estimate.undefined(f"the codes tell no factor (the best R² is {best})", n)
     return DCI(
@@ -247,10 +253,11 @@ def sap(
     """Computes SAP of codes (n, D) for known factors (n, K).
 
     Factors are continuous or binary. The score has an interval. ``groups`` (n,): numbers of samples
-    that belong together; draws and shuffles then go by groups.
+    that belong together; draws and shuffles then use whole groups.
 
     Raises:
-        AnalysisError: as :func:`dci`; a single code, which no second one can be compared with.
+        AnalysisError: the errors of :func:`dci`, or there is a single code, so that there is no
+            second best.
     """
     codes, factors = _check(codes, factors, 4)
     if codes.shape[1] < 2:
@@ -262,7 +269,7 @@ def sap(
     def gap(counts: np.ndarray) -> np.ndarray:
         return _gaps(statistic(counts))
 
-    with np.errstate(invalid="ignore", divide="ignore"):  # a draw of one value only
+    with np.errstate(invalid="ignore", divide="ignore"):  # a draw with one value only
         score = bootstrap(
             gap, len(codes), repeats=repeats, seed=seed, method=PERCENTILE, clusters=groups
         )
@@ -282,7 +289,7 @@ def sap(
 
 
 def _about(values: Sequence[float], draws: np.ndarray, n: int) -> tuple[Estimate, ...]:
-    """Values (k,), each with the spread of draws (m, k) from half of the samples about it,
+    """Returns values (k,), each with the spread of draws (m, k) from half of the samples around it,
     within 0 to 1.
     """
     low, high = np.quantile(draws - np.median(draws, 0), ((1 - LEVEL) / 2, (1 + LEVEL) / 2), axis=0)
@@ -296,13 +303,13 @@ def _about(values: Sequence[float], draws: np.ndarray, n: int) -> tuple[Estimate
 
 
 def _gaps(scores: np.ndarray) -> np.ndarray:
-    """SAP of S (r, codes, factors): (r,)."""
+    """Returns SAP of S (r, codes, factors): (r,)."""
     ordered = np.sort(scores, 1)
     return (ordered[:, -1] - ordered[:, -2]).mean(1)
 
 
 def _rotations(d: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Orthogonal matrices (d, d), all as likely."""
+    """Returns uniformly random orthogonal matrices (d, d)."""
     for _ in range(ROTATIONS):
         q, r = np.linalg.qr(rng.standard_normal((d, d)))
         yield q * np.sign(np.diag(r))
@@ -321,7 +328,7 @@ def _check_importance(importance: np.ndarray) -> np.ndarray:
 
 
 def _concentration(rows: np.ndarray) -> np.ndarray:
-    """1 - the entropy of each row, to the base of its length; 0 for a row of zeros."""
+    """Returns 1 - the entropy of each row, to the base of its length, or 0 for a row of zeros."""
     total = rows.sum(1, keepdims=True)
     share = np.divide(rows, total, out=np.full(rows.shape, 1 / rows.shape[1]), where=total > 0)
     logs = np.log(share, out=np.zeros_like(share), where=share > 0)
@@ -356,7 +363,7 @@ def _standardised(values: np.ndarray) -> np.ndarray:
 
 
 def _lasso_importance(z: np.ndarray, y: np.ndarray, penalties: Sequence[float]) -> np.ndarray:
-    """|coefficients| (codes, factors)."""
+    """Returns |coefficients| (codes, factors)."""
     gram = np.ascontiguousarray(z.T @ z)
     fits = [
         Lasso(alpha=a, fit_intercept=False, precompute=gram, **_SETTLED).fit(z, y[:, j])
@@ -391,7 +398,7 @@ def _informativeness(
 
 
 def _sap_statistic(codes: np.ndarray, factors: np.ndarray) -> Statistic:
-    """S: counts (r, n) -> (r, codes, factors)."""
+    """Returns S: counts (r, n) -> (r, codes, factors)."""
     kinds = [is_binary(column) for column in factors.T]
     z, y = _standardised(codes), _standardised(factors)
 
@@ -421,11 +428,9 @@ def _squared_correlations(share: np.ndarray, z: np.ndarray, y: np.ndarray) -> np
 
 
 def _threshold_accuracy(share: np.ndarray, code: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Balanced accuracy (r,) of the best threshold on a code, either way round."""
+    """Returns the balanced accuracy (r,) of the best threshold on a code, in either direction."""
     order = np.argsort(code, kind="stable")
-    ends = np.r_[
-        np.diff(code[order]) > 0, True
-    ]  # a threshold lies between two values, not among equal ones
+    ends = np.r_[np.diff(code[order]) > 0, True]  # a threshold lies between two different values
     ones = np.cumsum(share[:, order] * positive[order], 1)
     zeros = np.cumsum(share[:, order] * ~positive[order], 1)
     gap = (ones / ones[:, -1:] - zeros / zeros[:, -1:])[:, ends]

@@ -1,6 +1,4 @@
-"""What every measure says: a number with its interval and the number of samples behind it, and
-beside it its null.
-"""
+"""The result of every measure: a number with its interval, its number of samples and its null."""
 
 from __future__ import annotations
 
@@ -19,10 +17,9 @@ LEVEL = 0.95
 class Estimate:
     """A number with its interval.
 
-    ``value`` is of ``n`` samples; the truth lies between ``low`` and ``high`` at ``level``.
-
-    ``why``: why there is no number, where the quantity is not defined on these samples; the others
-    are then NaN.
+    ``value`` is from ``n`` samples. The true value lies between ``low`` and ``high`` at ``level``.
+    If the quantity is not defined on these samples, ``why`` gives the reason, and the numbers are
+    NaN.
     """
 
     value: float
@@ -34,9 +31,9 @@ class Estimate:
 
     @classmethod
     def undefined(cls, why: str, n: int) -> Estimate:
-        """What stands in place of a number that is not defined.
+        """Returns an estimate for a quantity that is not defined.
 
-        These samples do not define it; the reason is in words.
+        The reason is in words.
         """
         return cls(value=math.nan, low=math.nan, high=math.nan, n=n, why=why)
 
@@ -46,15 +43,13 @@ class Estimate:
         return all(map(math.isfinite, (self.value, self.low, self.high)))
 
     def samples_for(self, width: float) -> int:
-        """Roughly how many samples an interval of some width takes.
+        """Estimates how many samples an interval of some width needs.
 
-        ``width`` is of a quantity such as this one.
-
-        An interval shrinks with the root of the number of samples; this estimate is taken as the
-        pilot.
+        ``width`` is of a quantity such as this one. The width of an interval shrinks with the
+        square root of the number of samples, and this estimate serves as the pilot.
 
         Raises:
-            ValueError: a width that is not above 0.
+            ValueError: the width is not above 0.
         """
         if not width > 0:
             raise ValueError(f"the width of an interval is above 0, got {width}")
@@ -70,11 +65,11 @@ class Estimate:
         return f"{self.value:.2f} ({self.low:.2f} to {self.high:.2f})"
 
     def covers(self, truth: float) -> bool:
-        """Whether a number lies in the interval, its ends included."""
+        """Returns whether a number lies in the interval, including its ends."""
         return self.low <= truth <= self.high
 
     def overlaps(self, other: Estimate) -> bool:
-        """Whether two intervals have a number in common. If they do, neither is said to be the
+        """Returns whether two intervals have a number in common. If they do, neither is called
         larger.
         """
         return self.low <= other.high and other.low <= self.high
@@ -84,7 +79,7 @@ class Estimate:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Estimate:
-        """The estimate that ``to_json`` gave these data."""
+        """Returns the estimate from the data of ``to_json``."""
         numbers = {
             name: math.nan if data[name] is None else data[name]
             for name in ("value", "low", "high")
@@ -94,11 +89,10 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Contrast:
-    """A measure and its null, of the same samples.
+    """A measure and its null for the same samples.
 
-    ``excess`` is ``measured - null``, resampled as a pair.
-
-    ``p``: how often the null alone would give as much, if that was tested.
+    ``excess`` is ``measured - null``, resampled as a pair. ``p`` is the probability that the null
+    gives as much, if it was tested.
     """
 
     measured: Estimate
@@ -116,7 +110,7 @@ class Contrast:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Contrast:
-        """The contrast that ``to_json`` gave these data."""
+        """Returns the contrast from the data of ``to_json``."""
         return cls(
             **{name: Estimate.from_json(data[name]) for name in ("measured", "null", "excess")},
             p=data["p"],
@@ -124,13 +118,12 @@ class Contrast:
 
 
 def difference_interval(a: Estimate, b: Estimate, comparisons: int = 1) -> tuple[float, float]:
-    """The interval of ``a - b`` from two intervals (MOVER).
+    """Returns the interval of ``a - b`` from two intervals (MOVER).
 
-    Both are of independent samples.
-
-    With d = a - b, its ends are d - √((a - a_low)² + (b_high - b)²) and d + √((a_high - a)² + (b -
-    b_low)²). For a family of ``comparisons`` each arm is widened by the ratio of normal quantiles
-    (Bonferroni), so that the level holds for all of them together.
+    Both are of independent samples. With d = a - b, its ends are d - √((a - a_low)² + (b_high -
+    b)²) and d + √((a_high - a)² + (b - b_low)²). For a family of ``comparisons``, each arm is
+    widened by the ratio of normal quantiles (Bonferroni), so that the level holds for all of them
+    together.
 
     References:
         Construction of confidence limits about effect measures: a general approach (Zou, Donner,
@@ -147,17 +140,16 @@ def difference_interval(a: Estimate, b: Estimate, comparisons: int = 1) -> tuple
 def known_order(
     estimates: Mapping[str, Estimate], comparisons: int | None = None
 ) -> tuple[tuple[str, str], ...]:
-    """The pairs (larger, smaller) whose order is known.
-
-    Of the others nothing is said.
+    """Returns the pairs (larger, smaller) whose order is known.
 
     A pair is known if the interval of its difference, at the level of the whole family, does not
-    hold 0. Estimates that are undefined, or of different numbers of samples (many quantities grow
-    with that number), are compared with none.
+    contain 0. Estimates that are undefined are not compared. Neither are estimates from different
+    numbers of samples, because many quantities grow with that number.
 
     Args:
-        estimates: By name, of independent samples.
-        comparisons: How many comparisons the family has; the pairs of these estimates if None.
+        estimates: Estimates by name, from independent samples.
+        comparisons: The number of comparisons in the family. None means the pairs of these
+            estimates.
     """
     known = {name: found for name, found in estimates.items() if found.defined}
     names = sorted(known, key=lambda name: (-known[name].value, name))
@@ -171,7 +163,7 @@ def known_order(
 
 
 def without_implied(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    """Pairs (larger, smaller) without those that others imply.
+    """Removes pairs (larger, smaller) that other pairs imply.
 
     From a > b and b > c follows a > c.
     """
@@ -185,12 +177,10 @@ def without_implied(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str]
 def ordered_groups(
     estimates: Mapping[str, Estimate], comparisons: int | None = None
 ) -> tuple[tuple[str, ...], ...]:
-    """The names in groups, largest values first.
+    """Returns the names in groups, largest values first.
 
-    Within a group not all is ranked.
-
-    Every name of a group is known to be larger than every name of the next (:func:`known_order`).
-    What is undefined is in no group.
+    Names within a group are not all ranked. Every name of a group is known to be larger than every
+    name of the next (:func:`known_order`). Undefined estimates are in no group.
     """
     names = sorted(
         (name for name in estimates if estimates[name].defined),

@@ -1,9 +1,10 @@
-"""Samples that belong together: pictures of one prompt, inversions of one original, copies of one
-another.
+"""Groups of samples that belong together: pictures of one prompt, inversions of one original, or
+copies.
 
-What such samples share a probe can learn from one and tell of the other, whatever the label: a
-random label of prompts is then read off samples that were held out. So samples of one group are
-never on both sides of a fold, labels are shuffled as groups, and intervals are over groups.
+A probe can learn the common properties of such samples from one and predict another by them,
+whatever the label: even a random label of prompts could then be read from held-out samples.
+Therefore samples of one group are never on both sides of a fold, labels are shuffled as groups, and
+intervals are over groups.
 
 References:
     Cross-Validation Strategies for Data with Temporal, Spatial, Hierarchical, or Phylogenetic
@@ -18,9 +19,10 @@ from ..errors import AnalysisError
 
 
 def as_groups(values: np.ndarray | None, n: int) -> np.ndarray | None:
-    """Numbers of groups (n,) from 0 up.
+    """Returns numbers of groups (n,) from 0 up.
 
-    ``values`` (n,) of any kind tell groups apart. None if every sample is its own group.
+    ``values`` (n,) of any kind distinguish the groups. The result is None if every sample is its
+    own group.
 
     Raises:
         AnalysisError: there are not as many values as samples.
@@ -35,22 +37,22 @@ def as_groups(values: np.ndarray | None, n: int) -> np.ndarray | None:
 
 
 def duplicates(data: np.ndarray) -> np.ndarray | None:
-    """Groups (n,) of rows that are the same to the bit.
+    """Returns groups (n,) of bit-identical rows.
 
-    Of data (n, d); None if there are no such rows.
+    The rows are those of data (n, d). The result is None if there are no such rows.
     """
     found = as_groups(
         np.array([hash(np.ascontiguousarray(row).tobytes()) for row in data]), len(data)
     )
     return (
         None if found is None or found.max() == 0 else found
-    )  # all the same is another matter, told of the data
+    )  # that all rows are equal is reported elsewhere
 
 
 def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of every sample (n,), with whole groups.
+    """Returns the fold of every sample (n,), keeping groups whole.
 
-    Groups are dealt out at random, the largest first.
+    Groups are assigned at random, the largest first.
 
     Raises:
         AnalysisError: there are fewer groups than folds.
@@ -74,11 +76,11 @@ def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
 def shuffled_by_group(
     target: np.ndarray, groups: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Labels (n,) dealt out to groups anew.
+    """Returns labels (n,) shuffled over groups.
 
-    A label that is the same in all of a group goes to another group as a whole. One that varies
-    within groups is exchanged between groups of one size, in any order within them; a group whose
-    size no other has keeps its labels, in another order.
+    If a label is the same in a whole group, it moves to another group as a whole. If it varies
+    within groups, it is exchanged between groups of equal size, in any order within them. A group
+    without another of its size keeps its labels, in another order.
     """
     members = [np.flatnonzero(groups == number) for number in range(groups.max() + 1)]
     if all(np.ptp(target[rows]) == 0 for rows in members):
@@ -94,11 +96,11 @@ def shuffled_by_group(
 def group_means(values: np.ndarray, groups: np.ndarray | None, axis: int = 0) -> np.ndarray:
     """Replaces samples along an axis with the means of their groups.
 
-    What is computed from the means is over groups: an interval or a test takes each group once. A
-    group counts the same whatever its size. Values without groups come back as they are.
+    An interval or a test of the means then counts each group once, whatever its size. Without
+    groups, values are returned unchanged.
 
     Raises:
-        AnalysisError: all samples are of one group.
+        AnalysisError: all samples belong to one group.
     """
     if groups is None:
         return values
@@ -115,8 +117,8 @@ def group_means(values: np.ndarray, groups: np.ndarray | None, axis: int = 0) ->
 
 
 def same_group(groups: np.ndarray | None, n: int) -> np.ndarray:
-    """Says which pairs of samples belong to one group.
+    """Returns which pairs of samples belong to one group.
 
-    The matrix is (n, n) bool. Every sample belongs together with itself at least.
+    The matrix is (n, n) bool. Every sample belongs at least with itself.
     """
     return np.eye(n, dtype=bool) if groups is None else groups[:, None] == groups[None]

@@ -21,7 +21,7 @@ from collections.abc import Generator
 import numpy as np
 
 Product = np.ndarray
-"""A times what was yielded, (n, l) float64."""
+"""The product of A with the yielded block, (n, l) float64."""
 
 
 def leading_vectors(
@@ -32,12 +32,11 @@ def leading_vectors(
     oversampling: int = 10,
     seed: int = 0,
 ) -> Generator[np.ndarray, Product, np.ndarray | None]:
-    """The leading eigenvectors of a symmetric matrix, block by block.
+    """Finds the leading eigenvectors of a symmetric matrix, block by block.
 
-    It yields blocks V (n, l) and is sent A V; it returns the ``count`` leading ones (n, count),
-    largest first.
-
-    Returns None if ``blocks`` products were not enough: the eigenvalues lie too near to each other.
+    It yields blocks V (n, l) and is sent A V. It returns the ``count`` leading eigenvectors (n,
+    count), largest first. It returns None if ``blocks`` products were not enough, because the
+    eigenvalues are too close.
     """
     rng = np.random.default_rng(seed)
     block = np.linalg.qr(rng.standard_normal((n, min(n, count + oversampling))))[0]
@@ -53,6 +52,6 @@ def leading_vectors(
         if (residuals <= tolerance * values).all() or basis.shape[1] + block.shape[1] > n:
             return vectors if (residuals <= tolerance * values).all() else None
         block = product
-        for _ in range(2):  # once is not enough for what is nearly in the span already
+        for _ in range(2):  # one pass is not enough for vectors that are nearly in the span already
             block = np.linalg.qr(block - basis @ (basis.T @ block))[0]
     return None

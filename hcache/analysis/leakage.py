@@ -53,27 +53,29 @@ from .estimate import LEVEL, Estimate
 from .permutation import holm
 
 DEALINGS = 5000
-"""Beyond so many ways to deal edits out to attributes, as many are drawn at random."""
+"""The largest number of assignments of edits to attributes that are all tried. Beyond it, this many
+are drawn at random.
+"""
 
 PERMUTATIONS = 999
-"""Deals of changes to directions, of the null over samples."""
+"""The number of permutations of the null over samples."""
 
 _AT_ONCE = 2**22
 
 FEWEST_COMPARED = 3
-"""Directions that changes of one attribute are dealt out among, at least."""
+"""The smallest number of directions for permuting the changes of one attribute."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """``matrix[i][j]``: mean change of ``attributes[j]`` under ``edits[i]``, in spreads, with its
-    interval.
+    """The leakage matrix of some edits.
 
-    ``meant[i]``: the column that edit i is meant for. ``p`` (edits, attributes): that a direction
-    which has nothing to do with either moves the attribute as far, among all off-diagonal cells;
-    NaN on the diagonal. ``nulls``: how many random directions that is of. ``share``: the diagonal
-    share of all, ``shares`` of each edit. ``p_of_share``: that edits dealt to attributes at random
-    have as large a share.
+    ``matrix[i][j]``: the mean change of ``attributes[j]`` under ``edits[i]``, in spreads, with its
+    interval. ``meant[i]``: the column that edit i is intended for. ``p`` (edits, attributes): the
+    probability that an unrelated direction changes the attribute as much, among all off-diagonal
+    cells; NaN on the diagonal. ``nulls``: the number of random directions. ``share``: the diagonal
+    share of all edits. ``shares``: that of each edit. ``p_of_share``: the probability that randomly
+    assigned edits have as large a share.
     """
 
     edits: tuple[str, ...]
@@ -88,15 +90,15 @@ class Leakage:
 
     @property
     def chance(self) -> float:
-        """The diagonal share that edits have by chance.
+        """The diagonal share by chance.
 
-        That of edits that have nothing to do with their attributes.
+        It is the share of edits that have nothing to do with their attributes.
         """
         return 1 / len(self.attributes)
 
     @property
     def leaks(self) -> tuple[tuple[str, str], ...]:
-        """(edit, attribute) of the cells that leak, the largest change first."""
+        """Returns (edit, attribute) of the leaking cells, the largest change first."""
         cells = [
             (abs(self.matrix[i][j].value), edit, attribute)
             for i, edit in enumerate(self.edits)
@@ -116,22 +118,21 @@ def leakage(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Leakage:
-    """The leakage matrix of some edits.
+    """Computes the leakage matrix of some edits.
 
     Args:
-        changes: (edits, n, attributes): what every edit changed in every reading of the same n
-            samples.
+        changes: (edits, n, attributes): the change of every reading under every edit, for the same
+            n samples.
         spreads: Each attribute's standard deviation over unedited samples.
-        edits: Their names: each that of the attribute it is meant for.
+        edits: The names of the edits. Each is that of its intended attribute.
         attributes: The names of the readings.
-        nulls: (m, n, attributes): what random directions as long changed in the same samples; None
-            if there are none.
-        repeats: Draws of the bootstrap over samples.
-        seed: Of these.
+        nulls: (m, n, attributes): the changes under random directions of the same length, for the
+            same samples; None if there are none.
+        repeats: The number of bootstrap draws over samples.
+        seed: The seed of the draws.
 
     Raises:
-        AnalysisError: shapes that do not fit, an edit without its attribute, an attribute without
-            spread.
+        AnalysisError: shapes do not match, an edit has no attribute, or an attribute has no spread.
     """
     scaled, random = _scaled(changes, spreads, edits, attributes, nulls)
     meant = tuple(list(attributes).index(edit) for edit in edits)
@@ -163,7 +164,7 @@ def _scaled(
     attributes: Sequence[str],
     nulls: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Changes (n, edits, attributes) and nulls (m, n, attributes) in spreads, checked."""
+    """Returns checked changes (n, edits, attributes) and nulls (m, n, attributes) in spreads."""
     changes, spread = np.asarray(changes, np.float64), np.asarray(spreads, np.float64)
     expected = (len(edits), len(attributes))
     if (
@@ -200,19 +201,20 @@ def _scaled(
 
 
 def _products(scaled: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The square of every mean change: counts (r, n) -> (r, edits, attributes), of products of
-    different samples only, so that it is right on average."""
+    """Returns the square of every mean change: counts (r, n) -> (r, edits, attributes). It uses
+    products of different samples only, so that it has no bias.
+    """
     flat = scaled.reshape(len(scaled), -1)
     total, again = counts.sum(1)[:, None], np.square(counts)
     found = np.square(counts @ flat) - again @ np.square(flat)
-    pairs = total**2 - again.sum(1)[:, None]  # none in a draw of one sample only
+    pairs = total**2 - again.sum(1)[:, None]  # there are none in a draw of one sample only
     found = np.divide(found, pairs, out=np.zeros_like(found), where=pairs > 0)
     return found.reshape(-1, *scaled.shape[1:])
 
 
 def _shares(scaled: np.ndarray, meant: tuple[int, ...]) -> Statistic:
-    """The diagonal share of all and of each edit: counts (r, n) -> (r, 1 + edits), within 0 to
-    1.
+    """Returns the diagonal share of all and of each edit: counts (r, n) -> (r, 1 + edits), within 0
+    to 1.
     """
     edits = np.arange(scaled.shape[1])
 
@@ -227,8 +229,8 @@ def _shares(scaled: np.ndarray, meant: tuple[int, ...]) -> Statistic:
 
 
 def _p_of_share(products: np.ndarray, meant: tuple[int, ...], seed: int) -> float:
-    """The share of dealings of edits to different attributes whose diagonal of ``products`` is
-    as large as meant.
+    """Returns the share of assignments of edits to attributes whose diagonal of ``products`` is at
+    least as large as the intended one.
     """
     edits, width = products.shape
     if math.perm(width, edits) <= DEALINGS:
@@ -236,7 +238,7 @@ def _p_of_share(products: np.ndarray, meant: tuple[int, ...], seed: int) -> floa
     else:
         rng = np.random.default_rng(seed)
         drawn = [rng.permutation(width)[:edits] for _ in range(DEALINGS - 1)]
-        dealings = np.array([meant, *drawn])  # the one that was meant is one of them
+        dealings = np.array([meant, *drawn])  # the intended assignment is one of them
     diagonal = products[np.arange(edits), dealings].sum(1)
     observed = float(products[np.arange(edits), list(meant)].sum())
     return float((diagonal >= observed - 1e-12 * abs(observed)).mean())
@@ -245,8 +247,8 @@ def _p_of_share(products: np.ndarray, meant: tuple[int, ...], seed: int) -> floa
 def _p_off_diagonal(
     changes: np.ndarray, random: np.ndarray | None, meant: tuple[int, ...], seed: int
 ) -> np.ndarray:
-    """p of every off-diagonal cell, of changes (edits, n, attributes) and random directions' (m,
-    n, attributes).
+    """Returns p of every off-diagonal cell, for changes (edits, n, attributes) and those of random
+    directions (m, n, attributes).
     """
     edits, _, width = changes.shape
     off = np.ones((edits, width), bool)
@@ -268,8 +270,8 @@ def _p_off_diagonal(
 
 
 def _p_over_directions(changes: np.ndarray, random: np.ndarray) -> np.ndarray:
-    """Holm's p (edits, attributes) of means against those of random directions, by Student's t;
-    all cells count.
+    """Returns Holm's p (edits, attributes) of means against those of random directions, by
+    Student's t, over all cells.
     """
     size, scale = np.abs(changes.mean(1)), np.sqrt(np.square(random.mean(1)).mean(0))
     t = np.divide(size, scale, out=np.where(size > 0, np.inf, 0.0), where=scale > 0)
@@ -279,9 +281,10 @@ def _p_over_directions(changes: np.ndarray, random: np.ndarray) -> np.ndarray:
 def _p_among_random(
     changes: np.ndarray, random: np.ndarray, off: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """p of the off-diagonal cells, by dealing out anew, in every sample, which of an edit and the
-    random directions made which change; the same deals serve all cells, which keeps what holds them
-    together."""
+    """Returns p of the off-diagonal cells. In every sample, the changes by an edit and by the
+    random directions are permuted. The same permutations serve all cells, which keeps their
+    dependence.
+    """
     m, n, _ = random.shape
     total = random.sum(0)
     deviation = np.sqrt(
@@ -302,8 +305,8 @@ def _p_among_random(
 
 
 def _p_by_attribute(changes: np.ndarray, off: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """p of the off-diagonal cells, row by row, by dealing each attribute's changes out among its
-    edits.
+    """Returns p of the off-diagonal cells, row by row, by permuting each attribute's changes among
+    its edits.
     """
     observed, nulls = np.zeros(off.shape), np.zeros((PERMUTATIONS, *off.shape))
     for j in np.flatnonzero(off.any(0)):
@@ -313,9 +316,9 @@ def _p_by_attribute(changes: np.ndarray, off: np.ndarray, rng: np.random.Generat
 
 
 def _dealt(pool: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """How much further the first ``count`` directions of a pool (n, directions) move than the
-    others: (count,); and the same with each sample's changes dealt out anew (PERMUTATIONS, count).
-    In deviations of the pool.
+    """Returns how much further the first ``count`` directions of a pool (n, directions) move than
+    the others: (count,), and the same with each sample's changes permuted (PERMUTATIONS, count).
+    Values are in deviations of the pool.
     """
     n, directions = pool.shape
     deviation = float(pool.std()) or 1.0
@@ -334,7 +337,7 @@ def _dealt(pool: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.n
 
 
 def _largest_of_all(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
-    """p of statistics (k,) against the largest of all in each draw (m, k)."""
+    """Returns p of statistics (k,) against the largest of all in each draw (m, k)."""
     largest = nulls.max(1)
     return np.array(
         [(1 + (largest >= each - 1e-9).sum()) / (1 + len(largest)) for each in observed]

@@ -1,6 +1,4 @@
-"""How many labelled samples are enough: the held-out score of a probe by how many samples it was
-fitted on.
-"""
+"""Learning curves: the held-out score of a probe by the number of training samples."""
 
 from __future__ import annotations
 
@@ -23,14 +21,15 @@ from .threads import one_thread
 TRUE, SHUFFLED = slice(0, 1), slice(1, None)
 
 FEWEST = 6
-"""Samples that a probe can be fitted on: of classes, 3 of each."""
+"""The smallest number of training samples. For classes there are 3 of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LearningCurve:
-    """``scores[i]``: the held-out score of probes fitted on ``sizes[i]`` samples.
+    """A learning curve.
 
-    ``controls[i]``: on their labels shuffled, in the mean.
+    ``scores[i]``: the held-out score of probes fitted on ``sizes[i]`` samples. ``controls[i]``: the
+    mean score with shuffled labels.
     """
 
     metric: str
@@ -40,9 +39,10 @@ class LearningCurve:
 
     @property
     def enough(self) -> int | None:
-        """The fewest samples that score as well as the most.
+        """The smallest number of samples that is enough.
 
-        Their scores cannot be told apart. None if each size made a difference.
+        Its score cannot be distinguished from that of the largest number. It is None if each size
+        made a difference.
         """
         last = self.scores[-1]
         told = [
@@ -54,14 +54,14 @@ class LearningCurve:
 
 
 def most_samples(samples: int, folds: int) -> int:
-    """The training samples of a fold, of the smallest if they differ."""
+    """Returns the number of training samples of the smallest fold."""
     return samples - -(-samples // folds)
 
 
 def default_sizes(samples: int, folds: int = 5, count: int = 6) -> tuple[int, ...]:
-    """The sizes of a learning curve, each twice the last.
+    """Returns the sizes of a learning curve, each twice the last.
 
-    There are at most so many, up to the training samples of a fold.
+    There are at most a given number, up to the training samples of a fold.
     """
     most = most_samples(samples, folds)
     return tuple(sorted({max(FEWEST, round(most / 2**i)) for i in range(count) if most >= FEWEST}))
@@ -80,27 +80,27 @@ def learning_curve(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Generator[float, None, LearningCurve]:
-    """How the score grows with the samples a probe is fitted on.
+    """Measures how the score grows with the number of training samples.
 
-    Yields the share done after each size. At each size, ``draws`` subsets of every fold's training
-    samples are fitted and their scores averaged; all sizes are tested on the same samples. Of
-    classes, a subset has both as the labels have them, 3 of each at least.
+    It yields the share that is done after each size. At each size, ``draws`` subsets of every
+    fold's training samples are fitted, and their scores are averaged. All sizes are tested on the
+    same samples. For classes, a subset has both in the labels' proportion, with at least 3 of each.
 
     Args:
         space: The data.
         labels: (n,).
-        sizes: In samples.
-        kind: As :func:`~hcache.analysis.probes.check_labels` takes it.
-        folds: Of the cross-validation.
-        draws: Subsets at each size; one where all samples are taken.
-        controls: Fits of each subset with its labels shuffled.
-        repeats: Draws of the bootstrap.
-        seed: Of folds, subsets, shuffling and draws.
-        groups: (n,) which samples belong together, and so in one fold.
+        sizes: The sizes in samples.
+        kind: The kind, as in :func:`~hcache.analysis.probes.check_labels`.
+        folds: The number of folds of the cross-validation.
+        draws: The number of subsets at each size; one if all samples are used.
+        controls: The number of fits of each subset with shuffled labels.
+        repeats: The number of bootstrap draws.
+        seed: The seed of folds, subsets, shuffling and draws.
+        groups: (n,) the groups of samples that belong together, and stay in one fold.
 
     Raises:
-        AnalysisError: labels that no probe is defined on; a size that the folds do not have, or too
-            small for a probe.
+        AnalysisError: no probe is defined for the labels, or a size is too large for the folds or
+            too small for a probe.
     """
     target, metric = check_labels(labels, folds, kind)
     groups = as_groups(groups, len(target))
@@ -138,8 +138,8 @@ def _drawn(
     rng: np.random.Generator,
     times: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Predictions (n, times) from that many subsets, and (n, times * controls) of shuffled
-    labels.
+    """Returns predictions (n, times) from a number of subsets, and (n, times * controls) for
+    shuffled labels.
     """
     with one_thread():
         parts = [
@@ -160,8 +160,8 @@ def _predictions(
     controls: int,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """Held-out predictions (n, 1 + controls) by probes of so many samples: of the labels, and of
-    these shuffled.
+    """Returns held-out predictions (n, 1 + controls) by probes fitted on a number of samples: for
+    the labels, and for shuffled labels.
     """
     fit = logistic if metric == AUC else ridge
     predicted = np.empty((len(target), 1 + controls))
@@ -183,8 +183,8 @@ def _scored(
     drawn: np.ndarray,
     groups: np.ndarray | None,
 ) -> tuple[Estimate, float]:
-    """The mean score of predictions (n, draws) with its interval, and that of what shuffled
-    labels predict.
+    """Returns the mean score of predictions (n, draws) with its interval, and the score for
+    shuffled labels.
     """
 
     def statistic_of(guesses: np.ndarray) -> Statistic:
@@ -217,7 +217,9 @@ def _scored(
 def _some(
     train: np.ndarray, target: np.ndarray, metric: str, size: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """So many of the training samples; of classes, in their proportion and 3 of each at least."""
+    """Draws some of the training samples. For classes they keep their proportion, with at least 3
+    of each.
+    """
     if metric != AUC:
         return rng.choice(train, size, replace=False)
     ones, zeros = train[target[train] == 1], train[target[train] == 0]

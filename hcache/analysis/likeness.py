@@ -26,16 +26,19 @@ def likeness(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> dict[str, Contrast]:
-    """How far an edit moves pictures, by distance, against random edits.
+    """Measures how far an edit moves pictures, against random edits.
+
+    The result is by distance.
 
     Args:
-        changed: Distance -> (n,) between edited and unedited pictures.
-        nulls: Distance -> (m, n) the same of m random directions; m may be 0.
-        repeats: Draws of the bootstrap over samples.
-        seed: Of these.
+        changed: Distance -> (n,) values between edited and unedited pictures.
+        nulls: Distance -> (m, n) the same for m random directions; m may be 0.
+        repeats: The number of bootstrap draws over samples.
+        seed: The seed of the draws.
 
     Raises:
-        AnalysisError: shapes that do not fit, fewer than 2 samples, or values that are not finite.
+        AnalysisError: shapes do not match, there are fewer than 2 samples, or values are not
+            finite.
     """
     found = {}
     for name, values in changed.items():
@@ -52,7 +55,7 @@ def likeness(
 
 
 def _contrast(values: np.ndarray, random: np.ndarray, repeats: int, seed: int) -> Contrast:
-    """The mean of values (n,), that of random (m, n), and their difference."""
+    """Compares the mean of values (n,) with that of random ones (m, n)."""
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         own = counts @ values / counts.sum(1)

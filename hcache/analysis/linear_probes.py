@@ -35,32 +35,32 @@ from __future__ import annotations
 import numpy as np
 
 PENALTIES = np.logspace(-3, 4, 8)
-"""Ridge: relative to the mean squared score of the training samples."""
+"""Ridge penalties, relative to the mean squared score of the training samples."""
 
 LOGISTIC_PENALTIES = (100.0, 10.0, 1.0, 0.1)
-"""Logistic: on scores of mean squared length 1, against a sum of losses; from strong to weak,
-each from the last.
+"""Logistic penalties, on scores of mean squared length 1, against a sum of losses. They go from
+strong to weak, and each fit starts from the last.
 """
 
 MOST_COMPONENTS = 64
-"""Logistic probes see no more principal scores than this: the rest hold little variance and cost
-time.
+"""The largest number of principal scores of a logistic probe. The others contain little variance
+and cost time.
 """
 
 NEWTON_STEPS, CONJUGATE_STEPS, HALVINGS = 25, 25, 10
 CLOSE = 1e-6
-"""A fit has ended with the Newton step that promised less than this share of the loss: what is
-left is its square.
+"""A fit stops at the Newton step that promises less than this share of the loss. The remaining
+error is its square.
 """
 
 INTERCEPT_PENALTY = 1e-6
-"""The intercept is as good as free."""
+"""The penalty of the intercept, which is nearly zero."""
 
 
 def ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Predictions (n_test, k) by ridge probes.
+    """Returns predictions (n_test, k) by ridge probes.
 
-    Of ``targets`` (n, k); all penalties are tried at once.
+    They are for ``targets`` (n, k). All penalties are tried at once.
 
     Args:
         inner: Principal scores of the training samples (n, r), centred.
@@ -82,9 +82,9 @@ def ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarr
 
 
 def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
-    """Log odds (n_test, k) by logistic probes.
+    """Returns log odds (n_test, k) by logistic probes.
 
-    Of 0/1 ``targets`` (n, k); the arguments are those of :func:`ridge`.
+    They are for 0/1 ``targets`` (n, k). The arguments are those of :func:`ridge`.
     """
     unit = np.sqrt(len(inner) / np.square(inner).sum())
     x, test = (_with_ones(unit * scores[:, :MOST_COMPONENTS]) for scores in (inner, outer))
@@ -106,18 +106,17 @@ def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.nd
 def fit_logistic(
     x: np.ndarray, y: np.ndarray, weights: np.ndarray, penalty: float, beta: np.ndarray
 ) -> np.ndarray:
-    """The coefficients (k, p) of logistic probes.
+    """Returns the coefficients (k, p) of logistic probes.
 
-    They have the smallest weighted log loss plus penalty, each label by itself.
-
-    A step that does not lower a label's loss is halved for that label until it does.
+    They minimise the weighted log loss plus the penalty, separately for each label. If a step does
+    not lower a label's loss, it is halved for that label until it does.
 
     Args:
         x: Scores (n, p), the last column ones.
         y: Labels (k, n) of 0 and 1.
         weights: Of the samples, for each label (k, n).
         penalty: Half of it times the squared length of the coefficients is added to the loss.
-        beta: Where to start.
+        beta: The start values.
     """
     ridge = _ridge(x, penalty)
     squares = np.square(x)
@@ -155,7 +154,7 @@ def leave_one_out(
     beta: np.ndarray,
     pairs: ColumnProducts,
 ) -> np.ndarray:
-    """The log odds of every sample, nearly as fitted without it.
+    """Approximates the leave-one-out log odds of every sample.
 
     They are (k, n).
     """
@@ -169,7 +168,7 @@ def leave_one_out(
 class ColumnProducts:
     """The products of all pairs of columns of x (n, p).
 
-    (n, p²) float32 is enough to choose a penalty by.
+    They are (n, p²) float32, which is exact enough for choosing a penalty.
     """
 
     def __init__(self, x: np.ndarray) -> None:
@@ -177,9 +176,9 @@ class ColumnProducts:
         self.products = (narrow[:, :, None] * narrow[:, None, :]).reshape(len(x), -1)
 
     def leverage(self, curvature: np.ndarray, ridge: np.ndarray) -> np.ndarray:
-        """The leverage of every sample (k, n).
+        """Returns the leverage of every sample (k, n).
 
-        xᵀ (Xᵀ D X + R)⁻¹ x, for each row of ``curvature`` (k, n) as the diagonal of D.
+        It is xᵀ (Xᵀ D X + R)⁻¹ x, for each row of ``curvature`` (k, n) as the diagonal of D.
         """
         p = len(ridge)
         hessian = (curvature.astype(np.float32) @ self.products).reshape(-1, p, p)
@@ -194,10 +193,10 @@ def _solve(
     ridge: np.ndarray,
     gradient: np.ndarray,
 ) -> np.ndarray:
-    """(Xᵀ D X + R)⁻¹ g (k, p) for each row of curvature D (k, n) and gradient g (k, p), by
+    """Returns (Xᵀ D X + R)⁻¹ g (k, p) for each row of curvature D (k, n) and gradient g (k, p), by
     conjugate gradients.
 
-    Preconditioned by the Hessian's diagonal; the closer a gradient is to 0, the more exactly.
+    The Hessian's diagonal is the preconditioner. Smaller gradients are solved more exactly.
     """
     diagonal = curvature @ squares + ridge
     step, residual = np.zeros_like(gradient), gradient.copy()
@@ -225,7 +224,7 @@ def _solve(
 
 
 def _losses(odds: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The weighted log loss of each row (k,)."""
+    """Returns the weighted log loss of each row (k,)."""
     return (weights * (np.logaddexp(0, odds) - y * odds)).sum(1)
 
 

@@ -52,8 +52,8 @@ from .estimate import LEVEL, Contrast, Estimate
 from .permutation import holm
 
 LINEAR_R2, LINEAR_ASYMMETRY, LINEAR_CURVATURE = 0.95, 0.2, 0.05
-"""A response is called linear from this R² up, and this asymmetry and curvature down, with all
-of each interval.
+"""The limits of a linear response: the smallest R², and the largest asymmetry and curvature, for
+the whole interval of each.
 """
 
 LINEAR, NOT_LINEAR, UNDECIDED, BY_CHANCE = (
@@ -66,18 +66,18 @@ MONOTONE = "monotone, not linear"
 
 
 _OWN = ("slope", "r2", "asymmetry", "homogeneity", "size", "bend", "curvature", "monotone")
-"""What is of a direction by itself."""
+"""The fields of a direction alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Linearity:
-    """A direction's response over a grid of strengths. ``slope``: change of the readout per unit of
-    strength.
+    """The response of a readout to a direction over strengths.
 
-    ``r2``, ``asymmetry`` and ``homogeneity`` are None where they are not defined: no strength comes
-    with both signs, or there is one strength only. ``bend``: p that the mean response is a straight
-    line. ``curvature``: how much of it no line explains; ``monotone``: whether it goes one way;
-    both None of vectors. ``nulls``: the same of each random direction.
+    ``slope``: change of the readout per unit of strength. ``r2``, ``asymmetry`` and ``homogeneity``
+    are None if they are not defined, because no strength has both signs or there is only one
+    strength. ``bend``: p that the mean response is a straight line. ``curvature``: the share of it
+    that no line explains. ``monotone``: whether it goes one way. The last two are None for vectors.
+    ``nulls``: the same for each random direction.
     """
 
     slope: Estimate | None
@@ -93,11 +93,11 @@ class Linearity:
 
     @property
     def verdict(self) -> str:
-        """What is said of a direction's linearity, in words.
+        """Describes a direction's linearity in words.
 
-        ``linear``, ``monotone, not linear``, ``not linear``, ``undecided`` (an interval
-        straddles), or ``no further than random``: random directions of the same length move
-        the readout as much.
+        The verdict is ``linear``, ``monotone, not linear``, ``not linear``, ``undecided`` (an
+        interval straddles a limit), or ``no further than random`` (random directions of the same
+        length change the readout as much).
         """
         if self.moved is not None and self.moved.p is not None and self.moved.p > 1 - LEVEL:
             return BY_CHANCE
@@ -111,7 +111,7 @@ class Linearity:
         return LINEAR if all(favour) else UNDECIDED
 
     def _evidence(self) -> Iterator[tuple[bool, bool]]:
-        """What is for a line and what is against one, of all that is known."""
+        """Returns which of the known values support a line and which contradict it."""
         if self.r2 is not None:
             yield self.r2.low >= LINEAR_R2, self.r2.high < LINEAR_R2
         if self.asymmetry is not None:
@@ -132,19 +132,19 @@ def linearity(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Linearity:
-    """How straight the response of a readout to a direction is.
+    """Measures how linear the response of a readout to a direction is.
 
     Args:
         readings: (n, strengths) of a number, or (n, strengths, parts) of a vector, in any unit.
-        strengths: Of the readings, 0 among them.
+        strengths: The strengths of the readings. They include 0.
         nulls: (m, n, strengths[, parts]): the same samples, moved by m random directions of equal
             norm, 2 or more.
-        repeats: Draws of the bootstrap over samples.
-        seed: Of these.
+        repeats: The number of bootstrap draws over samples.
+        seed: The seed of the draws.
 
     Raises:
-        AnalysisError: shapes that do not fit, no strength 0, values that are not finite, nothing
-            that changes.
+        AnalysisError: shapes do not match, strength 0 is missing, values are not finite, or nothing
+            changes.
     """
     changes, gamma = _changes(readings, strengths)
     if not np.any(changes):
@@ -172,9 +172,9 @@ def linearity_by_step(
     nulls: np.ndarray | None = None,
     **options: int,
 ) -> tuple[Linearity, ...]:
-    """:func:`linearity` of each step.
+    """Computes :func:`linearity` of each step.
 
-    Readings are (n, strengths, steps) of a number, nulls (m, n, strengths, steps).
+    Readings are (n, strengths, steps) of a number, and nulls (m, n, strengths, steps).
     """
     return tuple(
         linearity(
@@ -193,18 +193,20 @@ def additivity(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Estimate:
-    """How far two directions' changes fail to add up, 0 to 1.
+    """Measures how far two directions' changes do not add up.
+
+    The value is from 0 to 1.
 
     Args:
         none: f(0), (n,) of a number or (n, parts) of a vector.
         first: f(a), likewise.
         second: f(b).
         both: f(a + b).
-        repeats: Draws of the bootstrap over samples.
-        seed: Of these.
+        repeats: The number of bootstrap draws over samples.
+        seed: The seed of the draws.
 
     Raises:
-        AnalysisError: shapes that do not fit, or nothing changes.
+        AnalysisError: shapes do not match, or nothing changes.
     """
     parts = [_rows(part) for part in (none, first, second, both)]
     if len({part.shape for part in parts}) != 1:
@@ -227,11 +229,10 @@ def additivity_contrast(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Contrast:
-    """Additivity of pairs of edits, against that of random pairs.
+    """Compares additivity of pairs of edits with that of random pairs.
 
-    Each is ``(f(0), f(a), f(b), f(a+b))``, on the same samples.
-
-    What several pairs miss and move is summed over them: they count as one.
+    Each pair is ``(f(0), f(a), f(b), f(a+b))``, on the same samples. Numerators and denominators
+    are summed over several pairs, which then count as one.
     """
     above, below = np.sum([_missed_and_moved(pair) for pair in measured], 0)
     null_above, null_below = np.sum([_missed_and_moved(null) for null in nulls], 0)
@@ -245,18 +246,17 @@ def additivity_contrast(
 
 
 def _missed_and_moved(four: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """‖f(a+b) - f(a) - f(b) + f(0)‖ and ‖f(a) - f(0)‖ + ‖f(b) - f(0)‖ (n,) each."""
+    """Returns ‖f(a+b) - f(a) - f(b) + f(0)‖ and ‖f(a) - f(0)‖ + ‖f(b) - f(0)‖, (n,) each."""
     f0, fa, fb, fab = map(_rows, four)
     missed = np.linalg.norm(fab - fa - fb + f0, axis=1)
     return missed, np.linalg.norm(fa - f0, axis=1) + np.linalg.norm(fb - f0, axis=1)
 
 
 def homogeneity_statistic(changes: np.ndarray) -> Statistic:
-    """How far samples change alike, as a statistic.
+    """Returns a statistic of how similarly samples change.
 
-    The mean inner product of two different samples' changes (n, parts) over their mean square.
-
-    A sample drawn twice is not a pair: pairs are of different samples only.
+    It is the mean inner product of two different samples' changes (n, parts) over their mean
+    square. Pairs are of different samples only, so a sample that is drawn twice is not a pair.
     """
     gram = changes @ changes.T
     own = np.diag(gram).copy()
@@ -283,7 +283,7 @@ def _rows(values: np.ndarray) -> np.ndarray:
 
 
 def _changes(readings: np.ndarray, strengths: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
-    """Changes (n, s, parts) from strength 0, at the other strengths (s,)."""
+    """Returns changes (n, s, parts) from strength 0, at the other strengths (s,)."""
     readings, gamma = np.asarray(readings, np.float64), np.asarray(strengths, np.float64)
     if readings.ndim not in (2, 3) or readings.shape[1] != len(gamma):
         raise AnalysisError(
@@ -306,7 +306,7 @@ def _changes(readings: np.ndarray, strengths: Sequence[float]) -> tuple[np.ndarr
 
 
 def _slopes(changes: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-    """Every sample's line through 0 by least squares: (n, parts)."""
+    """Returns every sample's line through 0 by least squares: (n, parts)."""
     return np.einsum("s,nsp->np", gamma, changes) / np.square(gamma).sum()
 
 
@@ -351,7 +351,9 @@ def _measured(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) -
 
 
 def _curvature(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) -> Estimate:
-    """The share of the mean response's square (n, strengths) that no line through 0 explains."""
+    """Returns the share of the squared mean response (n, strengths) that no line through 0
+    explains.
+    """
     line = changes @ (gamma / np.linalg.norm(gamma))
     both = np.concatenate([changes, line[:, None]], 1)
 
@@ -381,8 +383,8 @@ def _curvature(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) 
 
 
 def _goes_one_way(changes: np.ndarray, gamma: np.ndarray) -> bool:
-    """Whether the response (n, strengths) is not known to go up between two strengths and down
-    between two others.
+    """Returns whether the response (n, strengths) is not shown to rise between two strengths and
+    fall between two others.
     """
     order = np.argsort(np.r_[gamma, 0.0])
     response = np.concatenate([changes, np.zeros((len(changes), 1))], 1)[:, order]
@@ -392,7 +394,7 @@ def _goes_one_way(changes: np.ndarray, gamma: np.ndarray) -> bool:
 
 
 def _t_tests(values: np.ndarray) -> np.ndarray:
-    """p that the mean of each column (n, k) is 0, by Student's t, adjusted for all of them
+    """Returns p that the mean of each column (n, k) is 0, by Student's t, adjusted for all of them
     (Holm).
     """
     mean, error = np.abs(values.mean(0)), values.std(0, ddof=1) / np.sqrt(len(values))
@@ -402,7 +404,7 @@ def _t_tests(values: np.ndarray) -> np.ndarray:
 
 
 def _asymmetry_sums(changes: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Σ ‖r(γ) + r(-γ)‖ and Σ ‖r(γ)‖ + ‖r(-γ)‖ (n,) over the strengths that come with both signs."""
+    """Returns Σ ‖r(γ) + r(-γ)‖ and Σ ‖r(γ)‖ + ‖r(-γ)‖ (n,) over the strengths with both signs."""
     uneven, both_ways = np.zeros(len(changes)), np.zeros(len(changes))
     for plus in np.flatnonzero(gamma > 0):
         for minus in np.flatnonzero(gamma == -gamma[plus]):
@@ -413,16 +415,16 @@ def _asymmetry_sums(changes: np.ndarray, gamma: np.ndarray) -> tuple[np.ndarray,
 
 
 def _bend(residuals: np.ndarray, gamma: np.ndarray) -> float:
-    """p that the mean distance (n, strengths) from the line is 0 at every strength: of contrasts
-    that no line has.
+    """Returns p that the mean distance (n, strengths) from the line is 0 at every strength, by
+    contrasts that are 0 for a line.
     """
     rest = np.linalg.qr(np.concatenate([gamma[:, None], np.eye(len(gamma))], 1))[0][:, 1:]
     return float(_t_tests(residuals @ rest).min())
 
 
 def _moved(changes: np.ndarray, nulls: Sequence[np.ndarray], repeats: int, seed: int) -> Contrast:
-    """The mean size of the change against that under random directions, and p that one of these
-    gives as much.
+    """Returns the mean size of the change relative to that under random directions, and p that one
+    of these gives as much.
     """
     size = np.linalg.norm(changes, axis=2).mean(1)
     each = np.stack([np.linalg.norm(other, axis=2).mean(1) for other in nulls])

@@ -39,19 +39,19 @@ TSNE, UMAP = "tsne", "umap"
 WAYS = (TSNE, UMAP)
 
 COMPONENTS = 50
-"""Principal components that a map is made of, as its authors advise."""
+"""The number of principal components that a map is made of, as its authors advise."""
 
 SHUFFLES = 99
 FEWEST = 8
-"""Samples that a map takes."""
+"""The smallest and largest number of samples of a map."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """A share that a map kept, beside what chance keeps.
+    """A share that a map keeps, beside the share by chance.
 
-    ``estimate`` is the share, 1 at most, with its interval over samples. ``null`` is what shuffled
-    places give on average. ``p`` comes from shuffled places.
+    ``estimate`` is the share, 1 at most, with its interval over samples. ``null`` is the average
+    for shuffled positions, and ``p`` comes from them.
     """
 
     estimate: Estimate
@@ -61,7 +61,7 @@ class Kept:
 
 @dataclass(frozen=True, kw_only=True)
 class Faithfulness:
-    """How well a map kept the neighbours of ``neighbours`` samples each."""
+    """How well a map keeps ``neighbours`` neighbours of each sample."""
 
     neighbours: int
     trustworthiness: Kept
@@ -74,7 +74,7 @@ def inner_products(data: np.ndarray | Rows) -> np.ndarray:
     The data are read a block of columns at a time.
 
     Raises:
-        AnalysisError: too few samples, too many, or values that are not finite.
+        AnalysisError: there are too few or too many samples, or values are not finite.
     """
     blocks = Blocks.of(data)
     if blocks.n < FEWEST:
@@ -91,7 +91,7 @@ def inner_products(data: np.ndarray | Rows) -> np.ndarray:
 
 
 def distances(gram: np.ndarray) -> np.ndarray:
-    """Distances (n, n) float32 between the samples, of their inner products."""
+    """Returns distances (n, n) float32 between samples, from inner products."""
     square = np.diag(gram)
     found = np.sqrt(np.maximum(square[:, None] + square - 2 * gram, 0)).astype(np.float32)
     np.fill_diagonal(found, 0)
@@ -99,7 +99,7 @@ def distances(gram: np.ndarray) -> np.ndarray:
 
 
 def components(gram: np.ndarray, count: int = COMPONENTS) -> np.ndarray:
-    """The samples on their first principal components (n, k) float32.
+    """Returns samples on their first principal components (n, k) float32.
 
     Raises:
         AnalysisError: all samples are the same.
@@ -111,17 +111,17 @@ def components(gram: np.ndarray, count: int = COMPONENTS) -> np.ndarray:
 
 
 def place(points: np.ndarray, way: str, neighbours: int, seed: int = 0) -> np.ndarray:
-    """Points (n, k) on a plane (n, 2) float32.
+    """Places points (n, k) on a plane (n, 2) float32.
 
     Args:
-        points: Of :func:`components`.
+        points: The result of :func:`components`.
         way: ``tsne`` or ``umap``.
         neighbours: The perplexity of t-SNE, the neighbours of UMAP.
-        seed: Of the method; the same seed gives the same map on one machine.
+        seed: The seed of the method. The same seed gives the same map on one machine.
 
     Raises:
-        UsageError: no such way, or its package is missing.
-        AnalysisError: as many neighbours as samples.
+        UsageError: the way is unknown, or its package is missing.
+        AnalysisError: there are at least as many neighbours as samples.
     """
     check_way(way)
     if not 2 <= neighbours < len(points) / 2:
@@ -134,10 +134,10 @@ def place(points: np.ndarray, way: str, neighbours: int, seed: int = 0) -> np.nd
 
 
 def check_way(way: str) -> None:
-    """That a map can be made this way here.
+    """Makes sure that a map can be made in this way.
 
     Raises:
-        UsageError: no such way, or its package is missing.
+        UsageError: the way is unknown, or its package is missing.
     """
     if way not in WAYS:
         raise UsageError(f"maps are made by {' or '.join(WAYS)}, got {way!r}")
@@ -153,18 +153,18 @@ def faithfulness(
     seed: int = 0,
     samples: np.ndarray | None = None,
 ) -> Faithfulness:
-    """How well a map kept neighbours, with intervals and nulls.
+    """Measures how well a map keeps neighbours, with intervals and nulls.
 
     Args:
         own: Distances (n, n) in the data.
         places: On the map (n, 2).
         neighbours: k, below half of n.
-        shuffles: How often the places are dealt out at random.
-        seed: Of the shuffles and the bootstrap.
-        samples: (n,) whose places these are, where a sample has several; they are drawn together.
+        shuffles: The number of random assignments of the positions.
+        seed: The seed of the shuffles and the bootstrap.
+        samples: (n,) the sample of each position, if a sample has several. They are drawn together.
 
     Raises:
-        AnalysisError: the two are not of the same samples, or k is out of range.
+        AnalysisError: the two have different samples, or k is out of range.
     """
     n = len(own)
     if own.shape != (n, n) or len(places) != n:
@@ -189,7 +189,9 @@ def faithfulness(
 
 
 def _ranks(own: np.ndarray) -> np.ndarray:
-    """Of every sample the ranks (n, n) of the others by distance, from 1; its own is 0."""
+    """Returns for every sample the ranks (n, n) of the others by distance, from 1. Its own rank is
+    0.
+    """
     n = len(own)
     found = own.copy()
     np.fill_diagonal(found, -1)
@@ -200,15 +202,15 @@ def _ranks(own: np.ndarray) -> np.ndarray:
 
 
 def _nearest(places: np.ndarray, k: int) -> np.ndarray:
-    """The k nearest (n, k) of every sample on the map."""
+    """Returns the k nearest neighbours (n, k) of every sample on the map."""
     apart = cdist(places, places)
     np.fill_diagonal(apart, np.inf)
     return np.argsort(apart, axis=1, kind="stable")[:, :k]
 
 
 def _by_sample(ranks: np.ndarray, near: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Trustworthiness and share of kept neighbours of every place (n, 2); ``order`` says which
-    sample stands at a place.
+    """Returns trustworthiness and share of kept neighbours of every position (n, 2). ``order`` is
+    the sample at each position.
     """
     n, k = near.shape
     rank = ranks[order[:, None], order[near]]

@@ -20,12 +20,12 @@ from .estimate import Estimate
 
 
 def log_snr(alpha_bar: np.ndarray) -> np.ndarray:
-    """The log SNR, ln(ᾱ / (1 - ᾱ)), of ᾱ.
+    """Returns the log SNR, ln(ᾱ / (1 - ᾱ)), of ᾱ.
 
     ᾱ (steps,) lies strictly between 0 and 1.
 
     Raises:
-        AnalysisError: an ᾱ at which there is no noise, or no signal.
+        AnalysisError: there is no noise, or no signal, at an ᾱ.
     """
     alpha_bar = np.asarray(alpha_bar, np.float64)
     if not ((alpha_bar > 0) & (alpha_bar < 1)).all():
@@ -37,7 +37,7 @@ def log_snr(alpha_bar: np.ndarray) -> np.ndarray:
 
 
 def common_levels(levels: Sequence[np.ndarray], count: int = 20) -> np.ndarray:
-    """Evenly spaced log SNRs (count,) that all models have.
+    """Returns evenly spaced log SNRs (count,) that all models have.
 
     They lie within the steps of every model, from most noise to least.
 
@@ -56,12 +56,11 @@ def common_levels(levels: Sequence[np.ndarray], count: int = 20) -> np.ndarray:
 
 
 def at_levels(values: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Values (steps, ...) at other noise levels.
+    """Interpolates values (steps, ...) to other noise levels.
 
-    They are linear in log SNR between the log SNRs ``own`` (steps,), and taken at ``wanted``
-    (k,): (k, ...).
-
-    NaN where ``wanted`` lies beyond all of a model's own: nothing is extrapolated.
+    The interpolation is linear in log SNR between the log SNRs ``own`` (steps,). The values are
+    returned at ``wanted`` (k,): (k, ...). Levels outside a model's own range give NaN, because
+    nothing is extrapolated.
     """
     values, own, wanted = (
         np.asarray(values, np.float64),
@@ -83,12 +82,11 @@ def at_levels(values: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.nda
 def estimates_at(
     estimates: Sequence[Estimate], own: np.ndarray, wanted: np.ndarray
 ) -> tuple[Estimate | None, ...]:
-    """Estimates of steps at other noise levels.
+    """Interpolates estimates of steps to other noise levels.
 
-    The value and both ends of the interval are taken in proportion.
-
-    Two neighbours' intervals so mixed are no narrower than the interval of the mixture. None beyond
-    the model's own.
+    The value and both ends of the interval are interpolated linearly. An interpolation of two
+    neighbouring intervals is at least as wide as the interval of the interpolated value. The result
+    is None outside the model's own range.
     """
     table = np.array([[found.value, found.low, found.high] for found in estimates])
     fewest, level = min(found.n for found in estimates), min(found.level for found in estimates)

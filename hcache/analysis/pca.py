@@ -35,13 +35,11 @@ from .streaming import EXACT, stream_components
 class PCA:
     """Principal components of some data.
 
-    ``scores`` (n, k) are in the units of the data; ``explained`` (k,) is each component's share
-    of the variance.
-
-    ``baseline`` (k,): the same share after every feature's values were shuffled over samples on
-    their own, the mean of a few repetitions: what components explain when no two features have to
-    do with each other. ``residuals`` (k,): by what share of itself each component's variance may be
-    off; None where they are exact.
+    ``scores`` (n, k) are in the units of the data. ``explained`` (k,) is each component's share of
+    the variance. ``baseline`` (k,): the same share after the values of every feature were shuffled
+    separately over samples, averaged over a few repetitions. This is what components explain if
+    features are independent. ``residuals`` (k,): the possible relative error of each component's
+    variance; None if they are exact.
     """
 
     scores: np.ndarray
@@ -53,19 +51,21 @@ class PCA:
 def principal_components(
     data: np.ndarray | Rows, k: int = 10, repeats: int = 3, seed: int = 0, memory: int = MEMORY
 ) -> PCA:
-    """PCA of ``data`` (n, d) float32. The sign of each component makes the skewness of its scores
-    positive.
+    """Computes PCA of ``data`` (n, d) float32.
+
+    The sign of each component makes the skewness of its scores positive.
 
     Args:
-        data: The matrix, or what yields blocks of its rows and is asked again for every block of
-            columns.
-        k: How many components, at most.
-        repeats: How often features are shuffled.
-        seed: Of the shuffles.
-        memory: In bytes, beyond which rows that come in blocks are not put together.
+        data: The matrix, or a function that returns blocks of its rows. It is called again for
+            every block of columns.
+        k: The largest number of components.
+        repeats: The number of shuffles of the features.
+        seed: The seed of the shuffles.
+        memory: The largest size in bytes up to which blocks of rows are joined.
 
     Raises:
-        AnalysisError: fewer than 3 samples, no variance, or values that are not finite.
+        AnalysisError: there are fewer than 3 samples, there is no variance, or values are not
+            finite.
     """
     blocks = Blocks.of(data, memory, copies=5)
     if blocks.n < 3:
@@ -79,7 +79,7 @@ def principal_components(
     total = float(np.trace(first))
     if (
         total <= (1e-6 * largest) ** 2 * blocks.n * blocks.d
-    ):  # less than rounding leaves of equal numbers
+    ):  # less than the rounding error of equal numbers
         raise AnalysisError("all samples are the same here: there is no variance to explain")
     values, vectors = np.linalg.eigh(first)
     values, vectors = np.maximum(values[::-1][:k], 0), vectors[:, ::-1][:, :k]
@@ -94,7 +94,7 @@ def principal_components(
 
 
 def _streamed(blocks: Blocks, k: int, repeats: int, seed: int) -> PCA:
-    """The same by a few passes over the rows."""
+    """Computes the same by a few passes over the rows."""
     search = stream_components(
         lambda: (rows[None] for rows in blocks.rows()), blocks.n, k, joint=False, seed=seed
     )
@@ -110,10 +110,10 @@ def _streamed(blocks: Blocks, k: int, repeats: int, seed: int) -> PCA:
 
 
 def _moments(blocks: Blocks, repeats: int, seed: int, memory: int) -> Iterator[np.ndarray]:
-    """The smaller of X Xᵀ and Xᵀ X of the centred data, then of each of its shuffles; float64, (m,
-    m) each.
+    """Returns the smaller of X Xᵀ and Xᵀ X for the centred data, and then for each of its shuffles,
+    as float64 (m, m).
 
-    As many as fit into ``memory`` are made in one go, since every go reads all data.
+    As many as fit into ``memory`` are computed together, because every pass reads all data.
     """
     size, make = (blocks.n, _grams) if blocks.n <= blocks.d else (blocks.d, _second_moments)
     at_once = max(1, memory // (8 * size**2))
@@ -122,7 +122,7 @@ def _moments(blocks: Blocks, repeats: int, seed: int, memory: int) -> Iterator[n
 
 
 def _largest(blocks: Blocks) -> float:
-    """The largest magnitude in the data."""
+    """Returns the largest magnitude in the data."""
     largest = 0.0
     for rows in blocks.rows():
         largest = max(largest, float(np.abs(rows).max(initial=0)))
@@ -134,7 +134,7 @@ def _largest(blocks: Blocks) -> float:
 
 
 def _grams(blocks: Blocks, seed: int, repeats: range) -> np.ndarray:
-    """X Xᵀ of shuffles: (len(repeats), n, n)."""
+    """Returns X Xᵀ of shuffles: (len(repeats), n, n)."""
     grams = np.zeros((len(repeats), blocks.n, blocks.n))
     for start in blocks.starts:
         centred = _centred(blocks.columns(start))
@@ -145,7 +145,7 @@ def _grams(blocks: Blocks, seed: int, repeats: range) -> np.ndarray:
 
 
 def _second_moments(blocks: Blocks, seed: int, repeats: range) -> np.ndarray:
-    """Xᵀ X of shuffles: (len(repeats), d, d); a pair of blocks of columns at a time."""
+    """Returns Xᵀ X of shuffles: (len(repeats), d, d), a pair of blocks of columns at a time."""
     moments = np.zeros((len(repeats), blocks.d, blocks.d))
     for i in blocks.starts:
         left = _centred(blocks.columns(i))
@@ -166,8 +166,8 @@ def _centred(columns: np.ndarray) -> np.ndarray:
 
 
 def _shuffled(columns: np.ndarray, start: int, seed: int, repeat: int) -> np.ndarray:
-    """Every column in an order of its own, which follows from its place alone; repeat 0 is the
-    data as they are.
+    """Returns every column in its own random order, which depends only on its number. Repeat 0 is
+    the unshuffled data.
     """
     if repeat == 0:
         return columns
@@ -179,6 +179,6 @@ def _shuffled(columns: np.ndarray, start: int, seed: int, repeat: int) -> np.nda
 
 
 def _project(blocks: Blocks, vectors: np.ndarray) -> np.ndarray:
-    """Scores (n, k) of the centred data along ``vectors`` (d, k)."""
+    """Returns scores (n, k) of the centred data along ``vectors`` (d, k)."""
     ends = ((i, vectors[i : i + blocks.width].astype(np.float32)) for i in blocks.starts)
     return reduce(np.add, (_centred(blocks.columns(i)) @ part for i, part in ends))

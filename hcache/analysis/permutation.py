@@ -31,30 +31,30 @@ REPEATS = 1999
 
 
 def p_value(observed: float, null: np.ndarray) -> float:
-    """How often a null is as large as what was observed.
+    """Returns how often a null is as large as the observed value.
 
-    The draws of the null are (m,); what was observed counts as one.
+    The draws of the null are (m,). The observed value counts as one of them.
     """
     null = np.asarray(null, np.float64)
     slack = 1e-12 * max(
         abs(observed), float(np.abs(null).max(initial=0))
-    )  # equal but for rounding is equal
+    )  # equal up to rounding counts as equal
     return float((1 + (null >= observed - slack).sum()) / (1 + len(null)))
 
 
 def permutation_test(
     statistic: Callable[[np.ndarray], np.ndarray], n: int, repeats: int = REPEATS, seed: int = 0
 ) -> tuple[float, float, np.ndarray]:
-    """A statistic, its p, and its values under all permutations.
+    """Returns a statistic, its p, and its values under all permutations.
 
-    The values are (repeats,). Large ones count as much.
+    The values are (repeats,). The test is one-sided, for large values.
 
     Args:
         statistic: orders (r, n) int -> (r,): the statistic with one side of the data in each of
             these orders.
-        n: How many samples there are.
-        repeats: How many permutations.
-        seed: Of the permutations.
+        n: The number of samples.
+        repeats: The number of permutations.
+        seed: The seed of the permutations.
     """
     if n < 2:
         raise AnalysisError(f"a permutation test needs 2 samples or more, got {n}")
@@ -66,11 +66,10 @@ def permutation_test(
 
 
 def holm(p: Sequence[float | None]) -> np.ndarray:
-    """p values (k,) adjusted for all k by Holm.
+    """Adjusts p values (k,) for all k by Holm's method.
 
-    The chance of any false call among all is the level. NaN and None stay NaN.
-
-    It holds whatever the tests have to do with each other.
+    The probability of any false positive among all is then the level, whatever the dependence of
+    the tests. NaN and None are returned as NaN.
     """
     given = np.asarray(p, np.float64)
     known = np.flatnonzero(np.isfinite(given))
@@ -83,14 +82,13 @@ def holm(p: Sequence[float | None]) -> np.ndarray:
 
 
 def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
-    """p values adjusted for a family of statistics (k,).
+    """Returns p values adjusted for a family of statistics (k,).
 
-    The largest of the family in every draw is the null of all of them: (k,).
-
-    Draw j of the null, (k, m), must be the same shuffle for all members, which keeps what holds
-    them together. Each member is told in deviations of its own draws, the observed one among them;
-    the largest deviation of a draw is what an observed one is held against (max-T, Westfall, Young
-    1993). p is 1 / (1 + m) at best, whatever k is.
+    The largest value of the family in every draw is the null of all of them: (k,). Draw j of the
+    null, (k, m), must be the same shuffle for all members, which keeps their dependence. Each
+    member is expressed in deviations of its own draws, including the observed value. Observed
+    deviations are compared with the largest deviation of each draw (max-T, Westfall, Young 1993). p
+    is at least 1 / (1 + m), for every k.
     """
     observed, nulls = np.asarray(observed, np.float64), np.asarray(nulls, np.float64)
     draws = np.concatenate([observed[:, None], nulls], 1)
@@ -112,18 +110,14 @@ def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
 
 
 def sign_flip_test(effects: np.ndarray, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
-    """p that paired effects are symmetric about 0.
+    """Returns p that paired effects are symmetric about 0.
 
-    Of each column of ``effects`` (n, k), either way: (k,).
-
-    It is a test of the mean only where effects are symmetric by their making, as the difference of
-    two conditions that are dealt out at random is. Effects that are skewed, or jump rarely, have a
-    mean of 0 and are not symmetric.
-
-    All columns are held against the largest |t| that chance gives among them, so that the whole
-    family of k has one error rate: with no effect in any, the chance that any is called significant
-    is the level. Signs are flipped a sample at a time, which keeps whatever holds the columns
-    together.
+    It is two-sided, for each column of ``effects`` (n, k): (k,). It tests the mean only if effects
+    are symmetric by design, like the difference of two conditions that are assigned at random.
+    Skewed effects, or rare jumps, can have a mean of 0 without being symmetric. All columns are
+    compared with the largest |t| that chance gives among them. The whole family of k thus has one
+    error rate: if no column has an effect, the probability that any is called significant is the
+    level. Signs are flipped per sample, which keeps the dependence of the columns.
     """
     effects = np.asarray(effects, np.float64)
     if effects.ndim != 2 or len(effects) < 2:

@@ -32,25 +32,24 @@ RIDGE, LOGISTIC = "ridge", "logistic"
 KINDS = (RIDGE, LOGISTIC)
 
 Scores = tuple[np.ndarray, np.ndarray]
-"""Principal scores of training samples (n, r), centred on them, largest first, and of test
-samples (m, r).
+"""Principal scores of training samples (n, r), centred on them, largest first, and of test samples
+(m, r).
 """
 
 
 NEAR, EITHER = 0.2, 0.05
-"""What lies so near 0 or 1 counts as that; each of the two has to be so large a share of all
-values.
+"""The distance to 0 or 1 within which a value counts as that, and the smallest share of values at
+each end.
 """
 
 
 def is_binary(values: np.ndarray) -> bool:
-    """Whether labels (n,) are of two classes.
+    """Returns whether labels (n,) are of two classes.
 
-    They have two distinct values, whichever; or they are probabilities of 0 and 1.
-
-    Probabilities lie within 0 to 1, nine of ten of them near 0 or near 1, and at either end there
-    are some. Values that are merely small, an error of 0 to 0.15 with a few large ones, are
-    continuous.
+    They are if they have two distinct values, or if they are probabilities of 0 and 1.
+    Probabilities lie within 0 to 1, nine of ten of them are near 0 or 1, and there are some at
+    either end. Values that are merely small, such as an error of 0 to 0.15 with a few large ones,
+    are continuous.
     """
     distinct = np.unique(values)
     if len(distinct) <= 2:
@@ -62,25 +61,26 @@ def is_binary(values: np.ndarray) -> bool:
 
 
 def upper_class(values: np.ndarray) -> np.ndarray:
-    """Which samples (n,) bool are in the upper class.
+    """Returns which samples (n,) bool are in the upper class.
 
-    That of the larger of two values, or of what is likelier 1.
+    It is the class of the larger of two values, or of the probabilities near 1.
     """
     distinct = np.unique(values)
     return values > (distinct.mean() if len(distinct) == 2 else 0.5)
 
 
 def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tuple[np.ndarray, str]:
-    """The labels as a probe takes them, and their metric.
+    """Returns the labels in the form for a probe, and their metric.
 
     Args:
-        values: (n,), continuous or of two classes near 0 and 1.
-        folds: Of the cross-validation.
-        kind: ``ridge`` predicts the values, two classes too; ``logistic`` classes: of continuous
-            labels, those above the median. None: as the labels are.
+        values: (n,), continuous or two classes near 0 and 1.
+        folds: The number of folds of the cross-validation.
+        kind: ``ridge`` predicts the values, also those of two classes. ``logistic`` predicts
+            classes; for continuous labels, whether a value is above the median. None chooses by the
+            labels.
 
     Raises:
-        AnalysisError: labels on which a probe is not defined, and why.
+        AnalysisError: a probe is not defined for the labels. The message says why..
     """
     if kind not in (None, *KINDS):
         raise AnalysisError(f"a probe is of kind {RIDGE} or {LOGISTIC}, got {kind!r}")
@@ -115,13 +115,11 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Space:
-    """n samples as linear probes see them.
+    """The n samples of a data set, prepared for linear probes.
 
-    They are inner products (n, n), or features (n, d) where those are fewer. ``projected``: on how
-    many random directions the features are; 0 means that they are all the features.
-
-    The principal scores of the folds asked for last are kept: labels with the same folds share
-    them.
+    They are inner products (n, n), or features (n, d) if there are fewer. ``projected``: the number
+    of random projections of the features; 0 means all the features. The principal scores of the
+    last folds are kept, because labels with the same folds share them.
     """
 
     gram: np.ndarray | None = None
@@ -133,14 +131,14 @@ class Space:
 
     @classmethod
     def of(cls, data: np.ndarray | Rows, memory: int = MEMORY) -> Space:
-        """The space of data (n, d), or of blocks of its rows.
+        """Returns the space of data (n, d) or of its blocks.
 
         Args:
-            data: See above.
-            memory: In bytes, beyond which rows that come in blocks are not put together.
+            data: The data, or blocks of its rows.
+            memory: The largest size in bytes up to which blocks of rows are joined.
 
         Raises:
-            AnalysisError: as :func:`gram_matrix`.
+            AnalysisError: the errors of :func:`gram_matrix`.
         """
         blocks = Blocks.of(data, memory, copies=3)
         if blocks.d <= blocks.n // 2 and blocks.width >= blocks.d:
@@ -155,9 +153,9 @@ class Space:
         return len(self._kind[0])
 
     def scores(self, train: np.ndarray, test: np.ndarray) -> Scores:
-        """The principal scores of training and test samples.
+        """Returns the principal scores of training and test samples.
 
-        They are centred on the training samples alone.
+        They are centred on the training samples only.
         """
         found, scores = self._kind
         return scores(found, train, test)
@@ -172,7 +170,9 @@ class Space:
         raise ValueError("a space has a Gram matrix or features")
 
     def folds(self, fold: np.ndarray) -> list[tuple[np.ndarray, np.ndarray, Scores]]:
-        """(training rows, test rows, their scores) for each fold of ``fold`` (n,)."""
+        """Yields (training rows, test rows, their scores) for each fold. The folds are given by
+        ``fold`` (n,).
+        """
         key = fold.tobytes()
         if key not in self._kept:
             self._kept.clear()
@@ -185,12 +185,12 @@ class Space:
 
 
 def gram_matrix(data: np.ndarray | Rows, block: int = 8192, memory: int = MEMORY) -> np.ndarray:
-    """Z Zᵀ / d (n, n) float64 of data (n, d).
+    """Returns Z Zᵀ / d (n, n) float64 of data (n, d).
 
-    Every feature is standardised; constant ones are left out.
+    Every feature is standardised. Constant features are left out.
 
     Raises:
-        AnalysisError: values that are not finite, no feature that varies, or too many samples for
+        AnalysisError: values are not finite, no feature varies, or there are too many samples for
             such a matrix.
     """
     blocks = Blocks.of(data, memory, copies=3)
@@ -207,8 +207,8 @@ def _gram_of(blocks: Blocks, block: int = 8192) -> np.ndarray:
 
 
 def _standardised(blocks: Blocks, block: int = 8192) -> Iterator[np.ndarray]:
-    """The features that vary, each with mean 0 and deviation 1, up to ``block`` at a time: (n,
-    some) float32.
+    """Yields the features that vary, each with mean 0 and deviation 1, up to ``block`` at a time:
+    (n, some) float32.
     """
     any_varies = False
     for start in blocks.starts:
@@ -224,7 +224,7 @@ def _standardised(blocks: Blocks, block: int = 8192) -> Iterator[np.ndarray]:
             deviation = np.sqrt(np.square(centred).mean(0))
             varies = deviation > 1e-6 * np.abs(part).max(
                 0
-            )  # less is what rounding leaves of equal numbers
+            )  # less than the rounding error of equal numbers
             any_varies |= bool(varies.any())
             yield centred[:, varies] / deviation[varies]
     if not any_varies:
@@ -234,9 +234,9 @@ def _standardised(blocks: Blocks, block: int = 8192) -> Iterator[np.ndarray]:
 
 
 def principal_scores(gram: np.ndarray, train: np.ndarray, test: np.ndarray) -> Scores:
-    """Principal scores of training and test samples.
+    """Returns principal scores of training and test samples.
 
-    They are centred on the training samples alone.
+    They are centred on the training samples only.
     """
     inner = gram[np.ix_(train, train)]
     cross = gram[np.ix_(test, train)]
@@ -253,9 +253,9 @@ def principal_scores(gram: np.ndarray, train: np.ndarray, test: np.ndarray) -> S
 def principal_scores_of_features(
     features: np.ndarray, train: np.ndarray, test: np.ndarray
 ) -> Scores:
-    """Principal scores from the features (n, d) themselves.
+    """Returns principal scores from the features (n, d) themselves.
 
-    For where there are fewer features than samples.
+    It is for data with fewer features than samples.
     """
     mean = features[train].mean(0)
     inner, outer = (features[rows].astype(np.float64) - mean for rows in (train, test))

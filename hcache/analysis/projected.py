@@ -21,28 +21,28 @@ import numpy as np
 from ..errors import AnalysisError
 
 SIZE = 1024
-"""Random directions that are kept."""
+"""The number of random projections."""
 
 _TOGETHER = 2**25
-"""Bytes of samples that are worked on at a time."""
+"""The number of bytes of samples that are processed at a time."""
 
 
 def standardised_rows(
     rows: Callable[[], Iterator[np.ndarray]], shape: tuple[int, int], size: int = SIZE
 ) -> tuple[np.ndarray, int]:
-    """Standardises features, and projects them where they are too many.
+    """Standardises features, and projects them if there are too many.
 
-    Returns features (n, r) float32 of length about 1 a sample, and how many random directions they
-    are on. That number is 0 if they are the features themselves, because there were at most twice
-    ``size`` of them.
+    Returns features (n, r) float32 of length about 1 per sample, and the number of random
+    projections. That number is 0 if they are the features themselves, because there were at most
+    twice ``size`` of them.
 
     Args:
-        rows: Blocks (some samples, d); gone through twice.
-        shape: Samples and features.
-        size: Random directions.
+        rows: Blocks (some samples, d). They are read twice.
+        shape: The numbers of samples and features.
+        size: The number of random projections.
 
     Raises:
-        AnalysisError: values that are not finite, or no feature that varies.
+        AnalysisError: values are not finite, or no feature varies.
     """
     mean, deviation = _spread(rows)
     varies = deviation > 0
@@ -66,15 +66,17 @@ def standardised_rows(
 
 
 def _random_signs(features: int, size: int) -> Any:
-    """The projection (size, features), sparse, the same every time."""
-    from sklearn.random_projection import SparseRandomProjection  # takes a second to import
+    """Returns the projection (size, features), sparse, the same every time."""
+    from sklearn.random_projection import SparseRandomProjection  # the import takes a second
 
     fitted = SparseRandomProjection(size, dense_output=True, random_state=0)
     return fitted.fit(np.zeros((1, features), np.float32)).components_.astype(np.float32)
 
 
 def _spread(rows: Callable[[], Iterator[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean (d,) float32 and deviation (d,) of every feature; 0 for those that do not vary."""
+    """Returns mean (d,) float32 and deviation (d,) of every feature; 0 for features that do not
+    vary.
+    """
     n, shift, total, squares, largest = 0, None, 0.0, 0.0, 0.0
     for block in _gathered(rows):
         if not np.isfinite(block).all():
@@ -91,12 +93,12 @@ def _spread(rows: Callable[[], Iterator[np.ndarray]]) -> tuple[np.ndarray, np.nd
         raise AnalysisError("there are no samples to probe")
     mean = total / n
     deviation = np.sqrt(np.maximum(squares / n - mean**2, 0))
-    # less is what rounding leaves of equal numbers
+    # less than the rounding error of equal numbers
     return (shift + mean).astype(np.float32), np.where(deviation > 1e-6 * largest, deviation, 0)
 
 
 def _gathered(rows: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
-    """Blocks of rows, small ones put together, large ones cut."""
+    """Yields blocks of rows, with small ones joined and large ones cut."""
     held: list[np.ndarray] = []
     for block in rows():
         most = max(1, _TOGETHER // max(1, 4 * block.shape[1]))

@@ -35,8 +35,8 @@ from .blocks import inner_products
 from .streaming import EXACT, StepRows, Streamed, stream_components
 
 DENSE = 512
-"""Up to so many samples all eigenvectors are computed: that is faster then than finding the
-leading ones alone.
+"""The number of samples up to which all eigenvectors are computed, because this is then faster than
+only the leading ones.
 """
 
 
@@ -45,8 +45,8 @@ class Projections:
     """Samples on principal components, step by step.
 
     ``scores`` (steps, n, k) float32 are in units of the data. ``explained`` (steps, k) are shares
-    of the variance. ``residuals`` (steps, k) say by what share of itself the variance of each
-    component may be off; None where all is exact.
+    of the variance. ``residuals`` (steps, k) are the possible relative errors of the components'
+    variances; None if they are exact.
     """
 
     scores: np.ndarray
@@ -67,15 +67,16 @@ def project_steps(
     """Projects samples on each step's components, and on joint ones.
 
     Args:
-        matrix: step -> (n, d) float32; asked twice for every step.
-        steps: How many.
-        k: How many components, at most.
-        rows: All steps of some samples at a time, (steps, some, d) float32: what is read instead,
-            where there are more than EXACT ``samples``.
-        samples: How many there are in all.
+        matrix: step -> (n, d) float32. It is called twice for every step.
+        steps: The number of steps.
+        k: The largest number of components.
+        rows: All steps of some samples at a time, (steps, some, d) float32. This is read instead if
+            there are more than EXACT ``samples``.
+        samples: The total number of samples.
 
     Raises:
-        AnalysisError: fewer than 3 samples, a step without variance, or values that are not finite.
+        AnalysisError: there are fewer than 3 samples, a step has no variance, or values are not
+            finite.
     """
     if rows is not None and samples > EXACT:
         found = yield from stream_components(rows, samples, k)
@@ -110,7 +111,7 @@ def project_steps(
 
 
 def _of_streamed(found: Streamed) -> tuple[Projections, Projections]:
-    """Projections with the signs that those of few samples have."""
+    """Returns projections with the same choice of signs as for few samples."""
     own: list[np.ndarray] = []
     for each in found.own:
         own.append(_like(each.scores[0], own[-1]) if own else _skewed(each.scores[0]))
@@ -122,7 +123,7 @@ def _of_streamed(found: Streamed) -> tuple[Projections, Projections]:
     if found.joint is None:
         raise ValueError("joint components were not asked for")
     scores = found.joint.scores
-    # one sign a component over all steps: that of its coordinates, to which all steps contribute
+    # one sign per component for all steps, from its coordinates, to which all steps contribute
     together = (scores * found.joint.lengths[:, None]).sum(0, dtype=np.float64)
     squares = np.square(scores, dtype=np.float64).sum(1)
     joint = Projections(
@@ -134,9 +135,9 @@ def _of_streamed(found: Streamed) -> tuple[Projections, Projections]:
 
 
 def leading(gram: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The k largest eigenvalues of a symmetric matrix, and vectors.
+    """Returns the k largest eigenvalues of a symmetric matrix, and vectors.
 
-    Of (n, n); the values are descending and not below 0, the vectors (n, k).
+    The matrix is (n, n). The values are descending and not below 0, and the vectors are (n, k).
     """
     n = len(gram)
     if n <= DENSE or 3 * k > n:
@@ -152,8 +153,8 @@ def _projections(scores: list[np.ndarray], explained: list[np.ndarray]) -> Proje
 
 
 def _checked(x: np.ndarray, step: int) -> np.ndarray:
-    """Centred, once it is sure that there is something to decompose. One array of its size is
-    made, and no other.
+    """Returns the centred matrix after checking that it varies. It allocates only one array of its
+    size.
     """
     if len(x) < 3:
         raise AnalysisError(f"PCA needs 3 samples or more, got {len(x)}")
@@ -166,7 +167,7 @@ def _checked(x: np.ndarray, step: int) -> np.ndarray:
     x = x - x.mean(0)
     if (
         np.vdot(x, x) <= (1e-6 * max(-low, high)) ** 2 * x.size
-    ):  # less than rounding leaves of equal numbers
+    ):  # less than the rounding error of equal numbers
         raise AnalysisError(
             f"all samples are the same at step {step}: there is no variance to explain"
         )
@@ -174,7 +175,7 @@ def _checked(x: np.ndarray, step: int) -> np.ndarray:
 
 
 def _skewed(columns: np.ndarray) -> np.ndarray:
-    """With the signs that make every column's skewness positive."""
+    """Returns columns with signs that make their skewness positive."""
     return columns * np.where((columns**3).sum(0) < 0, -1, 1)
 
 

@@ -18,17 +18,17 @@ from .probes import AUC
 def score_statistic(
     targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray, metric: str
 ) -> Statistic:
-    """R² or AUC as a statistic of the samples.
+    """Returns R² or AUC as a statistic of the samples.
 
-    Of predictions (n, k) of ``targets`` (n, k): counts (r, n) -> (r, k).
+    It is for predictions (n, k) of ``targets`` (n, k): counts (r, n) -> (r, k).
     """
     return auc(targets, predicted, fold) if metric == AUC else r2(targets, predicted)
 
 
 def r2(targets: np.ndarray, predicted: np.ndarray) -> Statistic:
-    """R²: one less the share of variance that is left.
+    """Returns R²: one minus the share of variance that is left.
 
-    Of predictions (n, k): counts (r, n) -> (r, k).
+    It is for predictions (n, k): counts (r, n) -> (r, k).
     """
     centred = targets - targets.mean(0)
     squares, errors = np.square(centred), np.square(targets - predicted)
@@ -44,15 +44,15 @@ def r2(targets: np.ndarray, predicted: np.ndarray) -> Statistic:
 
 
 def auc(targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> Statistic:
-    """The area under the curve, within folds.
+    """Returns the area under the curve, within folds.
 
-    The share of pairs of the two classes, of one fold, that stand in the right order; ties
+    It is the share of pairs of the two classes, within one fold, that are in the right order. Ties
     count half.
 
     Args:
-        targets: Of 0 and 1 (n, k).
+        targets: Classes 0 and 1 (n, k).
         predicted: Their predictions (n, k).
-        fold: Of every sample (n,).
+        fold: The fold of every sample (n,).
     """
     columns = range(targets.shape[1])
     orders = [
@@ -61,8 +61,8 @@ def auc(targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> Statist
     ]
 
     def statistic(counts: np.ndarray) -> np.ndarray:
-        """The share of pairs in the right order: counts (r, n) -> (r, k); NaN where a draw lacks
-        a class.
+        """Returns the share of pairs in the right order: counts (r, n) -> (r, k). It is NaN if a
+        draw lacks a class.
         """
         often = np.ascontiguousarray(
             counts.T, np.float32
@@ -81,8 +81,8 @@ def auc(targets: np.ndarray, predicted: np.ndarray, fold: np.ndarray) -> Statist
 def _orders(
     target: np.ndarray, predicted: np.ndarray, inside: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """The samples of either class in a fold, and of each pair: 1 in the right order, 0 in the
-    wrong one, 0.5 a tie.
+    """Returns the samples of either class in a fold, and for each pair 1 in the right order, 0 in
+    the wrong order, 0.5 for a tie.
     """
     ones, zeros = np.flatnonzero(inside & (target == 1)), np.flatnonzero(inside & (target != 1))
     difference = predicted[ones][:, None] - predicted[zeros]
@@ -90,9 +90,9 @@ def _orders(
 
 
 def accuracy(target: np.ndarray, log_odds: np.ndarray) -> Statistic:
-    """Balanced accuracy: the mean over both classes.
+    """Returns balanced accuracy: the mean over both classes.
 
-    Of the share told right: counts (r, n) -> (r, 1).
+    It averages the shares of correct predictions: counts (r, n) -> (r, 1).
     """
     ones = (target == 1).astype(float)
     right = ((log_odds > 0) == (target == 1)).astype(float)

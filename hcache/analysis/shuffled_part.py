@@ -22,7 +22,7 @@ import numpy as np
 from .streaming import grouped
 
 PART = 1024
-"""Samples or features, whichever are fewer, that the part has about."""
+"""The approximate number of samples or features in the part, whichever are fewer."""
 
 
 def part_baseline(
@@ -36,12 +36,12 @@ def part_baseline(
     """Computes variance shares (k,) of the first components of shuffled features.
 
     Args:
-        rows: Blocks (some samples, d); gone through once.
-        shape: Samples and features.
+        rows: Blocks (some samples, d). They are read once.
+        shape: The numbers of samples and features.
         total: The sum of squares of the centred data.
-        k: Components.
-        repeats: How often features are shuffled; the mean counts.
-        seed: Of the shuffles.
+        k: The number of components.
+        repeats: The number of shuffles. The result is their mean.
+        seed: The seed of the shuffles.
     """
     part = drawn_part(rows, shape, max(1, round(min(shape) / PART)), k)
     part = part - part.mean(0)

@@ -34,18 +34,18 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def pixel_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Root mean square difference of pictures, of the full range.
+    """Returns the root mean square difference of pictures.
 
-    Of pictures (n, h, w, 3) in 0 to 255: (n,).
+    It is a share of the full range. Pictures are (n, h, w, 3) in 0 to 255, and the result is (n,).
     """
     a, b = _pair(a, b)
     return np.sqrt(np.square(a - b).mean((1, 2, 3))) / RANGE
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Structural similarity (n,) of pictures.
+    """Returns the structural similarity (n,) of pictures.
 
-    They are (n, h, w, 3) in 0 to 255, with 11 pixels or more on a side.
+    They are (n, h, w, 3) in 0 to 255, with 11 pixels or more per side.
     """
     a, b = (part @ LUMA for part in _pair(a, b))
     if min(a.shape[1:]) < WINDOW:
@@ -62,14 +62,15 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def structure_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """1 - SSIM (n,): 0 for the same structure."""
+    """Returns 1 - SSIM (n,). It is 0 for the same structure."""
     return 1 - ssim(a, b)
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The Wasserstein distance of the colours of pictures.
+    """Returns the Wasserstein distance of the colours of pictures.
 
-    2-Wasserstein, (n,), of pictures (n, h, w, 3) in 0 to 255, in units of the full range.
+    It is the 2-Wasserstein distance (n,), for pictures (n, h, w, 3) in 0 to 255, in units of the
+    full range.
     """
     a, b = (part.reshape(len(part), -1, 3) / RANGE for part in _pair(a, b))
     (mean_a, cov_a), (mean_b, cov_b) = _moments(a), _moments(b)
@@ -91,7 +92,7 @@ def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _blurred(values: np.ndarray) -> np.ndarray:
-    """Means under the window, at the places where it lies inside."""
+    """Returns means under the window, at positions where it is completely inside."""
     edge = WINDOW // 2
     for axis in (1, 2):
         values = gaussian_filter1d(values, SIGMA, axis=axis, radius=edge)

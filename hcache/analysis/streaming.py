@@ -36,36 +36,38 @@ import numpy as np
 from ..errors import AnalysisError
 
 EXACT = 2048
-"""Samples, or features, up to which components are computed exactly."""
+"""The number of samples, or features, up to which components are computed exactly."""
 
 OVERSAMPLING, RANDOM = 10, 5
-"""Columns beyond the components that are looked for, and how many of them begin at random."""
+"""The number of additional columns in the search, and how many of them start at random."""
 
 FIRST = 512
-"""Samples whose components are computed exactly, to begin with."""
+"""The number of first samples whose components are computed exactly, as a start."""
 
 FEW = 64
-"""Features up to which all directions are followed: the components are exact then."""
+"""The number of features up to which all directions are followed. The components are then exact."""
 
 TOLERANCE = 5e-3
-"""Sine of the angle by which a component that stands out may be off."""
+"""The largest sine of the error angle for a component that stands out."""
 
 LEAST_PASSES, MOST_PASSES = 2, 4
 
 TOGETHER = 2**26
-"""Bytes of samples that are worked on at a time."""
+"""The number of bytes of samples that are processed at a time."""
 
 StepRows = Callable[[], Iterator[np.ndarray]]
-"""Begins anew at every call: blocks (steps, some samples, d) float32, the same every time."""
+"""A function that starts again at every call: it returns the same blocks (steps, some samples, d)
+float32 every time.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leading:
     """Leading components of one matrix.
 
-    ``scores`` (steps, n, k), ``values`` (k,) sums of squares, ``residuals`` (k,): by how much of
-    its value each may be off. ``lengths`` (steps, k): of a joint component's part at each step, by
-    which its scores there would have to be multiplied to be parts of one score.
+    ``scores`` (steps, n, k). ``values`` (k,): sums of squares. ``residuals`` (k,): the possible
+    error of each value. ``lengths`` (steps, k): the lengths of a joint component's parts at each
+    step. The scores there, multiplied by these, are parts of one score.
     """
 
     scores: np.ndarray
@@ -78,8 +80,9 @@ class Leading:
 class Streamed:
     """The principal components of data that were read in blocks.
 
-    ``own``: the components of each step. ``joint``: those of all steps side by side, if asked for.
-    ``totals`` (steps,): the sum of squares of each step. ``passes``: how often the data were read.
+    ``own``: the components of each step. ``joint``: those of all steps side by side, if requested.
+    ``totals`` (steps,): the sum of squares of each step. ``passes``: the number of passes over the
+    data.
     """
 
     own: tuple[Leading, ...]
@@ -90,7 +93,7 @@ class Streamed:
 
 @dataclass(kw_only=True)
 class _Search:
-    """The components of one matrix C (d, d): what was multiplied by it so far, and the next
+    """The search for the components of one matrix C (d, d), with the products so far and the next
     block.
     """
 
@@ -109,7 +112,7 @@ class _Search:
         self.images = self.basis
 
     def take(self, product: np.ndarray) -> None:
-        """Takes C times the block, and finds what is best so far."""
+        """Takes C times the block, and updates the best components."""
         if self.complete:  # there is no other block
             return
         self.basis = np.hstack([self.basis, self.block])
@@ -130,14 +133,14 @@ class _Search:
             self.block = self._beyond(product)
 
     def _beyond(self, product: np.ndarray) -> np.ndarray:
-        for _ in range(2):  # once is not enough for what is nearly in the span already
+        for _ in range(2):  # one pass is not enough for vectors that are nearly in the span already
             product = np.linalg.qr(product - self.basis @ (self.basis.T @ product))[0]
         return product.astype(np.float32)
 
 
 @dataclass(kw_only=True)
 class _Sums:
-    """What a pass adds up of the samples less ``shift`` (steps, d)."""
+    """The sums over a pass of the samples minus ``shift`` (steps, d)."""
 
     shift: np.ndarray
     own: list[np.ndarray]
@@ -153,7 +156,7 @@ class _Sums:
         self.joint_products = None if self.joint is None else np.zeros_like(self.joint)
 
     def add(self, x: np.ndarray) -> None:
-        """Takes samples (steps, some, d), less the shift."""
+        """Adds samples (steps, some, d), minus the shift."""
         self.n += x.shape[1]
         along = None
         for step, rows in enumerate(x):
@@ -168,7 +171,7 @@ class _Sums:
                 self.joint_products[step] += rows.T @ along
 
     def centred(self) -> tuple[list[np.ndarray], np.ndarray | None]:
-        """The products as those of centred samples."""
+        """Returns the products for centred samples."""
         mean = (self.total / self.n).astype(np.float32)
         own = [
             product - self.n * np.outer(at, at @ block)
@@ -181,24 +184,24 @@ class _Sums:
 
     @property
     def totals(self) -> np.ndarray:
-        """Sums of squares of the centred samples (steps,)."""
+        """Returns sums of squares of the centred samples (steps,)."""
         return self.squares - np.square(self.total).sum(1) / self.n
 
 
 def stream_components(
     rows: StepRows, samples: int, k: int = 10, joint: bool = True, seed: int = 0
 ) -> Generator[float, None, Streamed]:
-    """The ``k`` leading components of each step, and of all steps together.
+    """Computes the ``k`` leading components of each step and jointly.
 
     Args:
         rows: All steps of some samples at a time.
-        samples: How many there are in all.
-        k: Components; no more than samples or features allow.
-        joint: Whether to look for joint components as well.
-        seed: Of the random columns.
+        samples: The total number of samples.
+        k: The number of components, at most what samples or features allow.
+        joint: Whether to compute joint components as well.
+        seed: The seed of the random columns.
 
     Raises:
-        AnalysisError: values that are not finite, or a step without variance.
+        AnalysisError: values are not finite, or a step has no variance.
     """
     first = next(grouped(rows), np.zeros((0, 0, 0), np.float32))[:, :FIRST]
     if samples < 3 or first.shape[1] < 1:
@@ -246,7 +249,7 @@ def _pass(
     begun: float,
     share: float,
 ) -> Generator[float, None, _Sums]:
-    """One pass over the data, after which every search has its products."""
+    """Takes one pass over the data, after which every search has its products."""
     sums = _Sums(
         shift=shift,
         own=[search.block for search in own],
@@ -259,7 +262,7 @@ def _pass(
         sums.add(x - shift[:, None])
         yield begun + share * min(1.0, sums.n / samples)
     for step, total in enumerate(sums.totals):
-        # less is what rounding leaves of equal numbers
+        # less than the rounding error of equal numbers
         if total <= (1e-6 * largest[step]) ** 2 * sums.n * shift.shape[1]:
             raise AnalysisError(
                 f"all samples are the same at step {step}: there is no variance to explain"
@@ -290,8 +293,8 @@ def _scores(
     begun: float,
     share: float,
 ) -> Generator[float, None, tuple[list[np.ndarray], np.ndarray]]:
-    """Scores on each step's components, and on the parts, of unit length, that joint ones have
-    at each step.
+    """Returns scores on each step's components, and on the unit-length parts of joint components at
+    each step.
     """
     along = [search.vectors for search in own]
     if whole is not None:
@@ -312,8 +315,8 @@ def _scores(
 
 
 def _first_block(first: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Orthonormal columns (steps * d, l): the components of the first samples (steps, b, d), and
-    random ones.
+    """Returns orthonormal columns (steps * d, l): the components of the first samples (steps, b,
+    d), and random ones.
     """
     x = first - first.mean(1, keepdims=True)
     side_by_side = np.concatenate(list(x), 1)
@@ -333,7 +336,7 @@ def _first_block(first: np.ndarray, k: int, rng: np.random.Generator) -> np.ndar
 def grouped(rows: StepRows) -> Iterator[np.ndarray]:
     """Regroups blocks to at most :data:`TOGETHER` bytes each.
 
-    Blocks are (steps, b, d). Small ones are put together, and large ones are cut.
+    Blocks are (steps, b, d). Small ones are joined, and large ones are cut.
     """
     held: list[np.ndarray] = []
     for block in rows():

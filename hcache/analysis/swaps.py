@@ -57,7 +57,7 @@ from .permutation import permutation_test, sign_flip_test
 from .similarity import colour_distance, pixel_distance, structure_distance
 
 ALIKE, FURTHER, VARIED = 3.0, 2.0, 0.1
-"""When donor and recipient are too alike in a quantity to tell what is carried; see above."""
+"""Limits for donors and recipients that are too similar in a quantity; see above."""
 
 PIXELS, STRUCTURE, COLOUR = "pixels", "structure", "colour"
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -70,7 +70,7 @@ DISTANCES: dict[str, Distance] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """Pictures (n, h, w, 3) uint8, and what is read off them.
+    """Pictures (n, h, w, 3) uint8 and their readings.
 
     ``readings``: name -> (n,).
     """
@@ -81,13 +81,13 @@ class Pictures:
 
 @dataclass(frozen=True, kw_only=True)
 class SwapEffect:
-    """What swapping a site does to pictures.
+    """The effect of swapping a site on pictures.
 
-    ``carried``: by quantity, against another donor's. The quantities are ``pixels``, ``structure``,
-    ``colour``, ``embedding`` where there is an encoder, and every reading. ``moved``: by distance,
-    against norm-matched noise. ``kept``: by reading. ``own``: the largest difference of any pixel
-    value that swapping the recipient with itself made; None if that was not tried. ``pairs``: how
-    many there are.
+    ``carried``: by quantity, compared with another donor's swap. The quantities are ``pixels``,
+    ``structure``, ``colour``, ``embedding`` if there is an encoder, and every reading. ``moved``:
+    by distance, compared with norm-matched noise. ``kept``: by reading. ``own``: the largest
+    difference of any pixel value when the recipient is swapped with itself; None if this was not
+    tried. ``pairs``: the number of pairs.
     """
 
     carried: Mapping[str, Contrast]
@@ -98,7 +98,7 @@ class SwapEffect:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SwapEffect:
-        """The effect whose fields were written as JSON."""
+        """Returns the effect from its fields in JSON."""
         carried, moved = (
             {name: Contrast.from_json(found) for name, found in data[key].items()}
             for key in ("carried", "moved")
@@ -109,9 +109,9 @@ class SwapEffect:
 
 @dataclass(frozen=True, kw_only=True)
 class Carriers:
-    """Which sites carry a quantity.
+    """The sites that carry a quantity.
 
-    ``groups`` of them, the most first, unranked within; ``nothing``: the others.
+    ``groups`` of sites, those that carry most first, unranked within. ``nothing``: the other sites.
     """
 
     quantity: str
@@ -133,24 +133,26 @@ def swap_effect(
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> SwapEffect:
-    """What a swap at one site carries from donor to recipient. Row i of everything is pair i.
+    """Measures what a swap at one site carries over.
+
+    Row i of all arguments is pair i of donor and recipient.
 
     Args:
         donor: A.
         recipient: B.
         swapped: R: B with A's activations.
-        other: B with the activations of another donor than A, chosen at random.
+        other: B with the activations of another, random donor.
         noise: B with noise of the norm of A - B added to its activations.
         own: B with its own activations.
-        clusters: (n,) what is resampled together, where recipients come more than once: which
-            recipient.
-        distances: Between pictures, by name; 0 for the same picture.
-        repeats: Draws of the bootstrap over pairs.
-        seed: Of these and of the permutations.
+        clusters: (n,) the recipient of each row, if recipients occur more than once. Its rows are
+            resampled together.
+        distances: Distances between pictures, by name; 0 for the same picture.
+        repeats: The number of bootstrap draws over pairs.
+        seed: The seed of these and of the permutations.
 
     Raises:
-        AnalysisError: fewer than 4 pairs, shapes or readings that do not fit, donors that are the
-            recipients.
+        AnalysisError: there are fewer than 4 pairs, shapes or readings do not match, or donors are
+            the recipients.
     """
     parts = {
         "donor": donor,
@@ -175,7 +177,7 @@ def swap_effect(
 def _by_pictures(
     parts: Mapping[str, Pictures], distances: Mapping[str, Distance], options: Mapping[str, Any]
 ) -> tuple[dict[str, Contrast], dict[str, Contrast]]:
-    """What is carried, and what is moved, in every distance between pictures."""
+    """Computes carried and moved, for every distance between pictures."""
     donor, recipient, swapped = parts["donor"], parts["recipient"], parts["swapped"]
     other, noise = parts["other"], parts["noise"]
     seed, clusters = options["seed"], options["clusters"]
@@ -203,7 +205,7 @@ def _by_pictures(
 def _by_readings(
     parts: Mapping[str, Pictures], options: Mapping[str, Any]
 ) -> tuple[dict[str, Contrast], dict[str, Estimate]]:
-    """What is carried of every reading, and what of the recipient's is kept."""
+    """Computes carried and kept for every reading."""
     roles = [parts[role] for role in ("donor", "recipient", "swapped", "other")]
     carried, kept = {}, {}
     for name in parts["recipient"].readings:
@@ -219,14 +221,12 @@ def _by_readings(
 
 
 def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
-    """For every quantity the sites that carry it.
+    """Returns for every quantity the sites that carry it.
 
-    They are found from the effects of all sites.
-
-    A site carries a quantity if the interval of what it carries beyond another donor lies above 0
-    and p, times the number of sites, is at most 0.05. What is undefined is not asked of. Sites of
-    one group are not all ranked: the intervals of their differences, at the level of the table,
-    decide.
+    The input is the effects of all sites. A site carries a quantity if the interval of what it
+    carries beyond another donor lies above 0 and p, times the number of sites, is at most 0.05.
+    Undefined quantities are left out. Sites of one group are not all ranked: the intervals of their
+    differences, at the level of the table, decide.
     """
     asked = sum(
         found.measured.defined for effect in effects.values() for found in effect.carried.values()
@@ -279,9 +279,7 @@ def _alike(
     images: np.ndarray,
     seed: int,
 ) -> str:
-    """Why donors and recipients are too alike in a distance to tell what is carried; empty where
-    they are not.
-    """
+    """Returns why donors and recipients are too similar in a distance to measure carried, or ""."""
     grey = np.random.default_rng(seed).integers(0, 2, images.shape, np.uint8)
     least = float(
         distance(
@@ -303,8 +301,8 @@ def _alike(
 
 
 def _hardly_varied(name: str, a: np.ndarray, b: np.ndarray, results: np.ndarray) -> str:
-    """Why donors' readings (n,) vary too little, beyond what recipients' tell of them, to be
-    followed; or empty.
+    """Returns why donors' readings (n,) vary too little, apart from the recipients' part, to be
+    followed, or "".
     """
     if np.ptp(a) == 0:
         return f"all donors have the same {name}: whether it is carried cannot be told"
@@ -327,7 +325,7 @@ def _undefined(why: str, n: int) -> Contrast:
 def _contrast(
     statistic: Statistic, n: int, options: Mapping[str, Any], p: float | None = None
 ) -> Contrast:
-    """Of a statistic of (measured, null): counts (r, n) -> (r, 2)."""
+    """Returns the contrast of a statistic of (measured, null): counts (r, n) -> (r, 2)."""
 
     def with_excess(counts: np.ndarray) -> np.ndarray:
         found = statistic(counts)
@@ -338,7 +336,9 @@ def _contrast(
 
 
 def _relative(distances: np.ndarray, apart: np.ndarray, from_one: bool = False) -> Statistic:
-    """Sums of distances (n, 2) over the sum of those between the pairs (n,), or 1 less that."""
+    """Returns sums of distances (n, 2) over the sum of those between the pairs (n,), or 1 minus
+    that.
+    """
 
     def statistic(counts: np.ndarray) -> np.ndarray:
         below = (counts @ apart)[:, None]
@@ -351,8 +351,8 @@ def _relative(distances: np.ndarray, apart: np.ndarray, from_one: bool = False) 
 
 
 def _following(a: np.ndarray, b: np.ndarray, results: np.ndarray) -> Statistic:
-    """Weights of donor and recipient in each of the results (n, 2): counts (r, n) -> (r, [donor,
-    recipient], 2).
+    """Returns weights of donor and recipient in each of the results (n, 2): counts (r, n) -> (r,
+    [donor, recipient], 2).
     """
     x = np.stack([a - a.mean(), b - b.mean()], 1)
     y = results - results.mean(0)
@@ -374,10 +374,10 @@ def _following(a: np.ndarray, b: np.ndarray, results: np.ndarray) -> Statistic:
 
 
 def _p_of_following(a: np.ndarray, b: np.ndarray, r: np.ndarray, seed: int) -> float:
-    """p that the result follows the donor as much when donors are dealt out anew: more counts, less
-    does not.
+    """Returns p that the result follows the donor as much when donors are permuted. The test is
+    one-sided.
 
-    The recipient's part is taken out of donor and result first.
+    The recipient's part is first removed from donor and result.
     """
     basis = np.stack([np.ones(len(b)), b], 1)
 
@@ -395,7 +395,7 @@ def _p_of_following(a: np.ndarray, b: np.ndarray, r: np.ndarray, seed: int) -> f
 
 
 def _by_cluster(values: np.ndarray, clusters: np.ndarray | None) -> np.ndarray:
-    """Sums over each cluster, whose signs flip as one."""
+    """Returns sums over each cluster, whose signs flip together."""
     if clusters is None:
         return values
     return np.bincount(np.unique(clusters, return_inverse=True)[1], values)

@@ -1,5 +1,5 @@
-"""Many small pieces of linear algebra side by side: a thread each, and one thread for the algebra
-of each.
+"""Many small computations of linear algebra in parallel: one thread for each, and one thread for
+the algebra in each.
 
 Matrices of a few hundred rows gain little from two threads, and lose much where another process
 wants the cores; two such pieces at once gain twofold.
@@ -20,7 +20,7 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 MOST_WORKERS = 4
-"""Each holds a data matrix in memory."""
+"""The largest number of parallel computations. Each holds a data matrix in memory."""
 
 _lock, _inside = threading.Lock(), 0
 _limits: threadpool_limits | None = None
@@ -28,9 +28,9 @@ _limits: threadpool_limits | None = None
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Linear algebra on one thread, in the whole process.
+    """Limits linear algebra to one thread, in the whole process.
 
-    That lasts as long as anyone is inside, in whatever order they leave.
+    The limit holds as long as any caller is inside the block, in whatever order they leave.
     """
     global _inside, _limits
     with _lock:
@@ -47,9 +47,9 @@ def one_thread() -> Iterator[None]:
 
 
 def workers() -> int:
-    """How many threads to compute on.
+    """Returns the number of threads to compute on.
 
-    The cores there are, or as many as OMP_NUM_THREADS says.
+    It is the number of cores, or the value of OMP_NUM_THREADS.
     """
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return min(
@@ -58,7 +58,10 @@ def workers() -> int:
 
 
 def side_by_side(function: Callable[[S], T], items: Sequence[S]) -> Generator[T, None, None]:
-    """``function`` of every item, in order, some at a time. Closing it drops what has not begun."""
+    """Applies ``function`` to every item in parallel, in order.
+
+    Closing the iterator drops the items that have not begun.
+    """
     with one_thread(), ThreadPoolExecutor(workers()) as pool:
         found = [pool.submit(function, item) for item in items]
         try:

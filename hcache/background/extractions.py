@@ -1,7 +1,7 @@
-"""Extractions of runs in the background: a run has one, which is the task ``extract`` with its
-status in ``job.json``.
+"""Background extractions of runs. Each run has one, which is the task ``extract`` with its status
+in ``job.json``.
 
-Knows specs and files only; no torch.
+This module uses specs and files only, and no torch.
 """
 
 from __future__ import annotations
@@ -43,18 +43,18 @@ Job = Task
 
 
 def read_job(folder: Path) -> Job | None:
-    """The job of a run; None if there never was one.
+    """Returns the job of a run, or None if it had none.
 
-    Its state is put right by whether the process lives.
+    Its state is corrected if the process no longer lives.
     """
     return tasks.read_task(folder, EXTRACT)
 
 
 def list_jobs(home: Path) -> list[Job]:
-    """All jobs of a home, the latest first.
+    """Returns all jobs of a home, the latest first.
 
     Raises:
-        HomeError: the home is there and cannot be read.
+        HomeError: the home exists but cannot be read.
     """
     folders = [home / "runs" / name for name in names_in(home)]
     jobs = [job for folder in folders if (job := read_job(folder))]
@@ -62,9 +62,9 @@ def list_jobs(home: Path) -> list[Job]:
 
 
 def run_state(folder: Path, complete: bool) -> str:
-    """What a run's extraction is doing or came to.
+    """Returns the state of a run's extraction.
 
-    ``complete``, else the state of the run's job, else ``partial``.
+    It is ``complete``, or the state of the run's job, or ``partial``.
     """
     job = read_job(folder)
     if job and job.live:
@@ -75,16 +75,16 @@ def run_state(folder: Path, complete: bool) -> str:
 
 
 def is_from_here(folder: Path, spec: RunSpec) -> bool:
-    """Whether this user began a run's extraction on this machine.
+    """Returns whether this user started a run's extraction on this machine.
 
-    Else the run came from elsewhere.
+    Otherwise the run came from elsewhere.
     """
     job, work = tasks.load_task(folder, EXTRACT), Extraction(spec=spec)
     return job is not None and is_ours(job.seal, work.run, work.kind, tasks.identity(work))
 
 
 def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
-    """What to type after ``python -m hcache`` to extract this run."""
+    """Returns the words after ``python -m hcache`` that extract this run."""
     command, *others = kinds.extract_arguments(spec, str(home / "runs" / spec.name))
     return [command, f"--home={home}", *others]
 
@@ -92,24 +92,24 @@ def extract_arguments(spec: RunSpec, home: Path) -> list[str]:
 def start(spec: RunSpec, home: Path, folder: Path | None = None) -> Job:
     """Starts the extraction of a run in its own process.
 
-    That process outlives this one.
+    The process may outlive this one.
 
     Args:
         spec: The run.
-        home: Where its folder is made.
-        folder: The run's own, if it is there already: a user may have renamed it.
+        home: The home of its folder.
+        folder: The folder of an existing run, which a user may have renamed.
 
     Raises:
-        RunBusyError: it is being extracted already.
+        RunBusyError: the run is already being extracted.
     """
     folder = folder or home / "runs" / spec.name
     job = read_job(folder)
     if job and job.live:
         raise RunBusyError(f"{folder.name} is being extracted already, by process {job.pid}")
-    if len(spec.conditioning.prompts) > 1:  # for the command that the Extract page shows
+    if len(spec.conditioning.prompts) > 1:  # for the command on the Extract page
         make_folder(folder)
         _write_prompts(folder / PROMPTS, spec)
-    if spec.scheduler and not name_of(spec.scheduler):  # likewise
+    if spec.scheduler and not name_of(spec.scheduler):  # for the command on the Extract page
         make_folder(folder)
         write_bytes(folder / STATED_JSON, json.dumps(dict(spec.scheduler), indent=2).encode())
     return tasks.start(folder, Extraction(spec=spec))
@@ -118,7 +118,7 @@ def start(spec: RunSpec, home: Path, folder: Path | None = None) -> Job:
 def cancel(folder: Path) -> Job:
     """Asks the job of a run to stop after its current step.
 
-    What it has committed is kept.
+    Committed samples are kept.
 
     Raises:
         UsageError: nothing is extracting that run, or not on this machine.

@@ -1,5 +1,5 @@
-"""What can be done in the background: a closed set of kinds, each a frozen description that is
-checked when it is read.
+"""The kinds of background tasks: a closed set of frozen descriptions that are checked when they are
+read.
 
 A piece of work is handed over as these data and is never made of words that a file brought. Reading
 one from JSON checks every field; what fits none of the kinds is refused. The kinds, and who does
@@ -29,8 +29,8 @@ EXTRACT, FIT, IMPORT, MEASURE, READ = "extract", "fit", "import", "measure", "re
 REPAIR = "repair"
 
 READER_FORMS = ("texts", "classifier", "clicks")
-"""Readers that background work may make. One that is a function of a package is made in a shell
-alone.
+"""The readers that background tasks may create. Readers that are functions of a package are created
+in a shell only.
 """
 
 MOST_SAMPLES = 10**6
@@ -54,11 +54,11 @@ BlocksFolder = Annotated[
 
 
 class Work(Protocol):
-    """A piece of work on a run.
+    """A task on a run.
 
-    ``kind`` is its place in ``KINDS``. ``run`` is the run's name, ``title`` says for people what is
-    to be done. ``order`` is all that decides it, as plain JSON, and ``read`` makes the same work of
-    that again.
+    ``kind`` is its key in ``KINDS``. ``run`` is the run's name, and ``title`` describes the task
+    for people. ``order`` contains everything that determines it, as plain JSON, and ``read`` makes
+    the same task from it.
     """
 
     kind: ClassVar[str]
@@ -72,9 +72,9 @@ class Work(Protocol):
     def order(self) -> dict[str, Any]: ...
 
     def arguments(self) -> list[str]:
-        """What to type after ``python -m hcache`` for the same work.
+        """Returns the words after ``python -m hcache`` for the same task.
 
-        Without the home.
+        The home is not included.
         """
         ...
 
@@ -84,7 +84,7 @@ class Work(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """The extraction of a run: all of what is missing of it."""
+    """The extraction of all missing samples of a run."""
 
     kind: ClassVar[str] = EXTRACT
     spec: RunSpec
@@ -98,21 +98,20 @@ class Extraction:
         return self.run
 
     def order(self) -> dict[str, Any]:
-        """All that decides it, as plain JSON."""
+        """Returns everything that determines it, as plain JSON."""
         return self.spec.to_json()
 
     def arguments(self) -> list[str]:
-        """What to type after ``python -m hcache``; see :class:`Work`."""
+        """Returns the words after ``python -m hcache``; see :class:`Work`."""
         return extract_arguments(self.spec, f"<HOME>/runs/{self.run}")
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Extraction:
-        """The work that ``order`` describes, checked; see :func:`read_work`."""
+        """Returns the checked task of ``order``; see :func:`read_work`."""
         spec = parse_spec(order)
         if spec.name != run:
             raise UsageError(
-                f"the work is to extract {spec.name}, not {run}; start it anew from the Extract"
-                " page"
+                f"the task extracts {spec.name}, not {run}; start it again from the Extract page"
             )
         return cls(spec=spec)
 
@@ -121,7 +120,7 @@ class Extraction:
 class Repairing:
     """A repair of a run.
 
-    What is damaged is set aside, and extracted again as ``spec`` says.
+    Damaged files are moved aside, and their samples are extracted again from ``spec``.
     """
 
     kind: ClassVar[str] = REPAIR
@@ -133,16 +132,16 @@ class Repairing:
         return f"repair of {self.run}"
 
     def order(self) -> dict[str, Any]:
-        """All that decides what is made again."""
+        """Returns everything that determines the new samples."""
         return {"spec": self.spec.to_json()}
 
     def arguments(self) -> list[str]:
-        """See :class:`Work`."""
+        """Returns the words after ``python -m hcache``; see :class:`Work`."""
         return ["repair", "--yes", "--", self.run]
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Repairing:
-        """The repair that ``order()`` gave these data."""
+        """Returns the repair from the data of ``order()``."""
         return cls(run=run, spec=parse_spec(checked(order, _RepairOrder).spec))
 
 
@@ -167,17 +166,17 @@ class Fitting:
         return f"{self.name} by {self.what.method}"
 
     def order(self) -> dict[str, Any]:
-        """All that decides it, as plain JSON."""
+        """Returns everything that determines it, as plain JSON."""
         return {"fit": wanted(self.what), "name": self.name}
 
     def arguments(self) -> list[str]:
-        """What to type after ``python -m hcache``; see :class:`Work`."""
+        """Returns the words after ``python -m hcache``; see :class:`Work`."""
         made_by = json.dumps(wanted(self.what), sort_keys=True)
         return ["direction", "fit", f"--name={self.name}", f"--made-by={made_by}", "--", self.run]
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Fitting:
-        """The work that ``order`` describes, checked; see :func:`read_work`."""
+        """Returns the checked task of ``order``; see :func:`read_work`."""
         given = checked(order, _FittingOrder)
         what = Fit.from_json(given.fit)
         if what.run != run:
@@ -208,17 +207,17 @@ class Importing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"import of {self.name}"
 
     def order(self) -> dict[str, Any]:
-        """All that decides it, as plain JSON."""
+        """Returns everything that determines it, as plain JSON."""
         return _all_but_run(self)
 
     def arguments(self) -> list[str]:
-        """What to type after ``python -m hcache``; see :class:`Work`."""
+        """Returns the words after ``python -m hcache``; see :class:`Work`."""
         files = [f"<HOME>/runs/{self.run}/tasks/{self.folder}/{file}" for file in self.files]
         return ["direction", "import", f"--name={self.name}", "--", self.run, *files]
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Importing:
-        """The work that ``order`` describes, checked; see :func:`read_work`."""
+        """Returns the checked task of ``order``; see :func:`read_work`."""
         found = checked({**order, "run": run}, cls)
         for file in found.files:
             if "/" in file or "\\" in file or "\0" in file or file in ("", ".", ".."):
@@ -228,11 +227,10 @@ class Importing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Measures of a run, those of ``what`` for ``labels``.
+    """Measures of a run: those of ``what`` for ``labels``.
 
-    ``samples`` and ``nulls`` are as the command has them, and so are the other parameters in
-    ``options``, by name. ``reader`` names the reader to measure edits by; the run's first if it is
-    empty.
+    ``samples`` and ``nulls`` are those of the command. The other parameters are in ``options`` by
+    name. ``reader`` is the name of the reader that measures edits; the run's first if empty.
     """
 
     kind: ClassVar[str] = MEASURE
@@ -250,19 +248,19 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def chosen(self) -> dict[str, Any]:
-        """The values of all parameters that are given, by name."""
+        """Returns the values of all given parameters, by name."""
         return {"samples": self.samples, "nulls": self.nulls, **self.options}
 
     def order(self) -> dict[str, Any]:
-        """All that decides it, as plain JSON."""
+        """Returns everything that determines it, as plain JSON."""
         found = _all_but_run(self)
-        for name in ("reader", "options"):  # so that tasks of before have the same id
+        for name in ("reader", "options"):  # keeps the ids of older tasks
             if not found[name]:
                 del found[name]
         return found
 
     def arguments(self) -> list[str]:
-        """What to type after ``python -m hcache``; see :class:`Work`."""
+        """Returns the words after ``python -m hcache``; see :class:`Work`."""
         chosen = [f"--what={part}" for part in self.what] + [
             f"--label={label}" for label in self.labels
         ]
@@ -277,8 +275,8 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Measuring:
-        """The work that ``order`` describes, checked; see :func:`read_work`."""
-        from ..measures.parameter import check_options  # these take their time to import
+        """Returns the checked task of ``order``; see :func:`read_work`."""
+        from ..measures.parameter import check_options  # these imports are slow
         from ..measures.registry import registry
 
         found, known = checked({**order, "run": run}, cls), registry()
@@ -291,7 +289,7 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 LATER = ("revision", "probability")
-"""Fields of a reading that tasks of before do not have."""
+"""The fields of a reading that older tasks lack."""
 
 
 class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -321,15 +319,15 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         return f"reading with {self.name}"
 
     def order(self) -> dict[str, Any]:
-        """All that decides it, as plain JSON."""
+        """Returns everything that determines it, as plain JSON."""
         found = _all_but_run(self)
-        for name in LATER:  # so that tasks of before have the same id
+        for name in LATER:  # keeps the ids of older tasks
             if not found[name]:
                 del found[name]
         return found
 
     def arguments(self) -> list[str]:
-        """What to type after ``python -m hcache``; see :class:`Work`."""
+        """Returns the words after ``python -m hcache``; see :class:`Work`."""
         if not self.form:
             return ["read", f"--reader={self.name}", "--", self.run]
         chosen = [f"--attribute={text}" for text in self.attributes]
@@ -347,7 +345,7 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @classmethod
     def read(cls, run: str, order: Mapping[str, Any]) -> Reading:
-        """The work that ``order`` describes, checked; see :func:`read_work`."""
+        """Returns the checked task of ``order``; see :func:`read_work`."""
         from ..cache.label_files import SET_NAME
 
         needed = [name for name in cls.__struct_fields__ if name not in ("run", *LATER)]
@@ -385,14 +383,14 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 KINDS: dict[str, type[Work]] = {
     kind.kind: kind for kind in (Extraction, Repairing, Fitting, Importing, Measuring, Reading)
 }
-"""All that can be done in the background."""
+"""All kinds of background tasks."""
 
 
 def read_work(kind: str, run: str, order: Any) -> Work:
-    """The work of that kind on a run which ``order`` describes.
+    """Returns the task of a kind on a run that ``order`` describes.
 
     Raises:
-        UsageError: there is no such kind, or the description is not one of that kind.
+        UsageError: there is no such kind, or the description does not match it.
     """
     if kind not in KINDS:
         raise UsageError(f"no kind of background work {kind!r}; there are {', '.join(KINDS)}")
@@ -416,9 +414,9 @@ def read_work(kind: str, run: str, order: Any) -> Work:
 
 
 def in_full(work: Work) -> str:
-    """All that a piece of work does.
+    """Describes everything that a task does.
 
-    Of which run, and the command that would do the same.
+    It names the run, and the command that does the same.
     """
     told = f"{work.kind}, of the run {work.run}:\n{_typed(work)}"
     if isinstance(work, Repairing):
@@ -434,9 +432,9 @@ def _typed(work: Work) -> str:
 
 
 def wanted(what: Fit) -> dict[str, Any]:
-    """A fit that makes all of its directions.
+    """Returns a fit that makes all of its directions.
 
-    It does not say which of them is meant.
+    It does not name one of them.
     """
     data = what.to_json()
     data.pop("component", None)

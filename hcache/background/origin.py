@@ -1,9 +1,9 @@
-"""Whether a piece of work was asked for by this user on this machine, or came with a run from
+"""Checks whether this user started a task on this machine, or whether it came with a run from
 elsewhere.
 
-Every task is sealed: its status file carries a keyed digest (HMAC, RFC 2104) of its run, its kind
-and what is to be done. The key lies with the user's state, outside all homes and runs, so that who
-sends a run cannot make a seal. What has no right seal is done only after it was shown and
+Every task is sealed: its status file contains a keyed digest (HMAC, RFC 2104) of its run, its kind
+and its order. The key is stored in the user's state folder, outside all homes and runs, so the
+sender of a run cannot make a seal. A task without a valid seal runs only after it was shown and
 confirmed.
 """
 
@@ -26,19 +26,19 @@ KEY_BYTES = 32
 
 
 def seal_of(run: str, kind: str, order: Any) -> str:
-    """The seal of a piece of work, in hex.
+    """Returns the seal of a task, in hex.
 
     Args:
-        run: Its run's name.
-        kind: Of work.
-        order: What is to be done, as plain JSON.
+        run: The name of its run.
+        kind: The kind of task.
+        order: The order, as plain JSON.
     """
     text = json.dumps([run, kind, order], sort_keys=True)
     return hmac.new(_key(_key_file()), text.encode(), hashlib.sha256).hexdigest()
 
 
 def is_ours(seal: str, run: str, kind: str, order: Any) -> bool:
-    """Whether a seal is the one that this user's key gives."""
+    """Returns whether a seal was made with this user's key."""
     return hmac.compare_digest(seal.encode(errors="replace"), seal_of(run, kind, order).encode())
 
 
@@ -48,8 +48,8 @@ def _key_file() -> Path:
 
 @lru_cache(maxsize=8)
 def _key(path: Path) -> bytes:
-    """The user's key, made when it is first needed. Where it cannot be kept it is good for this
-    process alone.
+    """Returns the user's key, which is made when it is first needed. If it cannot be stored, it is
+    valid for this process only.
     """
     with contextlib.suppress(OSError):
         if not path.is_file():
@@ -60,9 +60,9 @@ def _key(path: Path) -> bytes:
 
 
 def _make_key(path: Path) -> None:
-    """Writes a new key, whole or not at all; another process may be first."""
+    """Writes a new key, completely or not at all. Another process may be first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, made = tempfile.mkstemp(dir=path.parent)  # readable by its owner alone
+    handle, made = tempfile.mkstemp(dir=path.parent)  # readable only by its owner
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(secrets.token_bytes(KEY_BYTES))

@@ -1,9 +1,9 @@
-"""Processes of hcache: started, found alive or dead, asked to stop.
+"""Starts processes of hcache, checks whether they live, and asks them to stop.
 
-Such a process outlives the one that started it. Whether it still lives is asked of the system.
-Process ids are used again, so a process is known by its id *and* its start. The start is counted in
-ticks since the machine's boot where the system tells it (Linux), because a time of day changes when
-the clock is set. A process of another machine cannot be asked for: it is unknown.
+Such a process may outlive the one that started it. The system says whether it still lives. Process
+ids are reused, so a process is identified by its id *and* its start. If the system tells it
+(Linux), the start is counted in ticks since the machine's boot, because the time of day changes
+when the clock is set. A process of another machine cannot be checked: its state is unknown.
 """
 
 from __future__ import annotations
@@ -37,36 +37,39 @@ STARTING, RUNNING, DONE, FAILED, CANCELLED, DIED = (
     "died",
 )
 State = Literal["starting", "running", "done", "failed", "cancelled", "died"]
-"""What a status file says of its work."""
+"""The states of a task in its status file."""
 
 UNKNOWN = "unknown"
-"""The state of work of another machine, which said last that it is at work."""
+"""The state of a task on another machine whose last message was that it runs."""
 LIVE = (STARTING, RUNNING)
 
 ALIVE, DEAD = "alive", "dead"
 
 COMMAND = "background"
-"""The command of hcache that reads a piece of work from its standard input and does it."""
+"""The command of hcache that reads a task from its standard input and runs it."""
 
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 
 
 def this_process() -> dict[str, Any]:
-    """What others know this process by: ``pid``, ``process_started``, ``host``, ``boot`` and
-    ``ticks``.
+    """Returns the identity of this process for others.
+
+    It has ``pid``, ``process_started``, ``host``, ``boot`` and ``ticks``.
     """
     return _of(os.getpid())
 
 
 def life(pid: int, process_started: float, host: str = "", boot: str = "", ticks: int = 0) -> str:
-    """Whether a process is ``alive``, ``dead`` or ``unknown``; a zombie is dead.
+    """Returns whether a process is ``alive``, ``dead`` or ``unknown``.
+
+    A zombie is dead.
 
     Args:
         pid: Its process id.
         process_started: Its start in seconds since 1970; compared where there are no ``ticks``.
-        host: The machine it runs on; "" is taken for this one.
+        host: Its machine; "" means this one.
         boot: The id of that machine's last boot, if it has one.
-        ticks: Its start in ticks since that boot; 0 if that is not known.
+        ticks: Its start in ticks since that boot; 0 if unknown.
     """
     same_boot = bool(boot) and boot == _boot()
     if host and host != platform.node():
@@ -79,19 +82,18 @@ def life(pid: int, process_started: float, host: str = "", boot: str = "", ticks
 
 
 def is_alive(pid: int, process_started: float) -> bool:
-    """Whether that very process runs on this machine; a zombie does not."""
+    """Returns whether that very process runs on this machine.
+
+    A zombie does not.
+    """
     return life(pid, process_started) == ALIVE
 
 
 def launch(order: bytes, log: Path, append: bool = False) -> dict[str, Any]:
-    """Starts ``python -m hcache background`` in a session of its own.
+    """Starts ``python -m hcache background`` in its own session.
 
-    What it says goes into ``log``.
-
-    What it is to do stands in ``order``, which it reads from its standard input. No word of it is
-    on the command line.
-
-    Returns what the process is known by, as :func:`this_process` does.
+    Its output goes to ``log``. It reads ``order`` from its standard input, and no word of it is on
+    the command line. Returns the identity of the process, as in :func:`this_process`.
     """
     package_parent = str(Path(__file__).resolve().parent.parent.parent)
     paths = [package_parent, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -109,20 +111,20 @@ def launch(order: bytes, log: Path, append: bool = False) -> dict[str, Any]:
     found = _of(process.pid)
     threading.Thread(
         target=process.wait, daemon=True
-    ).start()  # so that it is no zombie once it has ended
+    ).start()  # so that it does not remain a zombie
     return found
 
 
 def ask_to_stop(status: Path, said: Mapping[str, Any], what: str) -> None:
-    """Sends SIGTERM, on which the commands stop after their current step.
+    """Sends SIGTERM, after which commands stop after their current step.
 
     Args:
-        status: The file in which the process says how far it is.
-        said: What stands in it: ``pid`` and ``state`` among others.
-        what: It is at, for people.
+        status: The status file of the process.
+        said: Its contents: ``pid``, ``state`` and others.
+        what: The task in words, for people.
 
     Raises:
-        UsageError: there is no such process any more, or it is another user's.
+        UsageError: the process no longer exists, or belongs to another user.
     """
     try:
         os.kill(said["pid"], signal.SIGTERM)
@@ -137,9 +139,9 @@ def ask_to_stop(status: Path, said: Mapping[str, Any], what: str) -> None:
 
 
 def write_status(status: Path, said: Mapping[str, Any]) -> None:
-    """What a process says of itself. Where there is no space for another file, into the one that is
-    there: it has room for as much. Where that fails too nothing: the work ends where its data are
-    written, and is told there.
+    """Writes the status of a process. If there is no space for another file, it writes into the
+    existing one, which has room. If that fails too, it does nothing: the task fails where it writes
+    its data, and reports that there.
     """
     try:
         write_json(status, dict(said), durable=False)
@@ -151,12 +153,12 @@ def write_status(status: Path, said: Mapping[str, Any]) -> None:
 
 
 def read_plain(path: Path, most: int, end: bool = False) -> bytes:
-    """At most so many bytes of a plain file.
+    """Reads a bounded number of bytes from a plain file.
 
-    Of its start or its end. Links are not followed.
+    They are from its start or its end. Links are not followed.
 
     Raises:
-        OSError: it cannot be read, or is no plain file.
+        OSError: it cannot be read, or is not a plain file.
     """
     handle = os.open(path, os.O_RDONLY | _NO_LINK | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(handle, "rb") as file:
@@ -169,13 +171,13 @@ def read_plain(path: Path, most: int, end: bool = False) -> bytes:
 
 
 LONGEST_LOG = 4000
-"""Characters of a log, of its end, where it is shown."""
+"""The number of characters at the end of a log that are shown."""
 
 
 def log_text(log: Path) -> str:
-    """The end of what a process printed.
+    """Returns the end of a process's output.
 
-    Each bar is in its last state; "" if there is nothing.
+    Each progress bar is in its last state. The text is "" if there is none.
     """
     try:
         text = read_plain(log, 16 * LONGEST_LOG, end=True).decode(errors="replace")
@@ -187,14 +189,14 @@ def log_text(log: Path) -> str:
 
 
 def of_the_dead(log: Path) -> str:
-    """What can be said of a process that ended without saying why."""
+    """Describes a process that ended without a reason."""
     last = log_text(log).split("\n")[-1].strip()
     return "the process ended without a word" + (f"; last in its log: {last}" if last else "")
 
 
 def _open_log(log: Path, append: bool) -> Any:
-    """The log to write, made anew where it is a link: what a received run links to is not
-    written.
+    """Opens the log for writing. If it is a link, it is replaced, so that a received run cannot
+    make hcache write to the target of a link.
     """
     if log.is_symlink():
         log.unlink()
@@ -205,7 +207,7 @@ def _open_log(log: Path, append: bool) -> Any:
 def _of(pid: int) -> dict[str, Any]:
     try:
         started = psutil.Process(pid).create_time()
-    except psutil.Error:  # it has ended already
+    except psutil.Error:  # it has already ended
         started = 0.0
     return {
         "pid": pid,
@@ -230,7 +232,7 @@ def _lives(pid: int, process_started: float, ticks: int) -> bool:
 
 @cache
 def _boot() -> str:
-    """The id of this machine's last boot; "" where there is none to be had."""
+    """Returns the id of this machine's last boot, or "" if it is unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
     except OSError:
@@ -238,11 +240,11 @@ def _boot() -> str:
 
 
 def _ticks(pid: int) -> int:
-    """When a process started, in ticks since the boot; 0 where that is not to be had."""
+    """Returns the start of a process in ticks since the boot, or 0 if it is unknown."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
         return int(
             fields[19]
-        )  # the 22nd of the line, of which two stand before the bracket: man 5 proc
+        )  # the 22nd field of the line, of which two precede the bracket: man 5 proc
     except (OSError, ValueError, IndexError):
         return 0

@@ -1,6 +1,4 @@
-"""The working process's own side of a task: it keeps the status file up to date, a few times a
-second at most.
-"""
+"""The status file of a task, written by its process at most a few times per second."""
 
 from __future__ import annotations
 
@@ -16,12 +14,13 @@ from .processes import DONE, RUNNING, this_process, write_status
 from .tasks import LONGEST, Task, load_task, new_task
 
 OFTEN = 0.25
-"""Seconds between two writes, at least."""
+"""The smallest time between two writes, in seconds."""
 
 
 class StatusFile:
-    """A status file and the task that it tells of. Nothing is written before the first call of a
-    method.
+    """A status file and its task.
+
+    Nothing is written before the first call of a method.
     """
 
     def __init__(self, path: Path, task: Task) -> None:
@@ -31,9 +30,9 @@ class StatusFile:
 
     @classmethod
     def at(cls, path: Path) -> StatusFile:
-        """The status file of this process's work, written at once.
+        """Returns the status file of this process's task, and writes it.
 
-        It takes the place of what stands at ``path``.
+        It replaces the file at ``path``.
         """
         now = time.time()
         folder, id = (
@@ -63,22 +62,23 @@ class StatusFile:
 
     @classmethod
     def of_extraction(cls, folder: Path, spec: RunSpec) -> StatusFile:
-        """That of a run's extraction by this process."""
+        """Returns the status file of a run's extraction by this process."""
         status = cls(folder / JOB_JSON, new_task(Extraction(spec=spec), RUNNING))
         status._before = load_task(folder, EXTRACT)
         return status
 
     def update(self, share: float, stage: str = "") -> None:
-        """Says how far the work is, and what it is at."""
+        """Updates the share and the stage of the task."""
         new_stage = stage != self.task.stage
         self._change(share=share, stage=stage)
         if new_stage or time.time() - self._written > OFTEN:
             self._write()
 
     def count(self, done: int, total: int, work: float) -> None:
-        """Says how much of work on samples is done.
+        """Updates the counts of a task on samples.
 
-        How many are committed, of how many, and how many are done with parts counted.
+        They are the committed samples, their total, and the samples with partly finished ones
+        counted.
         """
         share = work / max(1, total)
         before = self.task.share_before if self.task.work_begun else share
@@ -87,10 +87,10 @@ class StatusFile:
             self._write()
 
     def finish(self, state: str, message: str = "") -> None:
-        """The last word: ``done``, ``failed`` or ``cancelled``, and why.
+        """Writes the final state: ``done``, ``failed`` or ``cancelled``, and why.
 
-        An extraction that had nothing to do leaves what the one before it said, and with it the
-        rate that pages estimate by.
+        An extraction without work to do keeps the earlier file, and with it the rate for the
+        estimates on pages.
         """
         before, idle = self._before, state == DONE and self.task.share_before >= 1
         if idle and before is not None and before.state == DONE and before.rate > 0:

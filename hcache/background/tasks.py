@@ -52,19 +52,21 @@ from .processes import (
 )
 
 SCHEMA = 2
-"""1 was two schemas: an extraction's, and that of other tasks with words for a command line."""
+"""The schema version. 1 was two schemas: an extraction's, and that of other tasks with words of a
+command line.
+"""
 
 MOST = 10**15
-"""No time in seconds, and no count of ticks, is larger."""
+"""The largest time in seconds and count of ticks."""
 Number = Annotated[int, Meta(ge=-MOST, le=MOST)] | Annotated[float, Meta(ge=-MOST, le=MOST)]
 Small = Annotated[int, Meta(ge=0, lt=2**31)]
 
 HEARD = 120.0
-"""Seconds after which work on another machine that said nothing is not waited for."""
+"""The seconds after which a silent task on another machine is no longer waited for."""
 LONGEST = 4000
-"""Characters of a message."""
+"""The largest number of characters of a message."""
 MOST_BYTES = 2**22
-"""Of a status file that is read at all."""
+"""The largest status file that is read, in bytes."""
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -108,9 +110,9 @@ class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def remaining(self) -> float | None:
-        """Seconds left at the rate so far.
+        """The seconds left at the rate so far.
 
-        None as long as there is none.
+        It is None without a rate.
         """
         took, grown = self.updated - self.work_begun, self.share - self.share_before
         if not self.live or not 0 < self.share <= 1 or took <= 0 or grown <= 0:
@@ -119,41 +121,39 @@ class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def work(self) -> float:
-        """Samples done, that in work by its share of steps.
+        """The samples done, including a share of the current ones.
 
-        0 of work that is not on samples.
+        It is 0 for a task that is not on samples.
         """
         return self.share * self.total
 
     @property
     def rate(self) -> float:
-        """Samples a second since the work began."""
+        """The samples per second since the task began."""
         grown = (self.share - self.share_before) * self.total
         return max(0.0, grown) / max(1e-6, self.updated - self.work_begun)
 
     def to_do(self) -> Work:
-        """What is to be done, checked.
+        """Returns the checked order.
 
         Raises:
-            UsageError: it is not told, or is not of a known kind.
+            UsageError: the order is missing, or its kind is unknown.
         """
         if not self.order:
-            raise UsageError(
-                f"{self.title} does not say what is to be done; start it anew from its page"
-            )
+            raise UsageError(f"{self.title} does not say what to do; start it again from its page")
         return read_work(self.kind, self.run, self.order)
 
     @property
     def ours(self) -> bool:
-        """Whether this user asked for it on this machine.
+        """Whether this user started it on this machine.
 
-        Else what it says has come from elsewhere.
+        Otherwise its contents came from elsewhere.
         """
         return is_ours(self.seal, self.run, self.kind, self.order)
 
 
 def new_task(work: Work, state: State = STARTING) -> Task:
-    """The task of work that begins now, in this process."""
+    """Returns the task of work that begins now, in this process."""
     now, order = time.time(), identity(work)
     return Task(
         id=task_id(work),
@@ -171,9 +171,9 @@ def new_task(work: Work, state: State = STARTING) -> Task:
 
 
 def identity(work: Work) -> dict[str, Any]:
-    """What is to be done, as it is sealed.
+    """Returns the sealed contents of a task.
 
-    Of an extraction all but how many samples and how many at once.
+    For an extraction these exclude the number of samples and the batch size.
     """
     order = json.loads(json.dumps(work.order()))
     if work.kind == EXTRACT:
@@ -182,17 +182,17 @@ def identity(work: Work) -> dict[str, Any]:
 
 
 def start(folder: Path, work: Work) -> Task:
-    """Starts a piece of work in its own process.
+    """Starts a task in its own process.
 
-    That process outlives this one.
+    The process may outlive this one.
 
     Args:
-        folder: The run's, which a user may have renamed. That of an extraction need not be there
-            yet.
-        work: What is to be done.
+        folder: The folder of the run, which a user may have renamed. For an extraction it need not
+            exist yet.
+        work: The task.
 
     Raises:
-        RunBusyError: it is at work already.
+        RunBusyError: the task is already running.
         UsageError: the folder of the run's tasks is a link.
     """
     path = status_path(folder, task_id(work))
@@ -218,9 +218,9 @@ def start(folder: Path, work: Work) -> Task:
 
 
 def task_id(work: Work) -> str:
-    """The id that a piece of work has.
+    """Returns the id of a task.
 
-    a run has one extraction.
+    A run has only one extraction.
     """
     if work.kind == EXTRACT:
         return EXTRACT
@@ -229,9 +229,9 @@ def task_id(work: Work) -> str:
 
 
 def read_task(folder: Path, id: str) -> Task | None:
-    """A task of a run; None if none has that id.
+    """Returns a run's task, or None if none has that id.
 
-    Its state is put right by whether the process lives.
+    Its state is corrected if the process no longer lives.
     """
     task = load_task(folder, id)
     if task is None or not task.live:
@@ -252,9 +252,9 @@ def read_task(folder: Path, id: str) -> Task | None:
 
 
 def list_tasks(folder: Path, kind: str | None = None) -> list[Task]:
-    """A run's tasks, or those of a kind, the latest first.
+    """Returns a run's tasks, or those of a kind, the latest first.
 
-    Its extraction only if that kind is asked for.
+    Its extraction is included only if that kind is requested.
     """
     if kind == EXTRACT:
         task = read_task(folder, EXTRACT)
@@ -270,7 +270,7 @@ def cancel(folder: Path, id: str) -> Task:
     """Asks a task to stop after its current step.
 
     Raises:
-        UsageError: it is not at work, or not on this machine.
+        UsageError: the task does not run, or runs on another machine.
     """
     task = read_task(folder, id)
     if task is not None and task.state == UNKNOWN:
@@ -282,10 +282,10 @@ def cancel(folder: Path, id: str) -> Task:
 
 
 def forget(folder: Path, id: str) -> None:
-    """Takes away the status and the log of an ended task.
+    """Deletes the status and the log of an ended task.
 
     Raises:
-        UsageError: it is at work.
+        UsageError: the task is running.
     """
     task = read_task(folder, id)
     if task and task.live:
@@ -295,27 +295,27 @@ def forget(folder: Path, id: str) -> None:
 
 
 def log_of(folder: Path, id: str) -> str:
-    """The end of what a task printed.
+    """Returns the end of a task's output.
 
-    Each bar is in its last state.
+    Each progress bar is in its last state.
     """
     return log_text(log_path(folder, id))
 
 
 def status_path(folder: Path, id: str) -> Path:
-    """Where a task's status is. No id leads out of the run's folder."""
+    """Returns the path of a task's status. No id leads out of the run's folder."""
     return folder / JOB_JSON if id == EXTRACT else folder / TASKS / f"{Path(id).name}.json"
 
 
 def log_path(folder: Path, id: str) -> Path:
-    """Where what a task prints is."""
+    """Returns the path of a task's log."""
     return folder / JOB_LOG if id == EXTRACT else status_path(folder, id).with_suffix(".log")
 
 
 def load_task(folder: Path, id: str) -> Task | None:
-    """A task as its file says, checked.
+    """Loads and checks a task from its file.
 
-    None if there is no such file, or it is none of a task.
+    It is None if there is no such file, or if it is not a task.
     """
     path = status_path(folder, id)
     if id != EXTRACT and (path.parent.is_symlink() or not _ID.fullmatch(path.stem)):
@@ -327,10 +327,10 @@ def load_task(folder: Path, id: str) -> Task | None:
 
 
 def _parse(text: bytes, run: str, id: str) -> Task:
-    """A task of its file's JSON. Where the file lies tells of which run and which task it is.
+    """Parses a task from its file's JSON. The place of the file gives its run and id.
 
     Raises:
-        ValueError, RecursionError: it is none.
+        ValueError, RecursionError: it is not a task.
     """
     data = msgspec.json.decode(text)
     is_old = isinstance(data, dict) and "schema" not in data
@@ -359,9 +359,9 @@ class _OldExtraction(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def _of_schema_1(data: dict[str, Any]) -> Task:
-    """A task of before extractions were tasks like the others.
+    """Converts a task of schema 1, from before extractions were tasks like the others.
 
-    Words for a command line are left out: nothing is run from them.
+    Words of a command line are left out: nothing is run from them.
     """
     if "arguments" in data:
         return checked({k: v for k, v in data.items() if k != "arguments"}, Task)

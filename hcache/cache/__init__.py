@@ -1,3 +1,3 @@
-"""The cache on disk: where things lie, how they are written, how they are read. numpy and h5py,
-no torch.
+"""The cache on disk: names and places, writing and reading. It uses numpy and h5py, and no
+torch.
 """

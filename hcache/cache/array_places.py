@@ -1,9 +1,9 @@
-"""Where arrays lie in a shard's file, so that a step of one is a single read.
+"""The places of arrays in a shard's file, so that a single read gets one step of an array.
 
-Shards are immutable and their arrays contiguous. To open a file and to find an array in it takes
-HDF5 far longer than to read the array; so where all of them lie is asked of HDF5 once a process and
-shard, and checked on the way (see :mod:`~hcache.cache.hdf5`). A file that is not what it was
-(inode, size, time of change) is asked again.
+Shards are immutable and their arrays are contiguous. HDF5 takes far longer to open a file and find
+an array than to read it. So each process asks HDF5 once per shard for the places of all arrays, and
+checks them (see :mod:`~hcache.cache.hdf5`). If a file has changed (inode, size, time of change), it
+is examined again.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from pathlib import Path
 from .hdf5 import FileStructure, structure_of
 
 MOST = 4096
-"""Files of which it is kept; the longest known go first."""
+"""The number of files to remember; the oldest are dropped first."""
 
 _known: dict[tuple[str, int, int, int], FileStructure] = {}
 _lock = threading.Lock()
 
 
 def forget_structures() -> None:
-    """Forgets where arrays lie: every file is asked again."""
+    """Forgets all places, so that every file is examined again."""
     with _lock:
         _known.clear()
 
 
 def structure_at(path: Path, descriptor: int) -> FileStructure:
-    """What a file holds that is open as ``descriptor``.
+    """Returns the structure of the file that is open as ``descriptor``.
 
-    From memory, if it was asked before.
+    The structure comes from memory if the file was examined before.
 
     Raises:
-        Malformed: it is not of the sort that hcache writes.
+        Malformed: hcache does not write such files.
         OSError: it cannot be read.
     """
     found = os.fstat(descriptor)

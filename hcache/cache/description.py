@@ -1,7 +1,8 @@
-"""``run.json``: its schema, and how it is read.
+"""The schema of ``run.json``, and how it is read.
 
-Every value is of the kind it must be, or the run is refused and the value named. Files are edited,
-truncated and come from elsewhere. What passes here can be relied on everywhere above.
+Every value must have the right type and range. Otherwise the run is refused and the value is named.
+Files may have been edited or truncated, or come from elsewhere. Code above this module can rely on
+every value that passes here.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from ..specs import BEFORE, LARGEST_SEED, UNCONDITIONED, Anatomy, Conditioning, 
 from .layout import SCHEMA
 
 MOST = 10**9
-"""No count is larger. JSON knows numbers that no array and no table can hold."""
+"""The largest count. JSON allows larger numbers than any array or table can hold."""
 
 MOST_BYTES = 2**28
-"""A million prompts fit; what is larger was not written by hcache."""
+"""The largest file in bytes. A million prompts fit; hcache writes no larger file."""
 
 AtLeastOne = Annotated[int, Meta(ge=1, le=MOST)]
 Count = Annotated[int, Meta(ge=0, le=MOST)]
@@ -34,7 +35,7 @@ Digest = Annotated[
 
 
 class ConditioningFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the samples of a run are conditioned on."""
+    """The condition of the samples of a run."""
 
     prompts: tuple[str, ...] = ()
     negative_prompt: str = ""
@@ -52,16 +53,16 @@ class LoraFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 Setting = bool | str | Number | list[Number] | None
-"""The value of a field of a scheduler's configuration."""
+"""A value in a scheduler's configuration."""
 
 
 class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What a run was asked to be.
+    """The request that a run was extracted from.
 
-    A file of before there was a choice of schedules has no ``schedule``.
+    Files from before there was a choice of schedules have no ``schedule``.
     """
 
-    # types and ranges; what else a run must be is checked where a RunSpec is made
+    # types and ranges; RunSpec checks the rest
 
     model: str
     samples: AtLeastOne
@@ -80,10 +81,10 @@ class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     scheduler: dict[str, Setting] = {}
 
     def spec(self) -> RunSpec:
-        """The run that it describes.
+        """Returns the run that these fields describe.
 
         Raises:
-            UsageError: no run can be so.
+            UsageError: no such run is possible.
         """
         given: dict[str, Any] = structs.asdict(self)
         given["conditioning"] = Conditioning(**structs.asdict(self.conditioning))
@@ -92,16 +93,16 @@ class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class OrderedSpec(SpecFields, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A run that is still to be extracted.
+    """A spec that is still to be extracted.
 
-    a batch of 0 leaves it to who extracts.
+    With a batch of 0, the extraction chooses the batch size.
     """
 
     batch: Count
 
 
 class Provenance(Struct, frozen=True, kw_only=True):
-    """What made a run. Older and newer versions of hcache wrote less and more."""
+    """The provenance of a run. Older and newer versions of hcache may have other fields."""
 
     created: str = ""
     hcache: str = ""
@@ -120,7 +121,7 @@ class Provenance(Struct, frozen=True, kw_only=True):
 
 
 class RunFile(Struct, frozen=True, kw_only=True):
-    """What ``run.json`` holds."""
+    """The contents of ``run.json``."""
 
     schema: AtLeastOne
     name: str
@@ -136,7 +137,7 @@ class _Version(Struct, frozen=True):
 
 @dataclass(frozen=True, kw_only=True)
 class RunDescription:
-    """What ``run.json`` says."""
+    """The description of a run, from ``run.json``."""
 
     spec: RunSpec
     anatomy: Anatomy
@@ -148,8 +149,7 @@ def read_description(path: Path) -> RunDescription:
     """Reads and checks a ``run.json``.
 
     Raises:
-        CacheError: it cannot be read, is not a run's description, or is one that a newer hcache
-            wrote.
+        CacheError: it cannot be read, does not describe a run, or was written by a newer hcache.
     """
     try:
         text = read_file(path, MOST_BYTES)
@@ -173,12 +173,12 @@ def read_description(path: Path) -> RunDescription:
 
 
 def parse_spec(data: Mapping[str, Any]) -> RunSpec:
-    """A run's spec out of plain JSON that anyone may have written.
+    """Parses a run's spec from untrusted JSON.
 
-    A batch of 0 leaves it to who extracts.
+    With a batch of 0, the extraction chooses the batch size.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is not a spec.
     """
     try:
         return checked(dict(data), OrderedSpec).spec()
@@ -187,10 +187,10 @@ def parse_spec(data: Mapping[str, Any]) -> RunSpec:
 
 
 def _described(file: RunFile, provenance: dict[str, Any]) -> RunDescription:
-    """What the file says, once its parts fit each other.
+    """Returns the contents of the file, once all parts agree with each other.
 
     Raises:
-        ValueError: they do not.
+        ValueError: they disagree.
     """
     spec = file.spec.spec()
     if file.name != spec.name:

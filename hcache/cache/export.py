@@ -1,4 +1,4 @@
-"""A run for other tools: tables and TensorBoard's projector."""
+"""Exports a run for other tools: as a table, or for TensorBoard's projector."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ FORMATS = (CSV, PARQUET, PROJECTOR)
 
 
 def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None = None) -> Path:
-    """Writes a table of labels and of a site's means.
+    """Writes a table of labels and of the means of a site.
 
-    A row a sample, at a step, the mean over space; or a projector's folder.
+    The table has one row per sample, with the mean over space at one step. For the projector, a
+    folder is written.
 
     Args:
-        run: Stores the site, in full or pooled.
-        out: The file, or for ``projector`` the folder; must not exist.
+        run: A run that stores the site, in full or pooled.
+        out: The file, or the folder for ``projector``. It must not exist.
         form: One of ``FORMATS``.
         site: ``h``, ``skip.2``, ...
-        step: The middle one if not given.
+        step: Default: the middle step.
 
     Raises:
         UsageError: an unknown format or step, or ``out`` exists.
-        OSError: it cannot be written; then there is no ``out``.
+        OSError: it cannot be written. Then ``out`` does not exist.
     """
     if form not in FORMATS:
         raise UsageError(f"format must be one of {', '.join(FORMATS)}, got {form!r}")
@@ -54,9 +55,9 @@ def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None
 
 
 def label_table(run: Run) -> pd.DataFrame:
-    """Sample, seed and every label, a row a sample.
+    """Returns sample, seed and every label, one row per sample.
 
-    Labels of several sets as ``set.name``.
+    If there are several sets, labels are named ``set.name``.
     """
     columns = {"sample": run.sample_ids, SEED: [run.seed(int(sample)) for sample in run.sample_ids]}
     sets = run.labels
@@ -69,8 +70,8 @@ def label_table(run: Run) -> pd.DataFrame:
 
 
 def _write_projector(out: Path, vectors: np.ndarray, labels: pd.DataFrame, title: str) -> Path:
-    """``tensors.tsv``, ``metadata.tsv`` and the configuration that names them; all of them or
-    none.
+    """Writes ``tensors.tsv``, ``metadata.tsv`` and the configuration that names them. Either all
+    three are written or none.
     """
     tensor = {
         "tensorName": title,

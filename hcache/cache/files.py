@@ -1,5 +1,5 @@
-"""JSON and checksums of a run's files. How files are written so that nothing is half written:
-:mod:`hcache.atomic`.
+"""JSON files and checksums of a run. :mod:`hcache.atomic` writes files so that none is ever half
+written.
 """
 
 from __future__ import annotations
@@ -17,33 +17,36 @@ from ..atomic import open_file, read_file, write_bytes
 
 
 def write_json(path: Path, data: Any, durable: bool = True) -> None:
-    """Replaces ``path`` by ``data``, atomically.
+    """Replaces ``path`` by ``data`` atomically.
 
-    ``durable=False`` spares the flush for what may be lost.
+    With ``durable=False`` the file is not flushed to the disk. Use this for files that may be lost.
     """
     write_bytes(path, (json.dumps(data, indent=1) + "\n").encode(), durable)
 
 
 def read_json(path: Path, most: int = 2**26) -> Any:
-    """What a JSON file holds.
+    """Returns the contents of a JSON file.
 
     Raises:
-        OSError, ValueError, RecursionError: it cannot be read, or is no JSON.
+        OSError, ValueError, RecursionError: it cannot be read, or is not JSON.
     """
     return json.loads(read_file(path, most).decode("utf-8"))
 
 
 CHECKSUM = "xxh3_128"
 CHECKSUMS: dict[str, Callable[[], Any]] = {CHECKSUM: xxhash.xxh3_128, "sha256": hashlib.sha256}
-"""The first is taken of what is written now; it takes a seventh of the time of
-SHA-256 and guards against the same: decay, and copies cut short."""
+"""The kinds of checksums. New files get the first kind. It takes a seventh of the time of SHA-256
+and detects the same faults: decay and truncated copies.
+"""
 
 
 def checksum_of(path: Path, kind: str = CHECKSUM) -> str:
-    """``kind:hexadecimal`` of the contents of a file that is no link.
+    """Returns ``kind:hexadecimal`` for the contents of a file.
+
+    The file must not be a link.
 
     Raises:
-        ValueError: there is no such kind.
+        ValueError: the kind is unknown.
         OSError: the file cannot be read.
     """
     if kind not in CHECKSUMS:
@@ -53,5 +56,5 @@ def checksum_of(path: Path, kind: str = CHECKSUM) -> str:
 
 
 def has_checksum(path: Path, checksum: str) -> bool:
-    """Whether a file's contents are those that :func:`checksum_of` was taken of."""
+    """Returns whether a file still has the checksum of :func:`checksum_of`."""
     return checksum_of(path, checksum.partition(":")[0]) == checksum

@@ -1,9 +1,9 @@
-"""Stored halves widened to float32, by arithmetic on their bits: numpy's own conversion takes twice
-as long.
+"""Widens stored float16 numbers to float32 by arithmetic on their bits. numpy's own conversion
+takes twice as long.
 
-With its exponent and its mantissa moved to where a float32 has them, a half is 2**-112 of its
-number, subnormal ones included. Only infinities and NaN are not: blocks that hold one are left to
-numpy.
+If the exponent and the mantissa of a half are moved to their places in a float32, the result is
+2**-112 times the number, also for subnormal halves. This does not hold for infinities and NaN, so
+numpy converts blocks that contain them.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from __future__ import annotations
 import numpy as np
 
 AT_ONCE = 2**16
-"""Numbers, as many as stay in the processor's cache over all passes."""
+"""Numbers per block. A block stays in the processor's cache over all passes."""
 
 
 def widen_into(out: np.ndarray, stored: np.ndarray) -> None:
-    """Puts ``stored`` into ``out``, of a wider dtype or the same.
+    """Converts ``stored`` into ``out``, which has the same or a wider dtype.
 
-    Both have one shape.
+    Both arrays have the same shape.
     """
     if stored.dtype != np.float16 or out.dtype != np.float32 or not stored.ndim:
         out[...] = stored
@@ -28,7 +28,7 @@ def widen_into(out: np.ndarray, stored: np.ndarray) -> None:
 
 
 def widened(stored: np.ndarray) -> np.ndarray:
-    """``stored`` as float32; itself if it is that."""
+    """Returns ``stored`` as float32, or ``stored`` itself if it is float32."""
     if stored.dtype == np.float32:
         return stored
     found = np.empty(stored.shape, np.float32)
@@ -37,10 +37,10 @@ def widened(stored: np.ndarray) -> np.ndarray:
 
 
 def has_infinite(halves: np.ndarray) -> bool:
-    """Whether halves hold an infinity or NaN.
+    """Returns whether halves contain an infinity or NaN.
 
-    A half whose exponent is all ones is, by its bits, the largest of its sign. Two passes, and
-    no array is made.
+    A half whose exponent has only ones is, by its bits, the largest of its sign. This takes two
+    passes and allocates no array.
     """
     return bool(
         halves.view(np.int16).max(initial=0) >= 0x7C00
@@ -55,5 +55,5 @@ def _widen(out: np.ndarray, halves: np.ndarray) -> None:
     bits = out.view(np.int32)
     bits[...] = halves.view(np.int16)  # the sign fills the upper half
     bits <<= 13
-    bits &= ~0x7000_0000  # and is left at its own place alone
+    bits &= ~0x7000_0000  # only the sign bit itself is kept
     out *= np.float32(2.0**112)

@@ -41,27 +41,25 @@ FILTERS = (
     h5py.h5z.FILTER_LZF,
 )
 PACKED, UNPACKED = 100, 2**26
-"""An array in chunks may be so many times larger than its file, or take so many bytes."""
+"""The limit for an array in chunks: a multiple of the file's size, or a number of bytes."""
 
 MOST_ATTRIBUTE = 2**20
-"""Bytes of an attribute."""
+"""The largest attribute, in bytes."""
 
 _SMALL = 2**16
-"""Of what HDF5 writes after a failure as much is kept: its own structures, which it may want to
-read again.
+"""The number of bytes to keep after a failed write. HDF5 may want to read its own structures again.
 """
 
 
 class Malformed(ValueError):
-    """The bytes of a file are not of hcache's sort.
-
-    They could be read.
-    """
+    """The file was read, but hcache does not write such bytes."""
 
 
 @dataclass(frozen=True)
 class ArrayPlace:
-    """Where an array lies in a file, and what it is of. Without an ``offset`` it lies in chunks."""
+    """The place and type of an array in a file. An array without an ``offset`` is stored in
+    chunks.
+    """
 
     name: str
     offset: int | None
@@ -75,9 +73,10 @@ class ArrayPlace:
 
 @dataclass(frozen=True)
 class FileStructure:
-    """What a file holds.
+    """The structure of a file.
 
-    Its attributes, and the places of its arrays by their path (``labels/set/name``).
+    It contains the attributes of the file, and the places of its arrays by path
+    (``labels/set/name``).
     """
 
     attributes: Mapping[str, Any]
@@ -85,15 +84,15 @@ class FileStructure:
 
 
 class _Bytes:
-    """A file as HDF5 reads and writes it, by a descriptor. The first error is kept in ``failed``
-    and not told.
+    """The object through which HDF5 reads and writes a file, by a descriptor. It keeps the first
+    error in ``failed`` and does not report it to HDF5.
     """
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor, self.failed = descriptor, None
         self._at, self._kept = 0, {}
 
-    def read(self, size: int = -1) -> bytes:  # h5py knows files by it
+    def read(self, size: int = -1) -> bytes:  # h5py identifies files by it
         raise NotImplementedError
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
@@ -106,7 +105,9 @@ class _Bytes:
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        """Fills a buffer from where it stands, with zeros past the end; returns its length."""
+        """Fills a buffer from the current position, with zeros past the end, and returns its
+        length.
+        """
         view = memoryview(buffer).cast("B")
         done = 0
         while done < len(view) and (count := self._try(os.preadv, [view[done:]], self._at + done)):
@@ -117,7 +118,7 @@ class _Bytes:
             data,
         ) in (
             self._kept.items()
-        ):  # all of it, or nothing: HDF5 reads its structures as it wrote them
+        ):  # write everything or nothing: HDF5 reads back the structures that it wrote
             start = at - self._at
             if 0 <= start and start + len(data) <= len(view):
                 view[start : start + len(data)] = data
@@ -137,13 +138,13 @@ class _Bytes:
         return self._at if size is None else size
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing, because no write is delayed."""
 
     def _size(self) -> int:
         return os.fstat(self.descriptor).st_size
 
     def _try(self, call: Callable[..., Any], *arguments: Any) -> int:
-        """What the call gives; 0 if it fails."""
+        """Returns the result of the call, or 0 if it fails."""
         try:
             return call(self.descriptor, *arguments) or 0
         except OSError as error:
@@ -152,12 +153,12 @@ class _Bytes:
 
 
 class Output:
-    """An HDF5 file in the making.
+    """An HDF5 file that is being written.
 
-    Nothing needs to be at its path yet. ``file`` is h5py's.
+    Its path may not exist yet. ``file`` is the h5py file.
 
     Raises:
-        OSError: the file cannot be made.
+        OSError: the file cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
@@ -173,19 +174,19 @@ class Output:
         self.file = h5py.File(self._bytes, "w", libver="v110", track_order=True)
 
     def check(self) -> None:
-        """Makes sure that all was written so far.
+        """Makes sure that everything was written so far.
 
         Raises:
-            OSError: what the system said of the first write that failed.
+            OSError: the system's error for the first failed write.
         """
         if self._bytes.failed is not None:
             raise OSError(self._bytes.failed.errno, self._bytes.failed.strerror, str(self._path))
 
     def close(self) -> None:
-        """Closes the file; a second call does nothing.
+        """Closes the file. A second call does nothing.
 
         Raises:
-            OSError: something of it could not be written.
+            OSError: a part of it could not be written.
         """
         if self._open:
             self._open = False
@@ -198,12 +199,10 @@ class Output:
 
 @contextmanager
 def replacing_hdf5(final: Path, durable: bool = True) -> Iterator[h5py.File]:
-    """An HDF5 file to fill, which then replaces ``final``.
-
-    It does so when the block ends.
+    """Yields an HDF5 file to fill. At the end, it replaces ``final``.
 
     Raises:
-        OSError: it cannot be written; ``final`` is as it was.
+        OSError: it cannot be written. ``final`` is unchanged..
     """
     with replacing_path(final, durable) as partial:
         output = Output(partial)
@@ -218,7 +217,7 @@ def replacing_hdf5(final: Path, durable: bool = True) -> Iterator[h5py.File]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[int]:
-    """A descriptor of a regular file, for the functions below."""
+    """Opens a descriptor of a regular file, for the functions below."""
     descriptor = open_file(path)
     try:
         yield descriptor
@@ -227,10 +226,10 @@ def opened(path: Path) -> Iterator[int]:
 
 
 def structure_of(descriptor: int) -> FileStructure:
-    """What a file of hcache's sort holds.
+    """Returns the structure of a file that hcache wrote.
 
     Raises:
-        Malformed: it is not.
+        Malformed: hcache did not write it.
         OSError: the system refuses to read it.
     """
 
@@ -243,12 +242,12 @@ def structure_of(descriptor: int) -> FileStructure:
 
 
 def look_into(descriptor: int, look: Callable[[h5py.File], Any]) -> Any:
-    """What ``look`` finds in an HDF5 file.
+    """Returns the result of ``look`` on an HDF5 file.
 
-    What goes wrong is either the system's doing or the file's.
+    Errors are either those of the system or faults of the file.
 
     Raises:
-        Malformed: the bytes are not what they should be.
+        Malformed: the bytes are wrong.
         OSError: the system refuses to read them.
     """
     source = _Bytes(descriptor)
@@ -277,10 +276,10 @@ def look_into(descriptor: int, look: Callable[[h5py.File], Any]) -> Any:
 
 
 def hard_member(group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group:
-    """A member of a group that lies in the same file.
+    """Returns a member of a group in the same file.
 
     Raises:
-        Malformed: it is a link to elsewhere, or there is none.
+        Malformed: it is a link to another place, or it is missing.
     """
     raw = name.encode(errors="surrogateescape")
     if not group.id.links.exists(raw):
@@ -292,10 +291,10 @@ def hard_member(group: h5py.Group, name: str) -> h5py.Dataset | h5py.Group:
 
 
 def place_of(item: h5py.Dataset | h5py.Group, name: str, size: int) -> ArrayPlace:
-    """Where an array lies in a file of ``size`` bytes.
+    """Returns the place of an array in a file of ``size`` bytes.
 
     Raises:
-        Malformed: it is no array of numbers that lies in the file, all of it.
+        Malformed: it is not an array of numbers that lies completely in the file.
     """
     if not isinstance(item, h5py.Dataset):
         raise Malformed(f"{name} is no array of numbers")
@@ -320,8 +319,8 @@ def place_of(item: h5py.Dataset | h5py.Group, name: str, size: int) -> ArrayPlac
 def _check_chunks(
     item: h5py.Dataset, plist: h5py.h5p.PropDCID, name: str, count: int, size: int
 ) -> None:
-    """Makes sure that an array in chunks is all there, packed by what h5py has itself, and of a
-    size to be believed.
+    """Makes sure that an array in chunks is complete, has a plausible size, and is compressed by a
+    filter of h5py itself.
     """
     filters = [plist.get_filter(number)[0] for number in range(plist.get_nfilters())]
     if any(known not in FILTERS for known in filters):
@@ -335,13 +334,13 @@ def _check_chunks(
 
 
 def read_array(descriptor: int, place: ArrayPlace, index: int | None = None) -> np.ndarray:
-    """An array in the dtype that is stored.
+    """Returns an array, or one part of it, in the stored dtype.
 
-    Or its part at an ``index`` of the first axis.
+    The part is at an ``index`` of the first axis.
 
     Raises:
-        IndexError: the array has no such part.
-        Malformed: the file ends before.
+        IndexError: the array does not have this part.
+        Malformed: the file is too short.
         OSError: it cannot be read.
     """
     if place.offset is None:
@@ -355,9 +354,9 @@ def read_array(descriptor: int, place: ArrayPlace, index: int | None = None) -> 
 
 
 def read_row(descriptor: int, place: ArrayPlace, step: int, row: int) -> np.ndarray:
-    """The part at [step, row] of an array.
+    """Returns the part at [step, row] of an array.
 
-    Of two axes or more, in the dtype that is stored.
+    The array has two axes or more. The result has the stored dtype.
     """
     if len(place.shape) < 2 or not (0 <= step < place.shape[0] and 0 <= row < place.shape[1]):
         raise IndexError(f"of shape {place.shape} part {step}, {row} was asked for")
@@ -384,10 +383,10 @@ def _read_bytes(descriptor: int, at: int, shape: tuple[int, ...], dtype: np.dtyp
 
 
 def _walk(file: h5py.File, size: int) -> dict[str, ArrayPlace]:
-    """The places of all arrays in a file of ``size`` bytes."""
+    """Returns the places of all arrays in a file of ``size`` bytes."""
     places: dict[str, ArrayPlace] = {}
     groups: list[tuple[str, h5py.Group]] = [("", file)]
-    for count, (prefix, group) in enumerate(groups):  # which grows on the way
+    for count, (prefix, group) in enumerate(groups):  # the list grows during the loop
         if count + len(places) > MOST_OBJECTS or prefix.count("/") > DEEPEST:
             raise Malformed("it holds more than a file of hcache's does")
         for name in group:
@@ -404,7 +403,7 @@ def _walk(file: h5py.File, size: int) -> dict[str, ArrayPlace]:
 
 
 def _attributes(file: h5py.File) -> dict[str, Any]:
-    """Those of the file itself: numbers and texts, and lists of them."""
+    """Returns the attributes of the file itself: numbers, texts, and lists of them."""
     found = {}
     for name in file.attrs:
         stored = file.attrs.get_id(name)
@@ -415,9 +414,9 @@ def _attributes(file: h5py.File) -> dict[str, Any]:
 
 
 def is_surroundings(error: BaseException) -> bool:
-    """Whether an error says nothing of the file.
+    """Returns whether an error concerns the surroundings and not the file.
 
-    But of the disk, the system or this process.
+    The surroundings are the disk, the system and this process.
     """
     return isinstance(error, OSError) and error.errno not in (
         None,

@@ -1,9 +1,9 @@
-"""``index.h5``: all shards of a run as one file, by reference, for xarray, HDF5 viewers and
-whatever reads HDF5.
+"""``index.h5``: all shards of a run as one file, by reference, for xarray, HDF5 viewers and other
+programs.
 
-It is replaced by a rename at every commit: who has the old one open keeps reading the old one. So
-that a commit costs the same whether it is the tenth or the thousandth, no shard is opened twice,
-and no reference is made twice.
+Every commit replaces it by a rename, so a program that has the old file open keeps reading it. No
+shard is opened twice and no reference is made twice, so the cost of a commit does not grow with the
+number of shards.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ from .shards import axis_names
 
 @dataclass(frozen=True, kw_only=True)
 class _Column:
-    """A dataset that every shard holds: its shape in one of them, the widest dtype of any, the
-    names of the axes.
+    """A dataset that every shard contains: its shape in one shard, its widest dtype, and the names
+    of its axes.
     """
 
     shape: tuple[int, ...]
@@ -47,21 +47,20 @@ class _Column:
 
     @property
     def axis(self) -> int:
-        """That of samples, along which shards follow each other."""
+        """The axis of samples, along which shards follow each other."""
         return self.names.index("sample") if "sample" in self.names else 0
 
     def of(self, samples: int) -> tuple[int, ...]:
-        """The shape for so many samples."""
+        """Returns the shape for a number of samples."""
         return (*self.shape[: self.axis], samples, *self.shape[self.axis + 1 :])
 
 
 class IndexWriter:
-    """Writes the index: every dataset of all shards as one.
+    """Writes the index, with every dataset of all shards as one dataset.
 
-    By reference, with the axes named.
-
-    Shards are named relative to the index, so the run may be moved. Datasets that some shard holds
-    in a wider dtype are given the widest; what not every shard holds is left out.
+    The datasets refer to the shards, and their axes are named. Shards are named relative to the
+    index, so the run can be moved. A dataset gets the widest dtype of any shard. Datasets that some
+    shard does not contain are left out.
     """
 
     def __init__(self, folder: Path, first_seed: int, shards: Iterable[Shard] = ()) -> None:
@@ -75,7 +74,7 @@ class IndexWriter:
             self.add(shard)
 
     def add(self, shard: Shard) -> None:
-        """Takes a shard up; it alone is opened."""
+        """Adds a shard. Only this shard is opened."""
         self._written = False
         path = self.folder / SHARDS / shard.file
         try:
@@ -109,7 +108,7 @@ class IndexWriter:
             self._refer(shard, len(self) - (shard.stop - shard.start))
             return
         self._shards.sort(key=lambda other: other.start)
-        self._references.clear()  # those behind it have moved
+        self._references.clear()  # the following shards have moved
         row = 0
         for other in self._shards:
             self._refer(other, row)
@@ -119,10 +118,10 @@ class IndexWriter:
         return sum(shard.stop - shard.start for shard in self._shards)
 
     def write(self, durable: bool = False) -> None:
-        """Replaces ``index.h5``; nothing as long as there are no shards.
+        """Replaces ``index.h5``. Without shards it does nothing.
 
-        It can always be made again from the shards, so it is flushed to the disk only at the end
-        (``durable``).
+        The index can always be made again from the shards, so it is flushed to the disk only at the
+        end (``durable``).
         """
         if not self._shards:
             return
@@ -136,10 +135,10 @@ class IndexWriter:
         self._written = True
 
     def _refer(self, shard: Shard, row: int) -> None:
-        """Adds the shard to what every dataset is made of, as its samples from ``row`` on.
+        """Adds the shard to every dataset, as its samples from ``row`` on.
 
-        By h5py's lower level: its ``VirtualLayout`` is made anew for every file, at seven times the
-        cost.
+        It uses h5py's lower level, because a ``VirtualLayout`` is made again for every file, at
+        seven times the cost.
         """
         count = shard.stop - shard.start
         for name, column in self._columns.items():
@@ -169,15 +168,15 @@ class IndexWriter:
 
 
 def write_index(run: Run) -> None:
-    """Makes the index of a run anew from all its shards."""
+    """Makes the index of a run again from all its shards."""
     IndexWriter(run.folder, run.spec.seed, run.shards).write(durable=True)
 
 
 def index_is_behind(folder: Path, first_seed: int, shards: Iterable[Shard]) -> bool:
-    """Whether the index has to be made anew.
+    """Returns whether the index must be made again.
 
-    It does not hold these shards' samples, or was not made by hcache: its writer was killed
-    between a commit and the index, or it came from elsewhere.
+    That is so if it does not contain the samples of these shards, or if hcache did not make it. Its
+    writer may have been killed between a commit and the index, or the index came from elsewhere.
     """
     shards = list(shards)
     seeds = [first_seed + sample for shard in shards for sample in range(shard.start, shard.stop)]
@@ -190,12 +189,12 @@ def index_is_behind(folder: Path, first_seed: int, shards: Iterable[Shard]) -> b
 
 
 def seeds_of_index(folder: Path) -> np.ndarray:
-    """The seeds of the samples that the index refers to.
+    """Returns the seeds of the samples that the index refers to.
 
     Raises:
         FileNotFoundError: there is no index.
         OSError: it cannot be read.
-        Malformed: it is none.
+        Malformed: it is not an index.
     """
     with opened(folder / INDEX) as descriptor:
         size = os.fstat(descriptor).st_size
@@ -206,11 +205,10 @@ def seeds_of_index(folder: Path) -> np.ndarray:
 
 
 def index_problem(folder: Path, shards: Iterable[Shard]) -> str:
-    """What of the index was not made by hcache, in words.
+    """Describes a part of the index that hcache did not make.
 
-    Nothing if all was.
-
-    Other programs follow its references: none may lead out of the run.
+    The text is empty if hcache made all of it. Other programs follow the references of the index,
+    so none may lead out of the run.
 
     Raises:
         FileNotFoundError: there is no index.
@@ -219,7 +217,7 @@ def index_problem(folder: Path, shards: Iterable[Shard]) -> str:
     known = {f"{SHARDS}/{shard.file}" for shard in shards}
 
     def look(file: h5py.File) -> None:
-        """Goes through all groups and arrays; raises Malformed at the first stranger."""
+        """Goes through all groups and arrays, and raises Malformed at the first foreign one."""
         groups = [file]
         for group in groups:
             for name in group:
@@ -242,9 +240,7 @@ def index_problem(folder: Path, shards: Iterable[Shard]) -> str:
 
 
 def _check_references(item: h5py.Dataset, known: set[str]) -> None:
-    """Makes sure that a dataset of the index is in the index itself, or is made of datasets of
-    known shards.
-    """
+    """Makes sure that a dataset is in the index itself, or consists of datasets of known shards."""
     plist = item.id.get_create_plist()
     if plist.get_external_count():
         raise Malformed("it refers to other files")
@@ -255,8 +251,8 @@ def _check_references(item: h5py.Dataset, known: set[str]) -> None:
 
 
 def _name_axes(index: h5py.File, dataset: h5py.Dataset, names: tuple[str, ...]) -> None:
-    """Every axis gets a scale, as xarray wants it: steps and samples the real ones, the others a
-    plain count.
+    """Gives every axis a scale for xarray: the real steps and samples, and a plain count for the
+    others.
     """
     for axis, label in enumerate(names or ("sample",)):
         label = label or "sample"

@@ -1,5 +1,5 @@
-"""The CSV files that hold label sets: a column ``sample`` or ``seed``, and one a label; an empty
-cell is no value.
+"""The CSV files of label sets. They have a column ``sample`` or ``seed``, and one column per label.
+An empty cell means no value.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from .layout import LABELS
 SAMPLE, SEED = "sample", "seed"
 LARGEST = float(np.finfo(np.float32).max)
 SET_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._-]{0,99}")
-"""Of a label set, which is a file's name."""
+"""The longest name of a label set, which is also the name of a file."""
 
 LONGEST_NAME = 100
-"""Characters in the name of a label."""
+"""The longest name of a label, in characters."""
 
 MOST_READS = 50
-"""How often a label set is read again while others replace it."""
+"""The number of times to read a label set again while other processes replace it."""
 
 
 def parse_labels(
     text: str, name: str, by_sample: Mapping[int, int], by_seed: Mapping[int, int]
 ) -> dict[str, dict[int, float]]:
-    """The labels in a CSV: name -> sample -> value.
+    """Returns the labels in a CSV: name -> sample -> value.
 
     Args:
         text: The file's contents.
-        name: For messages.
-        by_sample: The samples there are, by number; ``by_seed`` by seed.
-        by_seed: See above.
+        name: The name of the file for messages.
+        by_sample: The known samples, by number.
+        by_seed: The known samples, by seed.
     """
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), strict=True))
@@ -96,20 +96,20 @@ def parse_labels(
 
 
 def parse_any_samples(text: str, name: str) -> dict[str, dict[int, float]]:
-    """The labels in a CSV, of samples that need not be there.
+    """Returns the labels in a CSV whose samples need not exist.
 
-    Else as :func:`parse_labels`.
+    Otherwise it works like :func:`parse_labels`.
     """
     every = _Everything()
     return parse_labels(text, name, every, every)
 
 
 def _without_nameless(rows: list[list[str]], name: str) -> list[list[str]]:
-    """The table without columns that have no name: a table's own numbering, first, and empty ones
-    that Excel adds.
+    """Returns the table without columns that have no name. These are a table's own numbering in the
+    first column, and empty columns that Excel adds.
 
     Raises:
-        UsageError: there are values under no name.
+        UsageError: a column without a name contains values.
     """
     header = [cell.strip() for cell in rows[0]]
     nameless = [at for at, cell in enumerate(header) if not cell or cell.startswith("Unnamed: ")]
@@ -132,8 +132,8 @@ def _without_nameless(rows: list[list[str]], name: str) -> list[list[str]]:
 
 
 def _fault_of(label: str) -> str:
-    """Why a label cannot bear a name; "" if it can. Letters of any language, brackets, units and
-    signs are fine.
+    """Returns why a text cannot be the name of a label, or "" if it can. Letters of any language,
+    brackets, units and signs are allowed.
     """
     if len(label) > LONGEST_NAME:
         return f"that is longer than {LONGEST_NAME} characters"
@@ -145,7 +145,9 @@ def _fault_of(label: str) -> str:
 
 
 def _header_told(header: list[str]) -> str:
-    """What stands in line 1; with the separator that was meant, if it is another than the comma."""
+    """Describes line 1 of the file. If the separator is not the comma, the intended one is
+    named.
+    """
     told = ", ".join(header)
     other = next((sign for sign in (";", "\t") if len(header) == 1 and sign in header[0]), "")
     return told.replace("\t", " ") + (
@@ -178,9 +180,9 @@ class LabelFiles:
 
 @dataclass(frozen=True, kw_only=True)
 class LabelTable:
-    """One label set's file and its record.
+    """The file of one label set, with its record.
 
-    ``columns``: name -> sample -> value. ``finished``: whether the last line has an end.
+    ``columns``: name -> sample -> value. ``finished``: whether the last line has a line end.
     ``fault``: what is wrong with the record.
     """
 
@@ -191,13 +193,13 @@ class LabelTable:
 
     @property
     def is_changed(self) -> bool:
-        """Whether the values are others than hcache wrote."""
+        """Whether the values differ from those that hcache wrote."""
         return self.record is not None and values_digest(self.columns) not in self.record.digests
 
 
 def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
-    """What the CSV files of a run's ``labels`` folder hold. One that cannot be read costs no
-    other.
+    """Returns the contents of the CSV files in a run's ``labels`` folder. An unreadable file does
+    not affect the others.
     """
     rows = {int(sample): row for row, sample in enumerate(sample_ids)}
     sets, damaged, unread, changed, records = {}, {}, {}, {}, {}
@@ -205,7 +207,7 @@ def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
         name = path.stem
         try:
             table = read_table(path)
-        except FileNotFoundError:  # taken away meanwhile
+        except FileNotFoundError:  # the file was removed meanwhile
             continue
         except (UsageError, UnicodeDecodeError, OSError) as error:
             where = unread if is_surroundings(error) else damaged
@@ -223,7 +225,7 @@ def read_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
 
 
 def table_paths(run: Path) -> list[Path]:
-    """Lists the files of a run's label sets, by name.
+    """Lists the files of a run's label sets by name.
 
     Files that other programs named are left out.
     """
@@ -231,7 +233,7 @@ def table_paths(run: Path) -> list[Path]:
 
 
 def _without_table(run: Path) -> list[str]:
-    """The label sets that have a record and no file."""
+    """Lists the label sets that have a record but no file."""
     records = sorted((run / LABELS).glob("*.json"))
     return [
         path.stem
@@ -242,10 +244,10 @@ def _without_table(run: Path) -> list[str]:
 
 
 def read_table(path: Path) -> LabelTable:
-    """A label set's file with its record, both of one writing.
+    """Reads a label set's file and record from the same writing.
 
     Raises:
-        UsageError, UnicodeDecodeError: it is no table of labels.
+        UsageError, UnicodeDecodeError: it is not a table of labels.
         OSError: it cannot be read.
     """
     if not SET_NAME.fullmatch(path.stem):
@@ -265,7 +267,7 @@ def read_table(path: Path) -> LabelTable:
 
 
 def _record_of(path: Path) -> tuple[LabelRecord | None, str]:
-    """A set's record, and what is wrong with it."""
+    """Returns the record of a set, and what is wrong with it."""
     try:
         return read_record(path), ""
     except (ValueError, RecursionError) as error:
@@ -294,7 +296,7 @@ def _what_to_do(run: str, name: str) -> str:
 
 
 class _Everything(dict[int, int]):
-    """Every sample is known: labels may be older than the shards that are there."""
+    """A container in which every sample is known. Labels may be older than the existing shards."""
 
     def __contains__(self, _: object) -> bool:
         return True

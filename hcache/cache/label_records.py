@@ -1,11 +1,12 @@
-"""What hcache wrote into a label set, so that a change of its file is told.
+"""The record of the values that hcache wrote into a label set. It shows whether the file was
+changed since.
 
-A label set is a plain table that people may edit. Beside ``labels/<set>.csv`` lies a record,
-``labels/<set>.json``, with a digest of the values. The digest is of values and not of bytes, so
-other line endings or ``1`` for ``1.0`` change nothing.
+A label set is a plain table that people may edit. Its record, ``labels/<set>.json``, is stored
+beside ``labels/<set>.csv`` and contains a digest of the values. The digest depends on the values
+and not on the bytes, so other line endings, or ``1`` for ``1.0``, change nothing.
 
-While a set is replaced, its record allows the values of before and the new ones. A set that an
-earlier version wrote has no record, and is read as before.
+While a set is replaced, its record allows both the old and the new values. A set that an earlier
+version wrote has no record, and is read as before.
 """
 
 from __future__ import annotations
@@ -25,15 +26,15 @@ from .files import write_json
 
 SCHEMA = 1
 MOST_BYTES = 2**16
-"""Of a record. None that hcache writes is larger."""
+"""The largest record in bytes. hcache writes no larger one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabelRecord:
-    """What hcache wrote into a label set.
+    """The record of what hcache wrote into a label set.
 
-    ``digests``: of the values that the set may have. ``values``: how many it has. ``write``: other
-    characters at every writing, so that a reader sees that the record was replaced.
+    ``digests``: the digests of the allowed values. ``values``: the number of values. ``write``: a
+    different text for every writing, so that a reader sees that the record was replaced.
     """
 
     schema: int
@@ -43,7 +44,7 @@ class LabelRecord:
 
 
 def record_path(table: Path) -> Path:
-    """Where the record of a label set's table is, or would be."""
+    """Returns the path of the record for a label set's table."""
     return table.with_suffix(".json")
 
 
@@ -62,19 +63,19 @@ def values_digest(columns: Mapping[str, Mapping[int, float]]) -> str:
 
 
 def count_values(columns: Mapping[str, Mapping[int, float]]) -> int:
-    """How many values a label set has."""
+    """Returns the number of values in a label set."""
     return sum(map(len, columns.values()))
 
 
 def write_record(
     table: Path, columns: Mapping[str, Mapping[int, float]], also: tuple[str, ...] = ()
 ) -> None:
-    """Writes down the values that a table may have.
+    """Records the values that a table may have.
 
     Args:
         table: The CSV file.
         columns: Name -> sample -> value.
-        also: Digests of other values that it may have meanwhile.
+        also: Digests of other values that are allowed for now.
     """
     record = LabelRecord(
         schema=SCHEMA,
@@ -86,10 +87,10 @@ def write_record(
 
 
 def read_record(table: Path) -> LabelRecord | None:
-    """The record of a label set; None if it has none.
+    """Returns the record of a label set, or None without one.
 
     Raises:
-        ValueError, RecursionError: the file is no record.
+        ValueError, RecursionError: the file is not a record.
         OSError: it cannot be read.
     """
     try:

@@ -1,9 +1,9 @@
-"""Label sets of a run that were not read off its images: imported from CSV, or clicked in the
+"""Label sets of a run that were not read from its images: imported from CSV, or clicked in the
 gallery.
 
-A set is a CSV file in the run's ``labels`` folder. It is replaced as a whole, atomically, so that
-nothing is ever half imported. What reads a set, changes it and writes it again holds the lock of
-that folder meanwhile. :mod:`label_records` tells whether a file was changed since.
+A set is a CSV file in the run's ``labels`` folder. It is replaced as a whole and atomically, so no
+import is ever partial. Code that reads, changes and writes a set holds the lock of that folder.
+:mod:`label_records` detects whether a file was changed since.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ from .reading import Run
 
 
 def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
-    """Reads a CSV of labels into a set of the run.
+    """Imports a CSV of labels into a set of the run.
 
-    Returns the labels' names. What it is of is ``sample`` or ``seed``.
+    Returns the names of the labels. The CSV identifies samples by a column ``sample`` or ``seed``.
 
     Raises:
-        UsageError: naming the line: an unknown or repeated sample, a cell that is no number, a
-            ragged line. Nothing is imported then.
+        UsageError: an unknown or repeated sample, a cell that is not a number, or a ragged line.
+            The message names the line, and nothing is imported.
     """
     text = read_text(source, f"the labels in {source}")
     columns = parse_labels(
@@ -60,13 +60,13 @@ def import_labels(run: Run, source: Path, label_set: str) -> list[str]:
 def save_labels(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]]) -> None:
     """Replaces a label set of a run.
 
-    A file that is damaged, or that somebody changed by hand, is kept beside it as ``*.csv.bad``.
+    If the file is damaged or was changed by hand, it is kept as ``*.csv.bad``.
 
     Raises:
-        UsageError: it or one of its labels cannot be called that, a value is not finite, or the set
-            was read off the images.
-        RunBusyError: another process has been writing labels of this run for long.
-        OSError: it cannot be written; the set is as it was.
+        UsageError: the name of the set or of a label is not allowed, a value is not finite, or the
+            set was read from the images.
+        RunBusyError: another process has been writing labels of this run for a long time.
+        OSError: it cannot be written. The set is unchanged..
     """
     _check_set(run, label_set)
     make_folder(run.folder / LABELS, parents=False)
@@ -75,10 +75,10 @@ def save_labels(run: Run, label_set: str, columns: Mapping[str, Mapping[int, flo
 
 
 def mark_sample(run: Run, label_set: str, name: str, sample: int, value: float) -> None:
-    """Gives one sample a value of a label.
+    """Gives a sample a value of a label, or removes it.
 
-    Or takes it away, if it has that very value. Others who mark samples of the same set
-    meanwhile lose nothing.
+    The value is removed if the sample already has it. Other processes that mark samples of the same
+    set lose nothing.
 
     Raises:
         As :func:`save_labels`; CacheError: the set's file is damaged.
@@ -132,10 +132,10 @@ def _write(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]])
             [sample, *(repr(float(v[sample])) if sample in v else "" for v in columns.values())]
         )
     text = out.getvalue()
-    values = parse_any_samples(text, f"the label set {label_set}")  # what could not be read again
+    values = parse_any_samples(text, f"the label set {label_set}")  # these could not be read again
     path = run.folder / LABELS / f"{label_set}.csv"
     before, now = _record_bytes(path), _digest_now(path)
-    if not now and is_there(path):  # somebody's own edit is kept, or what is left of a table
+    if not now and is_there(path):  # keep somebody's edits, or the rest of a damaged table
         write_bytes(free_name(path), read_file(path))
     try:
         write_record(path, values, also=now)
@@ -144,12 +144,14 @@ def _write(run: Run, label_set: str, columns: Mapping[str, Mapping[int, float]])
         with suppress(OSError):
             _put_back(path, before)
         raise
-    with suppress(OSError):  # the record that is there allows the new values, too
+    with suppress(OSError):  # the existing record already allows the new values
         write_record(path, values)
 
 
 def _digest_now(path: Path) -> tuple[str, ...]:
-    """The digest of the values that a label set has now; nothing if somebody changed them."""
+    """Returns the digest of the current values of a label set, or nothing if somebody changed
+    them.
+    """
     try:
         table = read_table(path)
     except (OSError, UsageError, UnicodeDecodeError):
@@ -158,7 +160,7 @@ def _digest_now(path: Path) -> tuple[str, ...]:
 
 
 def _record_bytes(path: Path) -> bytes | None:
-    """What the record of a label set holds; None if it has none."""
+    """Returns the contents of the record of a label set, or None if it has none."""
     try:
         return read_file(record_path(path), MOST_BYTES)
     except FileNotFoundError:
@@ -166,7 +168,7 @@ def _record_bytes(path: Path) -> bytes | None:
 
 
 def _put_back(path: Path, before: bytes | None) -> None:
-    """Makes the record of a label set what it was."""
+    """Restores the former record of a label set."""
     if before is None:
         record_path(path).unlink(missing_ok=True)
     elif _record_bytes(path) != before:
@@ -174,14 +176,14 @@ def _put_back(path: Path, before: bytes | None) -> None:
 
 
 def accept_labels(run: Run, label_set: str) -> list[str]:
-    """Accepts the values in a label set's file as its own.
+    """Accepts the values in a label set's file as valid.
 
-    It is for a file that somebody edited or took away on purpose. A file without a record gets one.
-    Returns the labels' names.
+    Use this for a file that somebody edited or removed on purpose. A file without a record gets
+    one. Returns the names of the labels.
 
     Raises:
-        UsageError: there is no such set, or its file is no table of labels.
-        RunBusyError: another process has been writing labels of this run for long.
+        UsageError: the set does not exist, or its file is not a table of labels.
+        RunBusyError: another process has been writing labels of this run for a long time.
         OSError: it cannot be read, or its record cannot be written.
     """
     path = run.folder / LABELS / f"{label_set}.csv"
@@ -202,7 +204,7 @@ def accept_labels(run: Run, label_set: str) -> list[str]:
 
 
 def _problem(run: Run, label_set: str) -> str:
-    """Why a label set cannot be used, in a sentence; "" if it can."""
+    """Returns why a label set cannot be used, as a sentence, or "" if it can."""
     found, what = run.label_files, f"the label set {label_set} of {run.name}"
     if why := found.changed.get(label_set):
         return f"{what} cannot be used: {why}"
@@ -211,9 +213,9 @@ def _problem(run: Run, label_set: str) -> str:
 
 
 def export_labels(run: Run, label_set: str | None = None) -> str:
-    """A run's labels, or those of one set, as CSV.
+    """Returns the labels of a run, or of one set, as CSV.
 
-    With sample and seed.
+    The CSV has the columns sample and seed.
     """
     sets = run.labels
     if label_set is not None and label_set not in sets:
@@ -235,9 +237,9 @@ def export_labels(run: Run, label_set: str | None = None) -> str:
 
 
 def named_labels(run: Run) -> dict[str, np.ndarray]:
-    """All labels of a run by name (n,).
+    """Returns all labels of a run by name, each (n,).
 
-    By ``set/name`` where several sets have one of that name.
+    If several sets have a label of the same name, the key is ``set/name``.
     """
     sets = run.labels
     often = Counter(name for labels in sets.values() for name in labels)
@@ -249,7 +251,7 @@ def named_labels(run: Run) -> dict[str, np.ndarray]:
 
 
 def label_names(run: Run) -> list[str]:
-    """The keys of :func:`named_labels`, without the values: one shard is opened."""
+    """Returns the keys of :func:`named_labels` without reading values. Only one shard is opened."""
     sets = {**run.names_in_shards, **run.label_files.sets}
     often = Counter(name for names in sets.values() for name in names)
     return [
@@ -260,12 +262,12 @@ def label_names(run: Run) -> list[str]:
 
 
 def label_name(run: Run, name: str) -> str:
-    """The key of a label in :func:`named_labels`.
+    """Returns the key of a label in :func:`named_labels`.
 
-    It may be given as ``set/name`` always.
+    ``set/name`` is always accepted.
 
     Raises:
-        UsageError: there is none; the nearest are named.
+        UsageError: there is no such label. The message names the nearest..
     """
     labels = named_labels(run)
     label_set, _, alone = name.partition("/")
@@ -281,15 +283,15 @@ def label_name(run: Run, name: str) -> str:
 
 
 def find_label(run: Run, name: str) -> np.ndarray:
-    """A label's values (n,), by its name or ``set/name``.
+    """Returns a label's values (n,) by its name or ``set/name``.
 
     Raises:
-        UsageError: there is none; the nearest are named.
+        UsageError: there is no such label. The message names the nearest..
     """
     return named_labels(run)[label_name(run, name)]
 
 
 def _refuse_damaged(run: Run, label_set: str) -> None:
-    """Says of a set that is there and cannot be used why that is so."""
+    """Raises an error that says why an existing set cannot be used."""
     if problem := _problem(run, label_set):
         raise CacheError(problem)

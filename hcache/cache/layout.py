@@ -50,7 +50,7 @@ from ..errors import FULL, HomeError, NoSpaceError, UnknownRunError, did_you_mea
 from ..foreign import is_second_copy
 
 SCHEMA = 2
-"""1: shards were committed with their SHA-256."""
+"""The schema version. 1: shards were committed with their SHA-256."""
 
 RUN_JSON, MANIFEST, JOB_JSON, JOB_LOG, LOCK = (
     "run.json",
@@ -66,27 +66,27 @@ MEASURES, PROJECTIONS, TASKS, READERS = "measures", "projections", "tasks", "rea
 IN_WORK = "in_work.png"
 TOKEN, SLURM_LOGS = ".token", "slurm"
 FINISHED, WORKING = ".finished", ".working"
-"""What the name of a shard in work ends in, in place of ``.partial``: its record, once it is whole,
-and the mark of a worker that is at it.
+"""Suffixes of a shard's name: of the unfinished file, of its record once it is complete, and of the
+mark of a worker that is computing it.
 """
 INDEX = "index.h5"
 FOLDERS = (SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS, MEASURES, PROJECTIONS, TASKS, READERS)
-"""What a run has below it."""
+"""The folders in a run's folder."""
 
 H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"
 
 PREVIEW_SIZE = 64
-"""Predicted x_0 are kept for looking at only, no larger than this on a side."""
+"""The largest side of a stored predicted x_0, in pixels. They are stored for viewing only."""
 
 RENDER_BYTES = 512 * 2**20
-"""What the rendered cells of one run may take together."""
+"""The largest total size of the rendered cells of one run, in bytes."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def home_folder(home: str | Path | None = None) -> Path:
-    """The home: as given, else ``HCACHE_HOME``, else the platform's user cache folder. It need
-    not exist.
+    """Returns the home. It is the given one, or ``HCACHE_HOME``, or the user's cache folder, and
+    need not exist.
     """
     chosen = (
         home
@@ -102,10 +102,10 @@ def home_folder(home: str | Path | None = None) -> Path:
 
 
 def writable_home(home: str | Path | None = None) -> Path:
-    """The home, made if need be.
+    """Returns the home, and creates it if necessary.
 
     Raises:
-        HomeError: it cannot be made or written to.
+        HomeError: it cannot be created or written to.
     """
     folder = home_folder(home)
     try:
@@ -126,11 +126,11 @@ def writable_home(home: str | Path | None = None) -> Path:
 
 
 def run_names(home: Path) -> list[str]:
-    """The runs of a home, newest first. Links are passed over: what lies elsewhere is not in the
-    home.
+    """Lists the runs of a home, newest first. Links are left out, because their targets are not in
+    the home.
 
     Raises:
-        HomeError: the home is there and cannot be read.
+        HomeError: the home exists but cannot be read.
     """
     times: dict[str, float] = {}
     for name in names_in(home):
@@ -140,30 +140,27 @@ def run_names(home: Path) -> list[str]:
             except (
                 FileNotFoundError,
                 NotADirectoryError,
-            ):  # what is no run, or is being removed at this moment
+            ):  # not a run, or a run that is being removed
                 continue
             except (
                 OSError
-            ):  # a run that may not be looked into is one: to be told of when it is opened
+            ):  # an unreadable folder counts as a run; the error appears when it is opened
                 times[name] = 0.0
     return sorted(times, key=times.__getitem__, reverse=True)
 
 
 def linked_names(home: Path) -> list[str]:
-    """The links to elsewhere among the runs of a home.
-
-    By name. Such a link is no run of this home.
-    """
+    """Lists the links in the folder of runs by name. A link is not a run of this home."""
     return sorted(name for name in names_in(home) if (home / "runs" / name).is_symlink())
 
 
 def names_in(home: Path) -> list[str]:
-    """What lies among the runs of a home, by name.
+    """Lists the names in the folder of runs.
 
-    Nothing if the home is not there yet.
+    The list is empty if the home does not exist yet.
 
     Raises:
-        HomeError: the home is there and cannot be read, is no folder, or is a link to nothing.
+        HomeError: the home exists but cannot be read, is not a folder, or is a broken link.
     """
     try:
         return os.listdir(home / "runs")
@@ -183,11 +180,12 @@ def names_in(home: Path) -> list[str]:
 
 
 def run_folder(home: Path, name: str) -> Path:
-    """The folder of a run by name. The name may come from a URL: it cannot lead out of the home.
+    """Returns the folder of a run by name. The name may come from a URL; it cannot lead out of the
+    home.
 
     Raises:
-        UnknownRunError: there is no such run; the message names the nearest.
-        HomeError: the home or the run cannot be looked into.
+        UnknownRunError: there is no such run. The message names the nearest..
+        HomeError: the home or the run cannot be read.
     """
     folder = home / "runs" / name if len(name) <= 255 and _NAME.fullmatch(name) else None
     if folder is not None:
@@ -203,7 +201,7 @@ def run_folder(home: Path, name: str) -> Path:
 
 
 def new_run_folder(home: Path, name: str) -> Path:
-    """The folder that a run of that name has or would have. The name cannot lead out of the home.
+    """Returns the folder of a new or existing run by name. The name cannot lead out of the home.
 
     Raises:
         UnknownRunError: no run can have that name, or it is a link.
@@ -217,8 +215,8 @@ def new_run_folder(home: Path, name: str) -> Path:
 
 
 def refuse_link(folder: Path) -> None:
-    """Makes sure that a run's folder lies where its name says. For reading and writing alike: a
-    link that came with somebody else's files could lead anywhere.
+    """Makes sure that a run's folder is not a link. This holds for reading and writing: a link in
+    files from somebody else could lead anywhere.
 
     Raises:
         UnknownRunError: it is a link.
@@ -238,7 +236,7 @@ _SHARD_NAME = re.compile(r"[0-9]{8,10}\.h5")
 
 
 def is_shard_name(name: str) -> bool:
-    """Whether a shard may have that file name."""
+    """Returns whether a shard may have this file name."""
     return bool(_SHARD_NAME.fullmatch(name))
 
 
@@ -249,6 +247,6 @@ def second_copies(run: Path) -> list[str]:
     """
     found = []
     for folder in (run, *(run / name for name in FOLDERS)):
-        with suppress(OSError):  # it is not there, or cannot be listed: then nothing is known
+        with suppress(OSError):  # missing or unreadable folders are ignored
             found += [folder / name for name in os.listdir(folder) if is_second_copy(name)]
     return sorted(str(path.relative_to(run)) for path in found)

@@ -1,7 +1,7 @@
-"""The manifest: a line for every committed shard, appended after the shard has its final name.
+"""The manifest: one line for every committed shard, appended after the shard has its final name.
 
-What is not in the manifest is not in the run. A last line that a crash cut short is dropped, and
-its shard is computed again.
+Only shards in the manifest belong to the run. If a crash cut the last line short, the line is
+dropped and its shard is computed again.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from .files import CHECKSUMS
 from .layout import MANIFEST, shard_name
 
 FIRST = 2
-"""Samples of a run's first shard, so that something is there to look at soon: as few as a swap
-takes. Where ``batch`` is smaller than the usual one, the first shard is like the others."""
+"""The number of samples in the first shard of a run. It is small, so that pages soon have something
+to show, and just large enough for a swap. If ``batch`` is smaller than the default, the first shard
+is like the others.
+"""
 
 MOST, MOST_IN_SHARD = 10**9, 10**6
-"""Samples. An entry that claims more was not written by an extraction."""
+"""The largest number of samples of an entry. Extractions write no larger ones."""
 
 
 class Shard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Samples ``start`` to ``stop`` (excluded) of a run, in ``file``; ``checksum``:
+    """The samples ``start`` to ``stop`` (excluded) of a run in ``file``. ``checksum`` is
     ``kind:hexadecimal``.
     """
 
@@ -58,12 +60,12 @@ class Shard(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
-    """The committed shards in order of their samples.
+    """Returns the committed shards in the order of their samples.
 
     Args:
         run: The run's folder.
-        broken: Lines that are no entries are named here and passed over; without it the first is an
-            error.
+        broken: Receives the invalid lines, which are then skipped. Without it, the first invalid
+            line is an error.
     """
     path = run / MANIFEST
     try:
@@ -74,7 +76,7 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
         raise CacheError(
             f"{path} could not be read: {reason(error)}; nothing was found wrong with it"
         ) from error
-    torn = lines.pop()  # empty, unless the last line was not finished
+    torn = lines.pop()  # empty, unless the last line is incomplete
     del torn
     shards: list[Shard] = []
     for number, line in enumerate(lines, 1):
@@ -96,14 +98,14 @@ _SHARD = msgspec.json.Decoder(Shard)
 
 
 def _parse(line: bytes) -> Shard:
-    """A shard of its entry. One of schema 1 has its checksum as ``sha256``.
+    """Returns the shard of an entry. Entries of schema 1 have their checksum as ``sha256``.
 
     Raises:
-        ValueError, RecursionError: it is none.
+        ValueError, RecursionError: it is not an entry.
     """
     try:
         return _SHARD.decode(line)
-    except ValueError:  # of schema 1, or none
+    except ValueError:  # of schema 1, or no entry
         entry = parse_json(line)
         if isinstance(entry, dict) and isinstance(entry.get("sha256"), str):
             entry["checksum"] = f"sha256:{entry.pop('sha256')}"
@@ -111,7 +113,7 @@ def _parse(line: bytes) -> Shard:
 
 
 def _entry(shard: Shard) -> dict[str, Any]:
-    """What :func:`_parse` makes the shard of; as its own schema had it."""
+    """Returns the fields of an entry for :func:`_parse`, by the entry's own schema."""
     entry = structs.asdict(shard)
     kind, _, digits = shard.checksum.partition(":")
     if kind == "sha256":
@@ -121,11 +123,9 @@ def _entry(shard: Shard) -> dict[str, Any]:
 
 
 def _latest(shards: list[Shard]) -> list[Shard]:
-    """In order of samples, without those of which a later one holds some sample: they were
-    replaced.
-    """
+    """Returns the shards in the order of samples, without those that a later shard replaced."""
     if all(one.stop <= other.start for one, other in pairwise(shards)):
-        return shards  # nearly always; a million samples are many shards
+        return shards  # the usual case; a million samples are many shards
     kept: list[Shard] = []
     for shard in reversed(shards):
         at = bisect.bisect_left(kept, shard.start, key=lambda other: other.stop - 1)
@@ -137,14 +137,14 @@ def _latest(shards: list[Shard]) -> list[Shard]:
 def append_to_manifest(run: Path, shard: Shard) -> None:
     """Adds a line to the manifest.
 
-    What a crash may have left of an unfinished one is cut off before.
+    The incomplete rest of a line that a crash may have left is removed first.
     """
     path = run / MANIFEST
     is_new = not is_there(path)
     line = json.dumps(_entry(shard)).encode() + b"\n"
     with path.open(
         "ab+", buffering=0
-    ) as file:  # what a buffer holds back would be written again when it is closed
+    ) as file:  # a buffer would write its rest again when it is closed
         file.seek(0)
         complete = file.read().rfind(b"\n") + 1
         file.truncate(complete)
@@ -160,16 +160,16 @@ def append_to_manifest(run: Path, shard: Shard) -> None:
 
 
 def rewrite_manifest(run: Path, shards: Iterable[Shard]) -> None:
-    """Replaces the manifest by one of these shards alone, atomically."""
+    """Replaces the manifest by one with only these shards, atomically."""
     write_bytes(
         run / MANIFEST, b"".join(json.dumps(_entry(shard)).encode() + b"\n" for shard in shards)
     )
 
 
 def shard_ranges(samples: int, batch: int, shards: Iterable[Shard] = ()) -> list[tuple[int, int]]:
-    """The shards that an extraction has still to compute.
+    """Returns the shards that an extraction must still compute.
 
-    Of ``samples``; the first is small, as ``FIRST`` says.
+    They cover the missing ones of ``samples``. The first shard is small, as ``FIRST`` says.
     """
     return missing_ranges(shards, samples, batch, FIRST if batch >= BATCH else 0)
 
@@ -177,11 +177,10 @@ def shard_ranges(samples: int, batch: int, shards: Iterable[Shard] = ()) -> list
 def missing_ranges(
     shards: Iterable[Shard], samples: int, batch: int, first: int = 0
 ) -> list[tuple[int, int]]:
-    """The ranges of samples that no committed shard covers.
+    """Returns the ranges of samples that no committed shard covers.
 
-    Each has at most ``batch`` of ``samples``.
-
-    With ``first`` the first ``batch`` samples are two ranges, of so many and of the others.
+    Each range has at most ``batch`` of the ``samples``. With ``first``, the first ``batch`` samples
+    are split into two ranges, and the first of these has this size.
     """
     ranges, at = [], 0
     ends = [(shard.start, shard.stop) for shard in shards] + [(samples, samples)]

@@ -1,4 +1,4 @@
-"""What a run will weigh, before anything runs."""
+"""Computes the size of a run before anything runs."""
 
 from __future__ import annotations
 
@@ -13,22 +13,23 @@ from .layout import PREVIEW_SIZE
 from .manifest import shard_ranges
 
 SHARD_OVERHEAD, DATASET_OVERHEAD = 7_300, 860
-"""HDF5's own structures in a shard, in bytes, and for every tensor of a site more; measured from
-0 to 57 tensors.
+"""Bytes of HDF5's own structures in a shard, and the additional bytes for every tensor of a site.
+Measured from 0 to 57 tensors.
 """
 
 INDEX_OVERHEAD, INDEX_DATASET, INDEX_REFERENCE = 12_500, 1_130, 115
-"""``index.h5``, in bytes: at all, for every tensor of a site, and for every dataset of every
-shard it refers to.
+"""Bytes of ``index.h5``: the fixed part, the part for every tensor of a site, and the part for
+every dataset of every shard.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Bytes by what is stored: sites, then ``x``, ``x_0``, ``image``, and ``overhead``.
+    """The bytes of a run by part. The parts are the sites, then ``x``, ``x_0``, ``image``, and
+    ``overhead``.
 
-    What is counted is what grows with a run: its shards and ``index.h5``. A few kB of JSON, and
-    labels, are not.
+    The parts are those that grow with a run: its shards and ``index.h5``. A few kB of JSON, and
+    labels, are not counted.
     """
 
     parts: dict[str, int]
@@ -41,7 +42,7 @@ class Plan:
 
 
 def site_bytes(anatomy: Anatomy, site: str, policy: str, itemsize: int) -> int:
-    """Bytes of one site for one sample at one step."""
+    """Returns the bytes of a site for one sample at one step."""
     shapes = [anatomy.shape(member) for member in anatomy.members(site)]
     if policy == FULL:
         return itemsize * sum(math.prod(shape) for shape in shapes)
@@ -49,16 +50,16 @@ def site_bytes(anatomy: Anatomy, site: str, policy: str, itemsize: int) -> int:
 
 
 def preview_shape(image: tuple[int, int, int]) -> tuple[int, int, int]:
-    """The shape (height, width, 3) of stored previews.
+    """Returns the shape (height, width, 3) of stored previews.
 
-    In it the predicted x_0 of such images is kept.
+    The predicted x_0 of images of this size is stored in it.
     """
     factor = max(1, math.ceil(max(image[:2]) / PREVIEW_SIZE))
     return (max(1, image[0] // factor), max(1, image[1] // factor), 3)
 
 
 def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
-    """The bytes of every part of a run."""
+    """Computes the bytes of every part of a run."""
     spec.check(anatomy)
     itemsize = {"float16": 2, "float32": 4}[spec.store_dtype]
     n, steps = spec.samples, spec.steps
@@ -82,16 +83,14 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
 
 
 def fit_budget(spec: RunSpec, anatomy: Anatomy, budget: int) -> tuple[RunSpec, list[str]]:
-    """The spec that stores as much as a budget holds.
+    """Returns the spec that stores as much as a budget allows.
 
-    ``budget`` is in bytes. What was chosen is returned in words, too.
-
-    h comes first, in full if it fits; then the skip groups (or blocks) pooled, then in full, each
-    from the bottleneck outward: what is nearest to h is smallest, and what was found to blend
-    images.
+    ``budget`` is in bytes. The choice is also returned in words. h comes first, in full if it fits.
+    Then come the skip groups (or blocks), first pooled and then in full, from the bottleneck
+    outward. The sites nearest to h are the smallest, and they were found to blend images.
 
     Raises:
-        UsageError: not even x_t and the pictures fit.
+        UsageError: even x_t and the pictures do not fit.
     """
     store: dict[str, str] = {}
 
@@ -124,7 +123,7 @@ def fit_budget(spec: RunSpec, anatomy: Anatomy, budget: int) -> tuple[RunSpec, l
 
 
 def parse_bytes(text: str) -> int:
-    """``20GB`` -> 20000000000; decimal units, as disks are sold."""
+    """Parses a size: ``20GB`` -> 20000000000. Units are decimal, as for disks."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kMGT]?B?)\s*", text, re.IGNORECASE)
     if not match:
         raise UsageError(f"a budget is a number with B, kB, MB, GB or TB, got {text!r}")
@@ -133,7 +132,7 @@ def parse_bytes(text: str) -> int:
 
 
 def format_bytes(count: float) -> str:
-    """``1234567`` -> ``1.2 MB``: decimal units, as disks are sold."""
+    """Formats a size: ``1234567`` -> ``1.2 MB``. Units are decimal, as for disks."""
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if count < 1000 or unit == "TB":
             return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"

@@ -1,8 +1,8 @@
-"""Projections of a run's samples, beside it: ``<run>/projections/<site>.npz``, so that no page
-projects them twice.
+"""Stored projections of a run's samples, ``<run>/projections/<site>.npz``, so that no page computes
+them twice.
 
-They name the samples that they are of; once the run has grown or a shard was replaced, they are as
-good as not there.
+A file names its samples. Once the run has grown or a shard was replaced, the file counts as
+missing.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ def projections_path(run: Run, site: str) -> Path:
 
 
 def save_projections(run: Run, site: str, arrays: Mapping[str, np.ndarray]) -> None:
-    """Keeps arrays by name.
+    """Saves arrays by name.
 
-    Where nothing can be written, they are not kept.
+    If nothing can be written, they are not saved.
     """
     path = projections_path(run, site)
     with suppress(OSError):
@@ -75,7 +75,7 @@ def load_projections(run: Run, site: str) -> dict[str, np.ndarray] | None:
 
 
 def _fits(arrays: Mapping[str, np.ndarray], name: str, run: Run) -> bool:
-    """Whether scores are of the run's steps and samples, with the shares that belong to them."""
+    """Returns whether scores and their shares match the run's steps and samples."""
     if not name.endswith("_scores"):
         return True
     kind = name.removesuffix("_scores")
@@ -98,7 +98,9 @@ def _fits(arrays: Mapping[str, np.ndarray], name: str, run: Run) -> bool:
 
 
 def _read(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.ndarray:
-    """An array, once the file is known to hold as many bytes as it claims, and not to be packed."""
+    """Reads an array after checking that the file is uncompressed and holds as many bytes as it
+    claims.
+    """
     if item.compress_type != zipfile.ZIP_STORED or item.compress_size != item.file_size:
         raise ValueError(f"{item.filename} is packed")
     with archive.open(item) as file:
@@ -116,7 +118,9 @@ def _read(archive: zipfile.ZipFile, item: zipfile.ZipInfo) -> np.ndarray:
 
 
 def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
-    """Of an array in numpy's format: its shape, whether it lies by columns, and its dtype."""
+    """Reads the header of an array in numpy's format: its shape, whether it is in column order, and
+    its dtype.
+    """
     version = np.lib.format.read_magic(file)
     read = {
         (1, 0): np.lib.format.read_array_header_1_0,

@@ -1,4 +1,4 @@
-"""What made a run: enough to see why two runs differ, and to make it again."""
+"""The provenance of a run: enough to see why two runs differ, and to reproduce a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "numpy", "h5py")
 
 
 def environment() -> dict[str, Any]:
-    """Where and when, and by which versions."""
+    """Returns the place, time and library versions of an extraction."""
     from .. import __version__
 
     return {
@@ -31,15 +31,16 @@ def environment() -> dict[str, Any]:
 
 
 def library_versions() -> dict[str, str]:
-    """The installed versions of what an activation may depend on."""
+    """Returns the installed versions of the libraries that can affect activations."""
     return dict(versions_found())
 
 
 @lru_cache(maxsize=1)
 def versions_found() -> tuple[tuple[str, str], ...]:
-    """The versions of the libraries, looked up once a process.
+    """Returns the versions of the libraries, which each process looks up once.
 
-    A process goes on with what it has imported, whatever is installed meanwhile.
+    A process keeps using the libraries that it has imported, even if others are installed
+    meanwhile.
     """
     found = []
     for name in LIBRARIES:
@@ -51,9 +52,9 @@ def versions_found() -> tuple[tuple[str, str], ...]:
 def schedule_in_words(
     schedule: str, timesteps: Sequence[float], provenance: Mapping[str, Any]
 ) -> str:
-    """Where the steps of a run end, in words.
+    """Describes where the steps of a run end.
 
-    And whether diffusers' DDIM differs there.
+    The text also says whether diffusers' DDIM differs.
     """
     scheduler = provenance.get("scheduler")
     trained = scheduler.get("num_train_timesteps") if isinstance(scheduler, Mapping) else None
@@ -67,9 +68,9 @@ def schedule_in_words(
 
 
 def changes_since(provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """The libraries whose versions have changed since a run began.
+    """Returns the libraries whose versions changed since a run began.
 
-    name -> (then, now).
+    The result is name -> (then, now).
     """
     now = library_versions()
     then = provenance.get("libraries")
@@ -80,7 +81,7 @@ def changes_since(provenance: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
 
 
 def changes_in_words(provenance: Mapping[str, Any]) -> str:
-    """``torch 2.12.0 then, 2.13.0 now``; nothing if nothing changed."""
+    """Returns ``torch 2.12.0 then, 2.13.0 now``, or nothing if no version changed."""
     return ", ".join(
         f"{name} {then} then, {now} now" for name, (then, now) in changes_since(provenance).items()
     )

@@ -1,4 +1,6 @@
-"""Reads a run. Opens committed shards only, briefly and read-only; never holds a file open."""
+"""Reads a run. It opens only committed shards, briefly and read-only, and never keeps a file
+open.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +47,9 @@ T = TypeVar("T")
 class Run:
     """A run on disk: its arrays, pictures and labels.
 
-    It shows what was committed when it was opened. Open it again to see later samples. ``first`` is
-    set on a run that was cut to its first samples (:func:`first_samples`); it is 0 on a whole run.
+    It contains the samples that were committed when it was opened. Open it again to see later
+    samples. If a run was cut to its first samples (:func:`first_samples`), ``first`` is their
+    number. It is 0 for a whole run.
     """
 
     folder: Path
@@ -63,13 +66,13 @@ class Run:
 
     @property
     def home(self) -> Path:
-        """The home that the run lies in."""
+        """The home that contains the run."""
         return self.folder.parent.parent
 
     @cached_property
     def sample_ids(self) -> np.ndarray:
-        """The samples that are there, ascending (n,) int64, read-only. Everything per sample
-        comes in this order.
+        """The numbers of the samples, ascending (n,) int64, read-only. Everything per sample is in
+        this order.
         """
         parts = [np.arange(shard.start, shard.stop) for shard in self.shards]
         return _read_only(np.concatenate(parts) if parts else np.zeros(0, np.int64))
@@ -83,20 +86,20 @@ class Run:
         return sum(shard.bytes for shard in self.shards)
 
     def __len__(self) -> int:
-        """How many samples are committed."""
+        """Returns the number of committed samples."""
         return self._rows[-1]
 
     def policy(self, site: str) -> str:
-        """``full``, ``pooled`` or ``none``; a member's is its group's."""
+        """Returns ``full``, ``pooled`` or ``none``. A member has the policy of its group."""
         self.anatomy.members(site)
         return self.spec.policy(site)
 
     @property
     def stored_sites(self) -> tuple[str, ...]:
-        """The sites that are stored, in full or pooled.
+        """Lists the sites that are stored, in full or pooled.
 
         Raises:
-            NotStoredError: none is.
+            NotStoredError: no site is stored.
         """
         found = tuple(site for site in self.anatomy.all_sites if self.policy(site) != NONE)
         if not found:
@@ -107,9 +110,9 @@ class Run:
         return found
 
     def width(self, site: str) -> int:
-        """How many numbers a sample has at a site and step.
+        """Returns how many numbers a sample has at a site and step.
 
-        As it is stored: of a pooled site one a channel.
+        This is the stored size: a pooled site has one number per channel.
         """
         if site == X:
             return math.prod(self.anatomy.x)
@@ -118,25 +121,25 @@ class Run:
         return sum(shape[0] if pooled else math.prod(shape) for shape in shapes)
 
     def blocks(self, site: str, step: int) -> Iterator[np.ndarray]:
-        """All samples at one step, a shard at a time.
+        """Yields all samples at one step, one shard at a time.
 
-        float32 (samples of the shard, d), as rows of ``matrix``.
+        A block is float32 (samples of the shard, d), with the rows of ``matrix``.
 
         Args:
-            site: ``h``, ``skip.2``, ``skip.2.0``, or ``x`` for x_t. Of a pooled site, d counts
-                channels.
-            step: 0 is the step with most noise.
+            site: ``h``, ``skip.2``, ``skip.2.0``, or ``x`` for x_t. For a pooled site, d is the
+                number of channels.
+            step: 0 is the step with the most noise.
 
         Raises:
-            NotStoredError: the run does not hold that site.
+            NotStoredError: the run does not store this site.
         """
         return map(widened, self._stored_blocks(site, step))
 
     def step_blocks(self, site: str) -> Iterator[np.ndarray]:
         """Yields all steps of some samples, one shard at a time.
 
-        A block is float32 (steps, samples of the shard, d). This takes the memory of a shard; every
-        shard is opened once. Arguments and errors are those of ``blocks``.
+        A block is float32 (steps, samples of the shard, d). This takes the memory of one shard, and
+        every shard is opened once. Arguments and errors are those of ``blocks``.
         """
         self._check_step(0)
         names = (X,) if site == X else self.anatomy.members(site)
@@ -157,7 +160,7 @@ class Run:
         return map(read, self.shards)
 
     def _stored_blocks(self, site: str, step: int) -> Iterator[np.ndarray]:
-        """``blocks`` in the dtype that is stored."""
+        """Yields the same as ``blocks``, in the stored dtype."""
         self._check_step(step)
         names = (X,) if site == X else self.anatomy.members(site)
         if site != X:
@@ -180,25 +183,23 @@ class Run:
         return map(read, self.shards)
 
     def matrix(self, site: str, step: int) -> np.ndarray:
-        """All samples at one step: float32 (n, d).
+        """Returns all samples at one step as float32 (n, d).
 
-        The tensors of the site are flattened and side by side.
-
-        Takes the memory of the result and of one block of it; see ``blocks``, also for the
-        arguments. Numbers are widened as they are put in their place.
+        The tensors of the site are flattened and concatenated. This takes the memory of the result
+        and of one block. ``blocks`` describes the arguments. Numbers are widened while they are
+        copied.
         """
         return self._stack(self._stored_blocks(site, step), (self.width(site),), np.float32)
 
     def array(self, member: str) -> np.ndarray:
-        """One tensor of all samples at all steps, as stored.
+        """Returns one tensor of all samples at all steps, as stored.
 
-        (step, sample, c, h, w), or pooled (step, sample, c).
-
-        Takes its memory once, and opens each shard once; see ``blocks`` for what need not fit into
-        memory.
+        The shape is (step, sample, c, h, w), or (step, sample, c) if pooled. This takes the memory
+        of the result and opens each shard once. If the array does not fit into memory, use
+        ``blocks``.
 
         Raises:
-            NotStoredError: the run does not hold it.
+            NotStoredError: the run does not store it.
         """
         self.anatomy.shape(member)
         self._check_stored(member)
@@ -218,17 +219,17 @@ class Run:
         return np.zeros((self.spec.steps, 0), np.float32) if held is None else held
 
     def _wide_enough(self, held: np.ndarray | None, part: np.ndarray) -> np.ndarray:
-        """``held``, which takes ``part`` as all others; made for the first, widened for the
-        first that is wider.
+        """Returns an array for all parts like ``part``: a new one for the first part, and a widened
+        one for the first part with a wider dtype.
         """
         if held is None:
             return np.empty((self.spec.steps, len(self), *part.shape[1:]), part.dtype)
         return held.astype(np.promote_types(part.dtype, held.dtype), copy=False)
 
     def features(self, sample: int, step: int) -> Features:
-        """One sample's activations at one step.
+        """Returns one sample's activations at one step.
 
-        Each is (c, h, w) float32; groups that are not stored in full are None.
+        Each is (c, h, w) float32. Groups that are not stored in full are None.
         """
         self._check_step(step)
 
@@ -251,9 +252,9 @@ class Run:
         return Features(h=h and h[0], skips=skips, blocks=blocks, others=others)
 
     def pooled(self, site: str, step: int) -> np.ndarray:
-        """Like ``matrix``, averaged over space: (n, channels).
+        """Returns the mean over space of a site: (n, channels).
 
-        Whichever way the site is stored.
+        This works for sites that are stored in full or pooled.
         """
         if site != X and self.policy(site) == POOLED:
             return self.matrix(site, step)
@@ -276,26 +277,26 @@ class Run:
         )
 
     def row(self, member: str, sample: int, step: int) -> np.ndarray:
-        """One sample's tensor at one step, as stored.
+        """Returns one sample's tensor at one step, as stored.
 
-        float32 (c, h, w), or of a pooled site (c,).
+        The result is float32 (c, h, w), or (c,) for a pooled site.
         """
         self._check_step(step)
         return self._read(sample, lambda file, row: widened(file.row(member, step, row)))
 
     def x(self, sample: int, index: int) -> np.ndarray:
-        """A sample's x before step ``index``: (c, h, w) float32.
+        """Returns a sample's x before step ``index``: (c, h, w) float32.
 
-        ``index = steps`` is the result.
+        ``index = steps`` gives the final x.
         """
         if not 0 <= index <= self.spec.steps:
             raise UsageError(f"index must lie in 0 to {self.spec.steps}, got {index}")
         return self._read(sample, lambda file, row: file.row(X, index, row))
 
     def trajectory(self, sample: int) -> np.ndarray:
-        """A sample's predicted x_0 over the steps.
+        """Returns a sample's predicted x_0 over the steps.
 
-        (step, height, width, 3) uint8, no larger than 64 pixels.
+        The shape is (step, height, width, 3) uint8, with at most 64 pixels per side.
         """
         steps = range(self.spec.steps)
         return self._read(
@@ -307,7 +308,7 @@ class Run:
 
     @property
     def widened(self) -> tuple[str, ...]:
-        """The tensors that some shard holds in float32.
+        """Lists the tensors that some shard stores in float32.
 
         They would have overflowed float16.
         """
@@ -316,20 +317,20 @@ class Run:
 
     @cached_property
     def images(self) -> np.ndarray:
-        """The finished pictures (n, height, width, 3) uint8, read-only."""
+        """Returns the finished pictures (n, height, width, 3) uint8, read-only."""
         parts = (pictures for _, pictures in self._each(lambda file: file.all(IMAGE)))
         return _read_only(self._stack(parts, self.anatomy.image, np.uint8))
 
     def picture(self, sample: int) -> np.ndarray:
-        """One finished picture (height, width, 3) uint8; its shard alone is opened."""
+        """Returns one finished picture (height, width, 3) uint8. Only its shard is opened."""
         return self._read(sample, lambda file, row: file.step(IMAGE, row))
 
     def image_blocks(
         self, wanted: Callable[[int, int], bool]
     ) -> Iterator[tuple[list[int], np.ndarray]]:
-        """Finished pictures, a shard at a time.
+        """Yields the finished pictures, one shard at a time.
 
-        (its samples, pictures (m, height, width, 3) uint8).
+        A block is (its samples, pictures (m, height, width, 3) uint8).
 
         Args:
             wanted: Whether to read a shard, by its first sample and the one after its last.
@@ -341,38 +342,37 @@ class Run:
 
     @property
     def real(self) -> bool:
-        """Whether the samples are real pictures, inverted, and not drawn from noise."""
+        """Whether the samples are inverted real pictures, not generated from noise."""
         return bool(self.spec.images)
 
     def original(self, sample: int) -> np.ndarray | None:
-        """The real picture that a sample is the inversion of.
+        """Returns the real picture whose inversion a sample is.
 
-        (height, width, 3) uint8; None if it is of none.
+        It is (height, width, 3) uint8, or None if the sample is not an inversion.
         """
         return load_prepared(self.folder / IMAGES, self.spec.images[sample]) if self.real else None
 
     @property
     def labels(self) -> dict[str, dict[str, np.ndarray]]:
-        """Label sets: set -> name -> values (n,) float32.
+        """The label sets: set -> name -> values (n,) float32.
 
-        NaN where a sample has none.
-
-        Those read off the images when they were made, then those imported or clicked since.
+        A value is NaN if a sample has none. Sets that were read from the images during extraction
+        come first, then those that were imported or clicked since.
         """
         return {**self.labels_in_shards, **self.label_files.sets}
 
     @property
     def label_files(self) -> LabelFiles:
-        """The label sets that lie in files beside the shards.
+        """The label sets in files beside the shards.
 
-        And which of the files are damaged, and why.
+        It also says which of the files are damaged, and why.
         """
         return read_label_files(self.folder, self.sample_ids)
 
     @cached_property
     def names_in_shards(self) -> dict[str, tuple[str, ...]]:
-        """The names of labels that were read off the images, by set. The first shard tells them:
-        all have the same.
+        """The names of labels that were read from the images, by set. The first shard is enough,
+        because all have the same.
         """
         found: dict[str, list[str]] = {}
         for shard in self.shards[:1]:
@@ -382,7 +382,7 @@ class Run:
 
     @cached_property
     def labels_in_shards(self) -> dict[str, dict[str, np.ndarray]]:
-        """The label sets that were read off the images."""
+        """The label sets that were read from the images during extraction."""
         sets: dict[str, dict[str, np.ndarray]] = {}
         row = 0
         for shard, found in self._each(ShardFile.labels):
@@ -396,7 +396,7 @@ class Run:
         return sets
 
     def position(self, sample: int) -> int:
-        """The row of a sample in everything that comes per sample."""
+        """Returns the row of a sample in all arrays per sample."""
         number, row = self._place(sample)
         return self._rows[number] + row
 
@@ -407,11 +407,11 @@ class Run:
 
     @cached_property
     def _rows(self) -> list[int]:
-        """The row at which every shard begins, and at last how many there are."""
+        """The first row of every shard, followed by the total number of rows."""
         return [0, *itertools.accumulate(shard.stop - shard.start for shard in self.shards)]
 
     def _place(self, sample: int) -> tuple[int, int]:
-        """(number of the shard, row in it) of a sample."""
+        """Returns (number of the shard, row in it) for a sample."""
         number = bisect.bisect_right(self._starts, sample) - 1
         if number < 0 or sample >= self.shards[number].stop:
             raise UsageError(
@@ -421,12 +421,12 @@ class Run:
         return number, sample - self.shards[number].start
 
     def _each(self, read: Callable[[ShardFile], T]) -> Iterator[tuple[Shard, T]]:
-        """What ``read`` finds in every shard, one after the other."""
+        """Yields the result of ``read`` for every shard in turn."""
         for shard in self.shards:
             yield shard, self._read_shard(shard, read)
 
     def _read(self, sample: int, read: Callable[[ShardFile, int], T]) -> T:
-        """What ``read`` finds in the row of a sample."""
+        """Returns the result of ``read`` for the row of a sample."""
         number, row = self._place(sample)
         return self._read_shard(self.shards[number], lambda file: read(file, row))
 
@@ -439,15 +439,14 @@ class Run:
 
     @cached_property
     def _checked(self) -> dict[str, FileStructure]:
-        """The shards that were found to be this run's, by file."""
+        """The shards that were verified to belong to this run, by file."""
         return {}
 
     @contextmanager
     def open_shard(self, shard: Shard) -> Iterator[ShardFile]:
-        """A shard's file.
+        """Opens the file of a shard.
 
-        What is wrong with it is raised as :func:`~hcache.cache.shard_files.open_shard`
-        does.
+        Faults are raised as in :func:`~hcache.cache.shard_files.open_shard`.
         """
         with open_shard(
             self.shard_path(shard), shard, self.spec, self.anatomy, self._checked
@@ -456,7 +455,7 @@ class Run:
 
     @contextmanager
     def _opened(self, shard: Shard) -> Iterator[ShardFile]:
-        """Likewise; whatever goes wrong is raised in words, and only what is proved is called
+        """Opens the file of a shard, and explains errors in words. Only proved faults are called
         damage.
         """
         path = self.shard_path(shard)
@@ -481,7 +480,7 @@ class Run:
     def _stack(
         self, parts: Iterator[np.ndarray], shape: tuple[int, ...], dtype: type
     ) -> np.ndarray:
-        """The parts of all shards under each other: (n, *shape)."""
+        """Concatenates the parts of all shards: (n, *shape)."""
         result, row = None, 0
         for shard, part in zip(self.shards, parts, strict=True):
             if part.shape != (shard.stop - shard.start, *shape):
@@ -490,7 +489,7 @@ class Run:
                     f" {part.shape} where {(shard.stop - shard.start, *shape)} was expected; run"
                     f" `python -m hcache repair {self.name}` to replace it"
                 )
-            # Not before: run.json may be damaged, and a shape that was read is one that fits.
+            # not before: run.json may be damaged, and only a matching shape can be trusted
             if result is None:
                 result = np.empty((len(self), *shape), dtype)
             widen_into(result[row : row + len(part)], part)
@@ -512,18 +511,16 @@ class Run:
 def open_run(
     path_or_name: str | Path, home: str | Path | None = None, broken: list[str] | None = None
 ) -> Run:
-    """Opens a run by its folder, or by its name.
-
-    A name is of a run in a home.
+    """Opens a run by its folder or by its name.
 
     Args:
         path_or_name: The folder, or the name.
-        home: Where runs lie.
-        broken: To open a run with a damaged manifest as far as it goes: what is wrong with it is
-            named here.
+        home: The home that contains the runs.
+        broken: Receives the faults of a damaged manifest, so that the rest of the run can be
+            opened.
 
     Raises:
-        UnknownRunError: there is none; the message names the nearest.
+        UnknownRunError: there is no such run. The message names the nearest..
         CacheError: its files cannot be read.
     """
     folder = Path(path_or_name)
@@ -558,7 +555,7 @@ def open_run(
 def first_counts(run: Run) -> tuple[int, ...]:
     """Lists the numbers of first samples that a run can keep.
 
-    A run can be cut where one of its shards ends.
+    A run can be cut after any of its shards.
     """
     return tuple(itertools.accumulate(shard.stop - shard.start for shard in run.shards))
 
@@ -566,11 +563,11 @@ def first_counts(run: Run) -> tuple[int, ...]:
 def first_samples(run: Run, count: int) -> Run:
     """Cuts a run to its first samples.
 
-    The result looks as if no more had been extracted. Samples are drawn independently, so the first
-    ones are a random subset.
+    The result looks as if no more samples had been extracted. Samples are drawn independently, so
+    the first ones are a random subset.
 
     Raises:
-        UsageError: no shard ends there; the message names the nearest numbers that are possible.
+        UsageError: no shard ends there. The message names the nearest possible numbers..
     """
     if count == len(run):
         return run
@@ -585,12 +582,10 @@ def first_samples(run: Run, count: int) -> Run:
 
 
 def check_folders(folder: Path) -> None:
-    """Makes sure that what a run holds lies in it.
-
-    None of its folders is a link.
+    """Makes sure that none of the run's folders is a link.
 
     Raises:
-        CacheError: one is.
+        CacheError: one is a link.
     """
     for name in FOLDERS:
         if (folder / name).is_symlink():
@@ -601,9 +596,9 @@ def check_folders(folder: Path) -> None:
 
 
 def unreadable(what: str, error: OSError) -> CacheError:
-    """What to say where the system refuses to read.
+    """Returns the message for a file that the system refuses to read.
 
-    Nothing is known to be wrong with what is there.
+    Such a file is not known to be damaged.
     """
     return CacheError(
         f"{what} could not be read: {reason(error)}; nothing was found wrong with it. Try again"

@@ -36,19 +36,19 @@ from .reading import Run, first_counts, first_samples
 SCHEMA = 2
 
 _DIGEST = "digest"
-"""Of the whole file but itself. Records of before there was one have none."""
+"""The digest of the whole file except itself. Older records have none."""
 
 FIRST = "first"
-"""The parameter of a result that is of a run's first samples only: how many they are."""
+"""The parameter for a result of a run's first samples: their number."""
 
 _KIND = re.compile(r"[a-z][a-z_]*")
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """A result as it is stored.
+    """A stored result.
 
-    ``result`` and ``parameters`` are plain JSON, ``samples`` how many it is of, ``state`` names
-    these (:func:`state_of`), ``digest`` is of all the others.
+    ``result`` and ``parameters`` are plain JSON. ``samples`` is the number of samples, ``state``
+    identifies them (:func:`state_of`), and ``digest`` is a digest of all other fields.
     """
 
     kind: str
@@ -61,7 +61,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 def state_of(run: Run) -> str:
-    """Hex digits that name the samples of an opened run."""
+    """Returns hex digits that identify the samples of an opened run."""
     found = hashlib.sha256()
     for shard in run.shards:
         found.update(
@@ -71,10 +71,7 @@ def state_of(run: Run) -> str:
 
 
 def record_path(run: Run, kind: str, parameters: Mapping[str, Any]) -> Path:
-    """Where the result of a measure is, or would be.
-
-    With these parameters.
-    """
+    """Returns the path of the result of a measure with these parameters."""
     if not _KIND.fullmatch(kind):
         raise UsageError(
             f"a measure's kind is a word of small letters and underscores, got {kind!r}"
@@ -84,14 +81,14 @@ def record_path(run: Run, kind: str, parameters: Mapping[str, Any]) -> Path:
 
 
 def _of_run(run: Run, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters that also say of how many first samples a result is, if the run was cut."""
+    """Returns the parameters, with the number of first samples if the run was cut."""
     return {**parameters, FIRST: run.first} if run.first else dict(parameters)
 
 
 def load_record(run: Run, kind: str, parameters: Mapping[str, Any]) -> Record | None:
-    """What was measured with these parameters on these very samples.
+    """Returns the result with these parameters on these very samples.
 
-    None if nothing was.
+    It is None if nothing was measured.
     """
     return _read(record_path(run, kind, parameters), state_of(run))
 
@@ -99,14 +96,15 @@ def load_record(run: Run, kind: str, parameters: Mapping[str, Any]) -> Record | 
 def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any) -> Record:
     """Stores a result.
 
-    It takes the place of an older one with the same parameters.
+    It replaces an older one with the same parameters.
 
     Args:
-        run: The run, as it was opened when the measuring began.
-        kind: What was measured: a word.
-        parameters: All that decides the result but the samples themselves; JSON-able after
+        run: The run, as it was opened when the measurement began.
+        kind: The kind of result, as one word.
+        parameters: Everything that determines the result, except the samples. It must be JSON-able
+            after :func:`plain`.
+        result: Dataclasses, arrays, mappings and sequences of these. It must be JSON-able after
             :func:`plain`.
-        result: Dataclasses, arrays, mappings and sequences of these; likewise.
     """
     path = record_path(run, kind, parameters)
     data = {
@@ -124,9 +122,9 @@ def save_record(run: Run, kind: str, parameters: Mapping[str, Any], result: Any)
 
 
 def save_sheet(run: Run, kind: str, parameters: Mapping[str, Any], pictures: np.ndarray) -> None:
-    """Keeps pictures beside the result of these parameters.
+    """Saves pictures beside the result with these parameters.
 
-    They are (rows, columns, height, width, 3) uint8.
+    The pictures are (rows, columns, height, width, 3) uint8.
     """
     rows, columns, height, width, _ = pictures.shape
     flat = pictures.transpose(0, 2, 1, 3, 4).reshape(rows * height, columns * width, 3)
@@ -136,9 +134,9 @@ def save_sheet(run: Run, kind: str, parameters: Mapping[str, Any], pictures: np.
 
 
 def load_sheet(run: Run, kind: str, parameters: Mapping[str, Any]) -> np.ndarray | None:
-    """The pictures beside a result.
+    """Returns the pictures beside a result.
 
-    (rows, columns, height, width, 3) uint8; None if there are none of this size.
+    They are (rows, columns, height, width, 3) uint8, or None if there are none of this size.
     """
     try:
         flat = read_picture(read_file(record_path(run, kind, parameters).with_suffix(".png")))
@@ -152,9 +150,9 @@ def load_sheet(run: Run, kind: str, parameters: Mapping[str, Any]) -> np.ndarray
 
 
 def list_records(run: Run, kind: str = "*") -> list[Record]:
-    """All results of the run as opened, by file name.
+    """Lists all results of the opened run by file name.
 
-    Stale and unreadable ones are passed over.
+    Stale and unreadable results are left out.
     """
     state = state_of(run)
     paths = sorted((run.folder / MEASURES).glob(f"{kind}-*.json"))
@@ -163,12 +161,11 @@ def list_records(run: Run, kind: str = "*") -> list[Record]:
 
 
 def stale_results(run: Run) -> list[Path]:
-    """The files of results that are shown nowhere.
+    """Lists the files of results that are no longer shown.
 
-    They are of other samples, or changed since.
-
-    What cannot be read now, for want of rights or memory, is not among them. Neither are results
-    of the run's first samples, as long as these are the same.
+    Their samples or their files have changed since. Files that cannot be read now, for lack of
+    permission or memory, are not listed. Nor are results of the run's first samples, as long as
+    these samples are the same.
     """
     state = state_of(run)
     return [
@@ -182,7 +179,7 @@ def stale_results(run: Run) -> list[Path]:
 
 
 def _of_first(run: Run, path: Path) -> bool:
-    """Whether a file holds a result of first samples that the run still has."""
+    """Returns whether a file holds a result of first samples that the run still has."""
     record = _read(path)
     count = record.parameters.get(FIRST) if record else None
     return (
@@ -193,7 +190,7 @@ def _of_first(run: Run, path: Path) -> bool:
 
 
 def delete_stale(run: Run) -> int:
-    """Deletes the results that :func:`stale_results` lists, with their pictures; how many."""
+    """Deletes the results of :func:`stale_results` and their pictures, and returns their number."""
     gone = stale_results(run)
     for path in gone:
         for each in (path, path.with_suffix(".png")):
@@ -210,9 +207,9 @@ def _is_readable(path: Path) -> bool:
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses, arrays, mappings and sequences as JSON has them.
+    """Converts dataclasses, arrays, mappings and sequences to plain JSON values.
 
-    What is not finite is null.
+    Values that are not finite become null.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {
@@ -234,7 +231,7 @@ def plain(value: Any) -> Any:
 
 
 def _read(path: Path, state: str | None = None) -> Record | None:
-    """The record in a file; None if it cannot be read, or is of another state than asked for."""
+    """Returns the record in a file, or None if it cannot be read or has another state."""
     try:
         data = read_json(path)
         record = checked(data, Record)
@@ -245,8 +242,8 @@ def _read(path: Path, state: str | None = None) -> Record | None:
 
 
 def _digest(data: Mapping[str, Any]) -> str:
-    """Of all that a record's file says but the digest itself: what was changed since is as good
-    as not there.
+    """Computes the digest of a record's file without the digest itself. A file that was changed
+    since counts as missing.
     """
     text = json.dumps({key: value for key, value in data.items() if key != _DIGEST}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

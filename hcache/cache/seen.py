@@ -1,4 +1,6 @@
-"""Whether another machine sees a run's folder under the same path, and has the same libraries."""
+"""Checks whether another machine sees a run's folder under the same path and has the same
+libraries.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ from .provenance import library_versions
 
 @dataclass(frozen=True, kw_only=True)
 class Token:
-    """A file's content that every machine must be able to read.
+    """A small file that every machine must be able to read.
 
-    ``path``: the file. ``text``: what it holds.
+    ``path`` is the file and ``text`` is its content.
     """
 
     path: Path
@@ -28,7 +30,7 @@ class Token:
 
 @contextmanager
 def token_in(folder: Path) -> Iterator[Token]:
-    """Keeps a token in a run's folder while the block lasts."""
+    """Keeps a token in a run's folder during the block."""
     token = Token(path=folder / TOKEN, text=secrets.token_hex(16))
     write_bytes(token.path, token.text.encode())
     try:
@@ -38,9 +40,9 @@ def token_in(folder: Path) -> Iterator[Token]:
 
 
 def look_for(token: Token) -> str:
-    """Says why this machine does not see the token's folder.
+    """Returns why this machine does not see the token's folder.
 
-    The text is empty if it does.
+    The text is empty if it sees the folder.
     """
     try:
         found = read_file(token.path).decode(errors="replace")
@@ -50,7 +52,7 @@ def look_for(token: Token) -> str:
 
 
 def versions() -> dict[str, str]:
-    """The versions that must be equal on all machines."""
+    """Returns the versions that must be equal on all machines."""
     libraries = library_versions()
     named = {name: libraries[name] for name in ("torch", "diffusers") if name in libraries}
     python = ".".join(map(str, sys.version_info[:2]))
@@ -60,15 +62,15 @@ def versions() -> dict[str, str]:
 def disagreement(
     folder: Path, seen: str, theirs: Mapping[str, str], ours: Mapping[str, str] | None = None
 ) -> str:
-    """Says why a machine cannot compute parts of a run.
+    """Returns why a machine cannot compute parts of a run.
 
-    The words follow the machine's name. They are empty if it can.
+    The words follow the machine's name. They are empty if the machine can.
 
     Args:
-        folder: The run's, as it is called here.
-        seen: What :func:`look_for` gave there.
-        theirs: What :func:`versions` gave there.
-        ours: What it gives on the machine that began the work; default: this one.
+        folder: The run's folder, by its path here.
+        seen: The result of :func:`look_for` on that machine.
+        theirs: The result of :func:`versions` on that machine.
+        ours: The versions on the machine that started the work. Default: this machine.
     """
     if seen:
         return (

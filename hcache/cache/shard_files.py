@@ -1,9 +1,8 @@
-"""A shard's file, opened to be read: once it has been found to be what ``run.json`` and the
-manifest say.
+"""Opens a shard's file for reading, after checking that it matches ``run.json`` and the manifest.
 
-A shard may come from elsewhere, or from another run of the same shape. So before anything is read
-of it: its structure, the names, shapes and dtypes of its arrays, which run it is of, and which
-seeds.
+A shard may come from elsewhere, or from another run of the same shape. So these are checked before
+anything is read: the structure of the file, the names, shapes and dtypes of its arrays, its run,
+and its seeds.
 """
 
 from __future__ import annotations
@@ -29,33 +28,28 @@ FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
 
 @dataclass(frozen=True)
 class ShardFile:
-    """An open shard. What reads it raises KeyError for an array that it has not, and what
-    ``hdf5`` raises.
-    """
+    """An open shard. Its methods raise KeyError for a missing array, and the errors of ``hdf5``."""
 
     descriptor: int
     places: Mapping[str, ArrayPlace]
     attributes: Mapping[str, Any]
 
     def step(self, name: str, step: int) -> np.ndarray:
-        """One step of an array, of all samples of the shard.
-
-        (samples, ...).
-        """
+        """Returns one step of an array for all samples: (samples, ...)."""
         return read_array(self.descriptor, self.places[name], step)
 
     def row(self, name: str, step: int, row: int) -> np.ndarray:
-        """One sample of the shard at one step."""
+        """Returns one sample of the shard at one step."""
         return read_row(self.descriptor, self.places[name], step, row)
 
     def all(self, name: str) -> np.ndarray:
-        """All of an array."""
+        """Returns a whole array."""
         return read_array(self.descriptor, self.places[name])
 
     def labels(self) -> dict[tuple[str, str], np.ndarray]:
-        """The labels that were read off the images.
+        """Returns the labels that were read from the images.
 
-        (set, name) -> values (n,).
+        The result is (set, name) -> values (n,).
         """
         names = [name.split("/") for name in self.places if name.startswith(f"{LABELS}/")]
         return {
@@ -68,18 +62,18 @@ class ShardFile:
 def open_shard(
     path: Path, shard: Shard, spec: RunSpec, anatomy: Anatomy, checked: dict[str, FileStructure]
 ) -> Iterator[ShardFile]:
-    """A shard of a run, for as long as the block lasts.
+    """Opens a shard of a run during the block.
 
     Args:
         path: The file.
-        shard: What the manifest says of it.
-        spec: What run.json says.
-        anatomy: Likewise.
-        checked: What was found right before, by file; it is not checked again.
+        shard: The entry in the manifest.
+        spec: The spec in run.json.
+        anatomy: The anatomy in run.json.
+        checked: Files that were checked before. They are not checked again.
 
     Raises:
-        Malformed: it is not what run.json and the manifest say.
-        FileNotFoundError: it is gone.
+        Malformed: it does not match run.json and the manifest.
+        FileNotFoundError: it is missing.
         OSError: it cannot be read.
     """
     with opened(path) as descriptor:
@@ -93,12 +87,12 @@ def open_shard(
 
 
 def check_shapes(found: FileStructure, shard: Shard, spec: RunSpec, anatomy: Anatomy) -> None:
-    """Makes sure that a shard holds what the run says.
+    """Makes sure that a shard's arrays match the run.
 
-    Arrays of its names, shapes and dtypes, and no others.
+    They must have the right names, shapes and dtypes, and there must be no others.
 
     Raises:
-        Malformed: it does not.
+        Malformed: they do not match.
     """
     n = shard.stop - shard.start
     expected = _expected(spec, anatomy, n)
@@ -124,12 +118,12 @@ def check_shapes(found: FileStructure, shard: Shard, spec: RunSpec, anatomy: Ana
 
 
 def check_identity(file: ShardFile, shard: Shard, spec: RunSpec) -> None:
-    """Makes sure that a shard is of this run.
+    """Makes sure that a shard belongs to this run.
 
-    And of the samples that the manifest says.
+    It must also contain the samples that the manifest names.
 
     Raises:
-        Malformed: it is not.
+        Malformed: it does not.
     """
     try:
         held = (int(file.attributes["start"]), int(file.attributes["stop"]))
@@ -155,7 +149,7 @@ def check_identity(file: ShardFile, shard: Shard, spec: RunSpec) -> None:
 def _expected(
     spec: RunSpec, anatomy: Anatomy, n: int
 ) -> dict[str, tuple[tuple[int, ...], tuple[np.dtype, ...]]]:
-    """Shape and dtypes of every array that a shard of ``n`` samples may have, but for labels and
+    """Returns the shape and dtypes of every array of a shard of ``n`` samples, without labels and
     previews.
     """
     found = {

@@ -1,14 +1,13 @@
-"""Writes one shard, step by step, and commits it.
+"""Writes one shard step by step, and commits it.
 
-The file grows under a temporary name, is flushed, renamed, and only then entered in the manifest: a
-reader never meets a file that is being written, and a crash loses at most the shard in work.
-Writing up to the flush (``finish``) may happen in any process; the rename and the manifest
-(``commit_shard``) are done by the one process that holds the run's lock. So one that was left
-behind when its master died changes nothing but its own temporary file.
+The file grows under a temporary name, is flushed and renamed, and only then entered in the
+manifest. A reader thus never sees a partly written file, and a crash loses at most the current
+shard. Any process may write the file up to the flush (``finish``). Only the process that holds the
+run's lock renames it and writes the manifest (``commit_shard``). A worker whose master died
+therefore changes nothing except its own temporary file.
 
-Layout is contiguous: in an immutable file of fixed shape that serves both questions asked of it,
-all samples at one step (one read) and one sample at all steps (one read a step), with no chunk to
-decode.
+The layout is contiguous. In an immutable file of fixed shape this serves both uses, all samples at
+one step (one read) and one sample at all steps (one read per step), and no chunk has to be decoded.
 """
 
 from __future__ import annotations
@@ -45,9 +44,9 @@ _AXES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Finished:
-    """A shard that is whole and flushed, and not committed.
+    """A complete and flushed shard that is not committed yet.
 
-    It is still under its temporary name ``partial`` and in no manifest.
+    It still has its temporary name ``partial`` and is in no manifest.
     """
 
     shard: Shard
@@ -55,8 +54,10 @@ class Finished:
 
 
 class ShardWriter:
-    """Samples ``start`` to ``stop`` of a run over ``steps`` steps. Use as a context manager;
-    then ``commit``.
+    """Writes the samples ``start`` to ``stop`` of a run. Use it as a context manager, then
+    ``commit``.
+
+    The shard covers ``steps`` steps.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class ShardWriter:
         self._datasets: dict[str, h5py.Dataset] = {}
         make_folder(
             self._final.parent, parents=False
-        )  # a run that was removed meanwhile does not come back by this
+        )  # do not re-create a run that was removed meanwhile
         self._output = Output(self._partial)
         self._file = self._output.file
         self._file.attrs.update(schema=SCHEMA, start=self.start, stop=self.stop)
@@ -86,16 +87,16 @@ class ShardWriter:
     ) -> None:
         with contextlib.suppress(
             OSError
-        ):  # a full disk fails here too; what went wrong first is what counts
+        ):  # closing fails too on a full disk; the first error is the one to report
             self._output.close()
         if not self._finished:
             with contextlib.suppress(OSError):
                 self._partial.unlink(missing_ok=True)
 
     def describe(self, provenance: Mapping[str, Any]) -> None:
-        """Keeps what made the shard in the shard itself.
+        """Stores the provenance of the shard in the shard itself.
 
-        It can be told what it is even when it lies alone.
+        It then describes itself, even without its run.
         """
         self._file.attrs["provenance"] = json.dumps(provenance, default=str)
         if "run" in provenance:
@@ -108,17 +109,16 @@ class ShardWriter:
         values: np.ndarray,
         wide: Callable[[], np.ndarray] | None = None,
     ) -> None:
-        """Writes one site's tensor at one step.
+        """Writes the tensor of one site at one step.
 
-        (n, c, h, w) or pooled (n, c), in the storage dtype if it fits.
+        The tensor is (n, c, h, w) or pooled (n, c), in the storage dtype if it fits.
 
         Args:
             step: Its index.
             member: ``h``, ``skip.2.0``, ...
-            values: The tensor; or, with ``wide``, the tensor as it was narrowed to the storage
-                dtype.
-            wide: Gives the tensor as it was before; asked for only where narrowing may have made it
-                infinite.
+            values: The tensor. With ``wide``, the tensor after narrowing to the storage dtype.
+            wide: Returns the tensor before narrowing. It is called only if narrowing may have made
+                values infinite.
         """
         if wide is None:
             whole, wide = values, lambda: whole
@@ -146,21 +146,21 @@ class ShardWriter:
         self._output.check()
 
     def write_labels(self, label_set: str, labels: Mapping[str, np.ndarray]) -> None:
-        """Named values (n,) a sample, as float32."""
+        """Writes named values (n,), one per sample, as float32."""
         group = self._file.create_group(f"{LABELS}/{label_set}", track_order=True)
         for name, values in labels.items():
             group.create_dataset(name, data=np.asarray(values, np.float32))
         self._output.check()
 
     def close(self) -> Callable[[], Finished]:
-        """Closes the file. Nothing else may be written afterwards.
+        """Closes the file. Nothing can be written afterwards.
 
-        What did not fit the storage dtype, and so was kept wider, is named in its attribute
-        ``widened``.
+        The attribute ``widened`` names the tensors that did not fit the storage dtype and were
+        stored in a wider one.
 
         Returns:
-            Flushes the file while its checksum is taken. HDF5, which does one thing at a time, has
-            no part in it.
+            A function that flushes the file and computes its checksum. It does not use HDF5, which
+            does one thing at a time.
         """
         self._file.attrs["widened"] = sorted(self.widened)
         self._output.close()
@@ -172,7 +172,7 @@ class ShardWriter:
         return self.close()()
 
     def commit(self) -> Shard:
-        """Makes the shard part of the run, durably: ``finish``, then ``commit_shard``."""
+        """Makes the shard part of the run: ``finish``, then ``commit_shard``."""
         return commit_shard(self.run, self.finish())
 
     def _seal(self) -> Finished:
@@ -192,8 +192,8 @@ class ShardWriter:
         return Finished(shard=shard, partial=self._partial.name)
 
     def _write_row(self, dataset: h5py.Dataset, row: int, values: np.ndarray) -> None:
-        """``dataset[row] = values`` at half the cost for small tensors: no index has to be
-        understood.
+        """Sets ``dataset[row] = values``, at half the cost for small tensors, because no index is
+        parsed.
         """
         place = dataset.id.get_space()
         place.select_hyperslab((row, *[0] * values.ndim), (1, *dataset.shape[1:]))
@@ -201,8 +201,8 @@ class ShardWriter:
         self._output.check()
 
     def _dataset(self, name: str, shape: tuple[int, ...], dtype: np.dtype) -> h5py.Dataset:
-        """Made at the first call and kept: h5py takes longer to find one again than to write a
-        small tensor.
+        """Creates the dataset at the first call and remembers it. h5py takes longer to find it
+        again than to write a small tensor.
         """
         if name not in self._datasets:
             dataset = self._datasets[name] = self._file.create_dataset(
@@ -217,7 +217,7 @@ class ShardWriter:
         return self._datasets[name]
 
     def _widen(self, member: str, dtype: np.dtype) -> None:
-        """Keeps a tensor in its own dtype from the first step that half precision cannot hold."""
+        """Stores a tensor in its own dtype from the first step that overflows half precision."""
         self.widened.add(member)
         if member in self._datasets and self._datasets[member].dtype != dtype:
             so_far = self._datasets.pop(member)[:]
@@ -226,7 +226,7 @@ class ShardWriter:
 
 
 def _overflows(narrow: np.ndarray, wide: Callable[[], np.ndarray]) -> bool:
-    """Whether something finite became infinite when it was narrowed."""
+    """Returns whether a finite value became infinite when it was narrowed."""
     if narrow.dtype != np.float16:
         return False
     if not has_infinite(narrow):
@@ -235,9 +235,9 @@ def _overflows(narrow: np.ndarray, wide: Callable[[], np.ndarray]) -> bool:
 
 
 def partial_name(start: int, pid: int | None = None, host: str | None = None) -> str:
-    """The temporary name of the shard that begins at a sample.
+    """Returns the temporary name of the shard that begins at a sample.
 
-    Each process of each host has its own (``pid`` and ``host``; default: this one).
+    Each process on each host has its own name (``pid`` and ``host``; default: this process).
     """
     pid, host = os.getpid() if pid is None else pid, host_mark() if host is None else host
     return f"{shard_name(start)}.{host}-{pid}{PARTIAL}"
@@ -246,9 +246,8 @@ def partial_name(start: int, pid: int | None = None, host: str | None = None) ->
 def commit_shard(run: Path, finished: Finished) -> Shard:
     """Makes a finished shard part of the run.
 
-    It gets its final name, then a line in the manifest.
-
-    For the holder of the run's lock only.
+    It gets its final name, then a line in the manifest. Only the holder of the run's lock may call
+    this.
     """
     partial = run / SHARDS / finished.partial
     try:
@@ -267,7 +266,7 @@ def commit_shard(run: Path, finished: Finished) -> Shard:
 
 
 def axis_names(name: str, ndim: int) -> tuple[str, ...]:
-    """What the axes of an array of a shard are called."""
+    """Returns the names of the axes of a shard's array."""
     if name == X:
         return ("time", *_AXES[5][1:])
     if name == X_0:
@@ -278,9 +277,9 @@ def axis_names(name: str, ndim: int) -> tuple[str, ...]:
 
 
 def explain_write_error(error: OSError, run: Path, needed: int) -> CacheError:
-    """What the system says of a failed write, in words that help.
+    """Explains a failed write in words that help.
 
-    ``needed``: bytes still to be written.
+    ``needed`` is the number of bytes still to be written.
     """
     full = error.errno in FULL
     if not full and not any(
@@ -305,7 +304,7 @@ def explain_write_error(error: OSError, run: Path, needed: int) -> CacheError:
 
 
 def gone(run: Path) -> CacheError:
-    """What to say of a run that is not where it was."""
+    """Returns the message for a run that was moved or removed."""
     return CacheError(
         f"{run} was removed or renamed while it was being written; what had been committed went"
         " with it. Start the same run again, or go on with `python -m hcache repair` under its new"

@@ -1,4 +1,4 @@
-"""Proves a run, or finds what is wrong with it: files, checksums, completeness, values."""
+"""Verifies a run: its files, checksums, completeness and values."""
 
 from __future__ import annotations
 
@@ -37,10 +37,10 @@ from .shard_files import ShardFile
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """What is wrong with a file.
+    """A fault of a file.
 
-    ``start`` to ``stop`` (excluded): the samples that the file holds, if it is a shard.
-    ``by_hand``: somebody may have changed it on purpose, so repair leaves it.
+    ``start`` to ``stop`` (excluded) are the samples of the file, if it is a shard. ``by_hand``:
+    somebody may have changed the file on purpose, so repair does not touch it.
     """
 
     file: str
@@ -52,9 +52,9 @@ class Fault:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """How far a site differs that was computed again.
+    """The difference of a site that was computed again.
 
-    The largest difference from what is stored, and the largest that rounding explains.
+    It has the largest difference from the stored values, and the largest that rounding can explain.
     """
 
     largest: float
@@ -67,11 +67,11 @@ class Difference:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What a verification found.
+    """The result of a verification.
 
-    ``faults``: damage that is proved. ``unread``: what could not be read, and why; nothing is known
-    to be wrong with it. ``missing``: ranges of samples that no shard holds. ``passed_over``: second
-    copies of files that a sync client made, which are not part of the run.
+    ``faults``: proved damage. ``unread``: files that could not be read, and why; they are not known
+    to be damaged. ``missing``: ranges of samples that no shard holds. ``passed_over``: second
+    copies of files by sync clients, which are not part of the run.
     """
 
     run: str
@@ -87,13 +87,13 @@ class Report:
 
     @property
     def damaged(self) -> bool:
-        """Something is proved to be wrong, or came out differently."""
+        """Whether damage is proved, or computed values differ."""
         return bool(self.faults) or not all(difference.fine for difference in self.rerun.values())
 
     @property
     def fine(self) -> bool:
-        """All could be read, and nothing is wrong with it. A run that is not finished yet may
-        still be fine.
+        """Whether everything could be read and nothing is wrong. An unfinished run may still be
+        fine.
         """
         return not self.damaged and not self.unread
 
@@ -103,9 +103,10 @@ class Report:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of what was found.
+        """The exit code of the result.
 
-        Damage is proved (3), something could not be read (1), or all is whole (0).
+        It is 3 if damage is proved, 1 if something could not be read, and 0 if everything is
+        intact.
         """
         if self.damaged:
             return DamagedError.exit_code
@@ -116,15 +117,15 @@ class Report:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Report:
-        """The report that ``to_json`` gave these data.
+        """Returns the report from the data of ``to_json``.
 
         Raises:
-            ValueError: they are none of a report.
+            ValueError: the data are not a report.
         """
         return checked(data, cls)
 
     def in_words(self) -> str:
-        """One line: the verdict first."""
+        """Returns one line that begins with the verdict."""
         parts = []
         for fault in self.faults:
             parts.append(f"{fault.file}{_samples_of(fault)}: {fault.problem}")
@@ -150,7 +151,7 @@ class Report:
 
 
 def _copies_of(report: Report) -> str:
-    """What a report says of second copies; nothing if there are none."""
+    """Returns the report's words on second copies, or nothing if there are none."""
     count = len(report.passed_over)
     names = ", ".join([*report.passed_over[:3], *(["..."] if count > 3 else [])])
     what = "is 1 second copy of a file" if count == 1 else f"are {count} second copies of files"
@@ -164,7 +165,7 @@ def _samples_of(fault: Fault) -> str:
 def verify(folder: Path) -> Generator[float, None, Report]:
     """Checks every committed shard of a run.
 
-    Yields the share done and returns the report, which it also keeps.
+    It yields the share that is done. It returns the report and also saves it.
     """
     broken: list[str] = []
     run = open_run(folder, broken=broken)
@@ -200,8 +201,8 @@ def verify(folder: Path) -> Generator[float, None, Report]:
 def keep_report(folder: Path, report: Report) -> None:
     """Writes the report beside the run, where pages find it.
 
-    Where nothing can be written, it is not kept, and nor is an older one, whose verdict may be
-    another.
+    If nothing can be written, the report is not saved. An older report is deleted, because its
+    verdict may differ.
     """
     try:
         write_json(folder / VERIFY_JSON, report.to_json())
@@ -211,9 +212,9 @@ def keep_report(folder: Path, report: Report) -> None:
 
 
 def last_report(folder: Path) -> Report | None:
-    """The report of the last verification.
+    """Returns the report of the last verification.
 
-    None if there was none, or if it cannot be read.
+    It is None if there was none, or if it cannot be read.
     """
     try:
         report = Report.from_json(read_json(folder / VERIFY_JSON))
@@ -224,11 +225,11 @@ def last_report(folder: Path) -> Report | None:
 
 
 def set_aside(folder: Path, report: Report) -> list[Path]:
-    """Moves files that did not pass out of the run.
+    """Moves the files that failed verification out of the run.
 
-    Only the holder of the run's lock may call it. It moves shards, so that the next extraction
-    makes them again, and damaged label sets and directions. All of these are kept under another
-    name. The index is deleted. What somebody may have changed on purpose stays.
+    Only the holder of the run's lock may call this. It renames shards, so that the next extraction
+    makes them again, and damaged label sets and directions. It deletes the index. Files that
+    somebody may have changed on purpose stay.
     """
     bad = {fault.file for fault in report.faults if not fault.by_hand}
     tables = [Path(file) for file in bad if file.startswith(LABELS) and file.endswith(".csv")]
@@ -247,21 +248,21 @@ def set_aside(folder: Path, report: Report) -> list[Path]:
 
 
 def _put_aside(path: Path) -> Path:
-    """Renames a file, to a name that none has yet."""
+    """Renames a file to a new name."""
     aside = free_name(path)
     put_in_place(path, aside)
     return aside
 
 
 class _Found:
-    """What is wrong with the files of a run, and which of them could not be read."""
+    """Collects the faults of a run's files, and those that could not be read."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
         self.unread: list[Fault] = []
 
     def look(self, file: str, check: Callable[[], None], start: int = 0, stop: int = 0) -> None:
-        """Runs a check, and takes down what it raises."""
+        """Runs a check and records its errors."""
         try:
             check()
         except FileNotFoundError:
@@ -280,7 +281,7 @@ class _Found:
             )
 
     def look_at_labels(self, run: Run) -> None:
-        """Takes down what is wrong with the label sets that lie in files."""
+        """Records the faults of the label sets in files."""
         files = run.label_files
         for name, problem in files.damaged.items():
             self._add(self.faults, f"{LABELS}/{name}.csv", 0, 0, problem)
@@ -298,12 +299,11 @@ class _Found:
 
 
 def _check_shard(run: Run, shard: Shard) -> None:
-    """Makes sure that a shard is what was committed, that it is this run's, and that its values are
-    finite.
+    """Makes sure that a shard is the committed one, belongs to this run, and has finite values.
 
     Raises:
-        Malformed: it is not.
-        OSError: it cannot be told.
+        Malformed: it fails a check.
+        OSError: it could not be read.
     """
     path = run.shard_path(shard)
     with opened(path) as descriptor:
@@ -319,11 +319,13 @@ def _check_shard(run: Run, shard: Shard) -> None:
 
 
 def _not_finite(file: ShardFile, name: str, start: int) -> str:
-    """Where an array first holds NaN or an infinity, and in how many samples; "" if nowhere.
+    """Describes where an array first has NaN or an infinity, and in how many samples; "" if
+    nowhere.
 
     Args:
         file: The shard.
-        name: The array's; it is read a step at a time. Labels may be missing, which is NaN.
+        name: The name of the array, which is read step by step. Labels may be missing, which is
+            NaN.
         start: The number of the shard's first sample.
     """
     place = file.places[name]
@@ -346,12 +348,13 @@ def _not_finite(file: ShardFile, name: str, start: int) -> str:
 def _check_nothing_lost(run: Run) -> None:
     """Makes sure that the manifest has not lost whole lines.
 
-    The index is written after it, and so has no sample that the manifest has not. One file that no
-    line names may be the shard whose writer was killed before it wrote the line; two are not.
+    The index is written after the manifest, so it contains no sample that is not in the manifest.
+    One file without a line may be a shard whose writer was killed before it wrote the line. Two
+    such files are a fault.
 
     Raises:
-        Malformed: it has lost some.
-        OSError: it cannot be told.
+        Malformed: it has lost lines.
+        OSError: a file could not be read.
     """
     named = {shard.file for shard in run.shards}
     lying = {path.name for path in (run.folder / SHARDS).glob("*.h5")} - named
@@ -368,8 +371,7 @@ def _check_nothing_lost(run: Run) -> None:
 
 
 def _check_index(run: Run) -> None:
-    """Makes sure that other programs are led to this run's shards only. That there is none is no
-    fault.
+    """Makes sure that the index refers only to this run's shards. A missing index is not a fault.
 
     Raises:
         Malformed: the index was not made by hcache.
@@ -382,6 +384,6 @@ def _check_index(run: Run) -> None:
 
 
 def _check_plain(path: Path) -> None:
-    """Makes sure that a file is of the sort that hcache writes; likewise."""
+    """Makes sure that hcache writes files of this kind. Errors are those of the function above."""
     with opened(path) as descriptor:
         structure_of(descriptor)

@@ -95,7 +95,7 @@ def read_order(text: bytes) -> tuple[Path, Work]:
     if work.kind == EXTRACT:
         return new_run_folder(home, name), work
     if name != work.run:
-        raise UsageError(f"the work is for {work.run}, not for {name}; start it anew")
+        raise UsageError(f"the task is for {work.run}, not for {name}; start it again")
     return run_folder(home, work.run), work
 
 
@@ -160,5 +160,5 @@ DOERS: Mapping[str, Callable[[Any, Path], Result]] = {
 
 def add_background(command: Any) -> None:
     """The command's parser; ``command`` makes one."""
-    text = "Do a piece of work that is described on standard input; the dashboard starts it."
+    text = "Run a task that is described on standard input. The dashboard uses this command."
     command(COMMAND, background, text, home=False)

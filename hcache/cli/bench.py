@@ -38,7 +38,7 @@ def bench(arguments: argparse.Namespace) -> Result:
         "on",
     )
     notes = [f"{row['name']}: {row['note']}" for row in data["rows"] if row["note"]]
-    quick = "\nquick: the figures of so small a measurement mean nothing" if data["quick"] else ""
+    quick = "\nquick: the numbers of such a small measurement mean nothing" if data["quick"] else ""
     text = (
         f"{in_words(data['machine'])}{quick}\n\n{table(map(_cells, data['rows']), head)}\n\n"
         + "\n".join(notes)
@@ -63,7 +63,7 @@ def add_bench(command: Any) -> None:
     child = command(
         "bench",
         bench,
-        "Measure what hcache costs here, as ratios to what people use today.",
+        "Measure the speed of hcache on this machine, as ratios to common alternatives.",
         home=False,
     )
     child.set_defaults(spins=True)  # the other side of a ratio is left as whoever runs it has it
@@ -75,9 +75,11 @@ def add_bench(command: Any) -> None:
         "--only", action="append", metavar="NAME", help=f"{names}; repeat (default: all)"
     )
     child.add_argument(
-        "--quick", action="store_true", help="as small as it gets, to see that it works"
+        "--quick", action="store_true", help="make a very small measurement, to test the command"
     )
-    child.add_argument("--rounds", type=int, default=5, help="of every timing (default: 5)")
     child.add_argument(
-        "--work", metavar="FOLDER", help="where to write meanwhile (default: the system's place)"
+        "--rounds", type=int, default=5, help="repetitions of every timing (default: 5)"
+    )
+    child.add_argument(
+        "--work", metavar="FOLDER", help="folder for temporary files (default: the system's)"
     )

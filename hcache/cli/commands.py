@@ -110,7 +110,7 @@ def anatomy(arguments: argparse.Namespace) -> Result:
     text = (
         head
         + table(rows, ("site", "shapes", "full", "pooled"))
-        + "\n(bytes a sample and step, in float16)"
+        + "\n(bytes per sample and step, in float16)"
     )
     if found.without:
         text += f"\nno h-space: {found.without}"
@@ -176,7 +176,7 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
             )
         except ValueError as error:
             raise UsageError(
-                f"--classes takes whole numbers with commas between, got {arguments.classes!r}"
+                f"--classes takes whole numbers separated by commas, got {arguments.classes!r}"
             ) from error
     if arguments.null_class is not None:
         found = replace(found, null_class=arguments.null_class)
@@ -188,7 +188,7 @@ def read_prompts(path: str) -> tuple[str, ...]:
     lines = read_text(Path(path), f"the prompts in {path}").splitlines()
     prompts = tuple(line.strip() for line in lines if line.strip())
     if not prompts:
-        raise UsageError(f"{path} holds no prompts; expected one a line")
+        raise UsageError(f"{path} holds no prompts; expected one per line")
     return prompts
 
 
@@ -310,7 +310,7 @@ def _without_reader(run: Run) -> str:
     if run.labels or readers_of(run):
         return ""
     return (
-        f"\nNo reader reads its attributes yet: python -m hcache read {run.name} --reader"
+        f"\nNo reader has read its attributes yet. Next: python -m hcache read {run.name} --reader"
         f" texts:openai/clip-vit-base-patch32 --attributes {attribute_set_of(run) or 'faces'}"
     )
 
@@ -358,7 +358,8 @@ def run_job(
             )
     if run.widened:
         print(
-            f"kept in float32, as float16 would overflow: {', '.join(run.widened)}", file=sys.stderr
+            f"stored in float32, because float16 would overflow: {', '.join(run.widened)}",
+            file=sys.stderr,
         )
     return Result(
         text=f"{run.name}: {len(run)} samples, {format_bytes(run.bytes)} in {run.folder}"
@@ -402,7 +403,7 @@ def say_what_changed(folder: Path) -> None:
     Of a run that is there already.
     """
     if is_there(folder / RUN_JSON) and (changed := changes_in_words(open_run(folder).provenance)):
-        print(f"{folder.name} was begun with other libraries: {changed}", file=sys.stderr)
+        print(f"{folder.name} was started with other libraries: {changed}", file=sys.stderr)
 
 
 def runs(arguments: argparse.Namespace) -> Result:
@@ -490,7 +491,10 @@ def verify(arguments: argparse.Namespace) -> Result:
         keep_report(folder, report)
     kept = last_report(folder)
     if kept is None or kept.when != report.when:
-        print(f"hcache: {folder} cannot be written, so pages do not show this", file=sys.stderr)
+        print(
+            f"hcache: {folder} cannot be written, so the pages do not show this result",
+            file=sys.stderr,
+        )
     rows = [(site, f"{d.largest:.2g}", f"{d.tolerance:.2g}") for site, d in report.rerun.items()]
     text = report.in_words() + (
         "\n" + table(rows, ("computed again", "differs by", "tolerance")) if rows else ""
@@ -540,7 +544,7 @@ def _ask(folder: Path, spec: RunSpec, yes: bool) -> None:
     """
     if yes or jobs.is_from_here(folder, spec):
         return
-    told = f"{folder.name} came from elsewhere, or an earlier hcache began it"
+    told = f"{folder.name} came from elsewhere, or an earlier version of hcache started it"
     if not sys.stdin.isatty():
         raise UsageError(
             f"{told}; repairing it runs the model {spec.model}. Look at it with `python -m hcache"
@@ -548,7 +552,7 @@ def _ask(folder: Path, spec: RunSpec, yes: bool) -> None:
         )
     print(f"{told}. Repairing does this:\n{in_full(Extraction(spec=spec))}", file=sys.stderr)
     if input("Agree, and start it? [y/N] ").strip().lower() not in ("y", "yes"):
-        raise UsageError("nothing was changed, as you did not agree")
+        raise UsageError("nothing was changed, because you did not agree")
 
 
 def labels_import(arguments: argparse.Namespace) -> Result:
@@ -566,7 +570,9 @@ def labels_accept(arguments: argparse.Namespace) -> Result:
     names = accept_labels(run, arguments.set)
     text = f"{arguments.set}: accepted as it is, with {', '.join(names)}"
     return Result(
-        text=text if names else f"{arguments.set}: its file is gone, and no longer expected",
+        text=text
+        if names
+        else f"{arguments.set}: its file is missing, and hcache no longer expects it",
         data={"set": arguments.set, "labels": names},
     )
 

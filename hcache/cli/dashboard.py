@@ -97,13 +97,13 @@ def add_dashboard(command: Any) -> None:
     """Its parser."""
     child = command("dashboard", dashboard, "Serve the dashboard's pages, until Ctrl-C.")
     child.add_argument(
-        "--port", type=_port, help="where to listen (default: 8501, or the next that is free)"
+        "--port", type=_port, help="port to listen on (default: 8501, or the next free one)"
     )
     child.add_argument(
         "--host",
         default=LOCAL,
         help=(
-            "the address to listen at (default: 127.0.0.1, this machine only; "
-            "0.0.0.0 lets all of the network in, without a password)"
+            "address to listen on (default: 127.0.0.1, this machine only; 0.0.0.0 admits the whole"
+            " network, without a password)"
         ),
     )

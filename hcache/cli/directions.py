@@ -307,12 +307,16 @@ def add_direction(command: Any) -> None:
         "run_name", metavar="RUN"
     )
     child = command(
-        "show", show, "What made a direction, its length at each step, its cosines with the others."
+        "show",
+        show,
+        "Show how a direction was made, its length at each step, and its cosines with the others.",
     )
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("direction", metavar="NAME")
     child = command(
-        "delete", delete, "Delete a saved direction; what made it is printed, to make it again."
+        "delete",
+        delete,
+        "Delete a saved direction and print its description, so that it can be fitted again.",
     )
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("direction", metavar="NAME")
@@ -324,31 +328,44 @@ def _add_fit(command: Any) -> None:
     child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
     child.add_argument("run_name", metavar="RUN")
     child.listing = _methods
-    child.add_argument("--method", help="one of those below")
-    child.add_argument("--name", help="to save it under (default: the method's)")
+    child.add_argument("--method", help="a method of the list below")
+    child.add_argument("--name", help="name of the saved direction (default: the method's)")
     child.add_argument(
-        "--label", help="positives are the samples with the most of it (negatives: the least)"
+        "--label",
+        help="label; positives are the samples with its highest values (negatives: the lowest)",
     )
-    child.add_argument("--top", type=int, help="how many positives (default: an eighth)")
     child.add_argument(
-        "--end", choices=("highest", "lowest"), default="highest", help="where positives are"
+        "--top", type=int, help="number of positives (default: an eighth of the samples)"
+    )
+    child.add_argument(
+        "--end",
+        choices=("highest", "lowest"),
+        default="highest",
+        help="end of the label where the positives are",
     )
     child.add_argument(
         "--positives", metavar="N[,N...]", help="sample numbers and ranges: 1,4,10-12"
     )
-    child.add_argument("--negatives", metavar="N[,N...]", help="likewise")
+    child.add_argument(
+        "--negatives", metavar="N[,N...]", help="sample numbers and ranges, as for --positives"
+    )
     child.add_argument(
         "--option",
         action="append",
         metavar="NAME=VALUE",
-        help="of the method, as below; repeat. region=@mask.png: a grey picture",
+        help="an option of the method (see below); may be repeated. region=@mask.png: a grey"
+        " picture",
     )
     child.add_argument(
-        "--made-by", metavar="JSON", help="instead: what made another direction, to make it again"
+        "--made-by",
+        metavar="JSON",
+        help="fit a direction again from its description, instead of the other options",
     )
-    child.add_argument("--replace", action="store_true", help="a direction of that name")
     child.add_argument(
-        "--device", default="auto", help="to compute on (default: the best there is)"
+        "--replace", action="store_true", help="replace a direction of the same name"
+    )
+    child.add_argument(
+        "--device", default="auto", help="device of the computation (default: the best available)"
     )
 
 
@@ -359,18 +376,22 @@ def _add_import(command: Any) -> None:
     )
     child.add_argument("run_name", metavar="RUN")
     child.add_argument(
-        "files", metavar="FILE", nargs="+", help="one block a file; several act together"
+        "files", metavar="FILE", nargs="+", help="one block per file; several blocks act together"
     )
     child.add_argument(
         "--trained-on",
         metavar="WEIGHTS",
         help=(
-            "which weights the blocks were trained on, where the file's name does not say it:"
-            " CelebA_HQ, church_outdoor, bedroom, metfaces, dog, or any words"
+            "the weights that the blocks were trained on, if the file's name does not contain"
+            " them: CelebA_HQ, church_outdoor, bedroom, metfaces, dog, or your own words"
         ),
     )
-    child.add_argument("--name", help="to save it under (default: the first file's)")
-    child.add_argument("--replace", action="store_true", help="a direction of that name")
     child.add_argument(
-        "--device", default="auto", help="to compute on (default: the best there is)"
+        "--name", help="name of the saved direction (default: that of the first file)"
+    )
+    child.add_argument(
+        "--replace", action="store_true", help="replace a direction of the same name"
+    )
+    child.add_argument(
+        "--device", default="auto", help="device of the computation (default: the best available)"
     )

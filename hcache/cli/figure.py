@@ -128,7 +128,7 @@ def _swap_map(notebook: Any, run: Any, arguments: argparse.Namespace, style: dic
 def _only(values: Any) -> Any:
     """The one value of those given; None if there are none."""
     if values and len(values) > 1:
-        raise UsageError(f"this figure takes one of these: {', '.join(map(str, values))}")
+        raise UsageError(f"give only one of these for this figure: {', '.join(map(str, values))}")
     return values[0] if values else None
 
 
@@ -153,20 +153,25 @@ def add_figure(command: Any) -> None:
     child = command(
         "figure",
         figure,
-        "Make the U-figure, a strip, a grid, a map of CKA or of swaps, for print: PDF, SVG or PNG.",
+        "Make a figure for print (U-figure, strip, grid, map of CKA or of swaps) as PDF, SVG or"
+        " PNG.",
     )
     child.add_argument(
         "kind",
         choices=("u", "strip", "grid", "cka", "swaps"),
         help=(
-            "u: swaps at h and every skip group; strip: "
-            "methods over strengths; grid: samples and methods over attributes; "
-            "cka: steps of a site; swaps: what every site carries, measured before"
+            "u: swaps at h and at every skip group; strip: methods by strengths; grid: samples and"
+            " methods by attributes; cka: steps of a site; swaps: what every site carries, from an"
+            " earlier measurement"
         ),
     )
     child.add_argument("run_name", metavar="RUN")
     child.add_argument(
-        "--out", action="append", required=True, metavar="FILE", help=".pdf, .svg or .png; repeat"
+        "--out",
+        action="append",
+        required=True,
+        metavar="FILE",
+        help="file to write, .pdf, .svg or .png; may be repeated",
     )
     _add_swap(child)
     _add_edit(child)
@@ -176,16 +181,25 @@ def add_figure(command: Any) -> None:
 def _add_swap(child: Any) -> None:
     """What the U-figure shows."""
     child.add_argument(
-        "--donor", type=int, metavar="N", help="u: the sample that gives (default: the second)"
+        "--donor",
+        type=int,
+        metavar="N",
+        help="u: the donor's sample number (default: the second sample)",
     )
     child.add_argument(
-        "--recipient", type=int, metavar="N", help="u: the sample that takes (default: the first)"
+        "--recipient",
+        type=int,
+        metavar="N",
+        help="u: the recipient's sample number (default: the first sample)",
     )
     child.add_argument(
-        "--donor-run", default="", metavar="RUN", help="u: the donor's run, if it is another"
+        "--donor-run",
+        default="",
+        metavar="RUN",
+        help="u: the donor's run, if it is a different one",
     )
     child.add_argument(
-        "--alpha", type=float, default=1.0, help="u: share of the donor (default: 1)"
+        "--alpha", type=float, default=1.0, help="u: strength of the swap (default: 1)"
     )
 
 
@@ -194,38 +208,49 @@ def _add_edit(child: Any) -> None:
     child.add_argument(
         "--samples",
         metavar="N[,N...]",
-        help="strip: one; grid: several (default: bystanders of the fit)",
+        help="sample numbers; strip: one; grid: several (default: samples that are not in the fit)",
     )
     child.add_argument(
         "--label",
         action="append",
         metavar="LABEL",
-        help="what is fitted to; grid: repeat, or saved:NAME",
+        help="label that the methods are fitted to; grid: may be repeated, or saved:NAME",
     )
     child.add_argument(
         "--way",
         action="append",
         metavar="METHOD",
         help=(
-            "a method, as `direction fit --help` lists them, that needs no model, or saved:NAME;"
-            " repeat (default: naive and vae)"
+            "a method of `python -m hcache direction fit --help` that needs no model, or"
+            " saved:NAME; may be repeated (default: naive and vae)"
         ),
     )
-    child.add_argument("--strengths", metavar="X[,X...]", help="strip: of the columns; grid: one")
+    child.add_argument(
+        "--strengths",
+        metavar="X[,X...]",
+        help="strip: strengths of the columns; grid: one strength",
+    )
     child.add_argument(
         "--top",
         type=int,
         metavar="N",
-        help="how many positives (default: an eighth of the samples)",
+        help="number of positives (default: an eighth of the samples)",
     )
     child.add_argument(
         "--site", default="h", help="cka: the site whose steps are compared (default: h)"
     )
     child.add_argument(
-        "--beside", default="", metavar="RUN", help="cka: with the steps of this run instead"
+        "--beside",
+        default="",
+        metavar="RUN",
+        help="cka: compare with the steps of this run instead",
     )
-    child.add_argument("--steps", metavar="A-B", help="to act in (default: all)")
-    child.add_argument("--symmetric", action="store_true", help="edit D_t too, not only P_t")
+    child.add_argument(
+        "--steps", metavar="A-B", help="first and last step of the edit (default: all steps)"
+    )
+    child.add_argument(
+        "--symmetric", action="store_true", help="edit symmetrically: D_t as well as P_t"
+    )
 
 
 def _add_print(child: argparse.ArgumentParser) -> None:
@@ -234,6 +259,9 @@ def _add_print(child: argparse.ArgumentParser) -> None:
         "--width", default="double", help="single (3.3 in), double (6.9 in; default) or inches"
     )
     child.add_argument(
-        "--font-size", type=float, metavar="POINTS", help="of the type (default: 8; single: 7)"
+        "--font-size",
+        type=float,
+        metavar="POINTS",
+        help="font size in points (default: 8; single: 7)",
     )
-    child.add_argument("--caption", help="in place of the usual one; empty for none")
+    child.add_argument("--caption", help="caption instead of the default one; empty for none")

@@ -102,7 +102,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
     That of the whole program has the name "".
     """
     parser = _Parser(
-        prog=_typed(), description="Cache and inspect the h-space and skips of diffusion U-Nets."
+        prog=_typed(), description="Extract and inspect the h-space and skips of diffusion U-Nets."
     )
     parser.add_argument("--version", action="version", version=f"hcache {__version__}")
     sub = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -139,10 +139,13 @@ def _add_command(
     known[prefix + name] = child = under.add_parser(name, help=text, description=text)
     child.set_defaults(run=run)
     child.add_argument("--json", action="store_true", help="print JSON instead of text")
-    child.add_argument("--status", metavar="FILE", help="keep a JSON file that says how far it is")
+    child.add_argument(
+        "--status", metavar="FILE", help="write the progress of the command to this JSON file"
+    )
     if home:
         child.add_argument(
-            "--home", help="where runs lie (default: $HCACHE_HOME, else the user's cache folder)"
+            "--home",
+            help="folder of the runs (default: $HCACHE_HOME, or else the user's cache folder)",
         )
     return child
 
@@ -155,7 +158,7 @@ def _typed() -> str:
 
 
 def _add_models(command: Any) -> None:
-    command("models", commands.models, "List the models known by name.", home=False)
+    command("models", commands.models, "List the models that have a name.", home=False)
     child = command(
         "anatomy", commands.anatomy, "Show a model's sites, their shapes and bytes.", home=False
     )
@@ -173,30 +176,31 @@ def _add_extraction(command: Any) -> None:
         (
             "extract",
             commands.extract,
-            "Extract h-space and skips to shards. Continues where an earlier call stopped.",
+            "Extract h-space and skips into a run. The same command continues an interrupted"
+            " extraction.",
         ),
     ):
         child = command(name, run, text)
         child.add_argument("model", metavar="MODEL", help=MODEL)
         child.add_argument(
-            "--samples", type=int, help="how many samples (default: the model card's)"
+            "--samples", type=int, help="number of samples (default: that of the model card)"
         )
         child.add_argument(
-            "--seed", type=int, help="seed of the first sample; the others follow (default: 0)"
+            "--seed",
+            type=int,
+            help="seed of the first sample; the seeds of the others follow (default: 0)",
         )
         child.add_argument(
             "--eta", type=float, help="0: deterministic DDIM; 1: the variance of DDPM (default: 0)"
         )
         _add_run_arguments(child)
-    child = command(
-        "invert", commands.invert, "Invert real pictures by DDIM into a run like any other."
-    )
+    child = command("invert", commands.invert, "Invert real pictures by DDIM into a run.")
     child.add_argument("model", metavar="MODEL", help=MODEL)
     child.add_argument(
         "images",
         metavar="IMAGE",
         nargs="+",
-        help="picture files; the centre is cropped, and said so",
+        help="picture files; their centre is cropped, and the output says so",
     )
     _add_run_arguments(child)
 
@@ -218,12 +222,15 @@ def _add_watching(command: Any) -> None:
         child = command(name, run, text)
         child.add_argument("run_name", metavar="RUN")
     child.add_argument(
-        "--task", metavar="ID", help="a background task of the run instead; `tasks RUN` lists them"
+        "--task",
+        metavar="ID",
+        help="cancel this background task of the run instead; `python -m hcache tasks RUN` lists"
+        " them",
     )
     child = command(
         "tasks",
         commands.list_tasks,
-        "List the background tasks of a run, started from the dashboard.",
+        "List the background tasks that the dashboard started on a run.",
     )
     child.add_argument("run_name", metavar="RUN")
 
@@ -232,35 +239,41 @@ def _add_checking(command: Any) -> None:
     child = command(
         "commit",
         commands.commit,
-        "Take in shards that SLURM tasks finished after the extracting command had ended.",
+        "Add shards that SLURM tasks finished after the extracting command had ended.",
     )
     child.add_argument("run_name", metavar="RUN")
     for name, run, text in (
         (
             "verify",
             commands.verify,
-            "Check a run: files, checksums, values. Exit code 3 if it is damaged.",
+            "Check the files, checksums and values of a run. The exit code is 3 if it is damaged.",
         ),
         (
             "repair",
             commands.repair,
-            "Set a run's bad shards aside and extract their samples again.",
+            "Move damaged shards of a run aside and extract their samples again.",
         ),
     ):
         child = command(name, run, text)
         child.add_argument("run_name", metavar="RUN")
         child.add_argument(
-            "--device", default="auto", help="to compute on (default: the best there is)"
+            "--device",
+            default="auto",
+            help="device of the computation (default: the best available)",
         )
         if name == "repair":
             child.add_argument(
                 "--yes",
                 action="store_true",
-                help="do not ask where the run came from elsewhere, whose model is then run",
+                help="do not ask before running the model of a run that came from elsewhere",
             )
         if name == "verify":
             child.add_argument(
-                "--rerun", type=int, default=0, metavar="N", help="compute N random samples again"
+                "--rerun",
+                type=int,
+                default=0,
+                metavar="N",
+                help="compute N random samples again and compare them",
             )
 
 
@@ -268,16 +281,17 @@ def _add_exchange(command: Any) -> None:
     child = command(
         "labels-import",
         commands.labels_import,
-        "Add a set of labels from a CSV to a run; all or nothing.",
+        "Add a set of labels from a CSV to a run, as a whole or not at all.",
     )
     child.add_argument("run_name", metavar="RUN")
     child.add_argument(
         "file",
         metavar="CSV",
-        help="a column sample or seed, and one for each label; an empty cell is no value",
+        help="table with a column sample or seed, and one column for each label; an empty cell"
+        " means no value",
     )
     child.add_argument(
-        "--set", required=True, help="the name of the set; replaces a set of that name"
+        "--set", required=True, help="name of the set; a set of the same name is replaced"
     )
     child = command(
         "labels-accept",
@@ -285,28 +299,26 @@ def _add_exchange(command: Any) -> None:
         "Accept a label set whose file you edited by hand.",
     )
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument(
-        "--set", required=True, help="the name of the set; it is taken as its file is now"
-    )
+    child.add_argument("--set", required=True, help="name of the set")
     child = command("labels-export", commands.labels_export, "Print a run's labels as CSV.")
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--set", help="one set only (default: all)")
+    child.add_argument("--set", help="print only this set (default: all)")
     child = command(
         "export", commands.export, "Write labels and pooled activations for other tools."
     )
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("out", metavar="OUT", help="the file, or the projector's folder, to write")
+    child.add_argument("out", metavar="OUT", help="file to write, or folder for the projector")
     child.add_argument(
         "--format", choices=("csv", "parquet", "projector"), default="csv", help="default: csv"
     )
-    child.add_argument("--site", default="h", help="h, skip.1, ... (default: h)")
-    child.add_argument("--step", type=int, help="default: the middle one")
+    child.add_argument("--site", default="h", help="site: h, skip.1, ... (default: h)")
+    child.add_argument("--step", type=int, help="step (default: the middle one)")
 
 
 def _add_conversion(command: Any) -> None:
     text = (
-        "Convert a guided-diffusion checkpoint to a diffusers folder. Options bear the names of the"
-        " original's scripts."
+        "Convert a guided-diffusion checkpoint to a diffusers folder. The options have the"
+        " names of the original scripts."
     )
     child = command("convert-adm", commands.convert_adm, text, home=False)
     _add_checkpoint(child)
@@ -314,8 +326,8 @@ def _add_conversion(command: Any) -> None:
         "--preset",
         metavar="NAME",
         help=(
-            "the options of a published checkpoint, such as "
-            "128x128_diffusion; of a file of that name it is the default"
+            "use the options of a published checkpoint, such as 128x128_diffusion; the default for"
+            " a file of that name"
         ),
     )
     for name, kind, meaning in ADM_OPTIONS:
@@ -327,37 +339,42 @@ def _add_conversion(command: Any) -> None:
             dest=name,
             type=kind,
             metavar="V",
-            help="read off the tensors; if given, compared with them",
+            help="known from the tensors; if given, compared with them",
         )
     for name in ADM_WITHOUT_EFFECT:
         child.add_argument(
-            *_both_spellings(name), dest=name, metavar="V", help="taken, without effect here"
+            *_both_spellings(name), dest=name, metavar="V", help="accepted, but has no effect"
         )
     child.add_argument(
-        "--attention-order", choices=("legacy", "new"), help="as --use-new-attention-order"
+        "--attention-order", choices=("legacy", "new"), help="the same as --use-new-attention-order"
     )
     text = (
-        "Convert an original DDPM checkpoint (celeba_hq.ckpt, bedroom.ckpt, church_outdoor.ckpt) to"
-        " such a folder."
+        "Convert an original DDPM checkpoint (celeba_hq.ckpt, bedroom.ckpt,"
+        " church_outdoor.ckpt) to a diffusers folder."
     )
     child = command("convert-ddpm", commands.convert_ddpm, text, home=False)
     _add_checkpoint(child)
     child.add_argument(
-        "--image-size", type=int, help="a side of the pictures (default: attention lies at 16 x 16)"
+        "--image-size",
+        type=int,
+        help="side length of the pictures in pixels (default: chosen so that attention is at 16 x"
+        " 16)",
     )
 
 
 def _add_checkpoint(child: argparse.ArgumentParser) -> None:
     child.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help=".pt, .ckpt or .safetensors; nothing in it is run"
+        "checkpoint",
+        metavar="CHECKPOINT",
+        help=".pt, .ckpt or .safetensors; code in the file is never executed",
     )
-    child.add_argument("out", metavar="OUT", help="the folder to write")
+    child.add_argument("out", metavar="OUT", help="folder to write")
     child.add_argument(
         "--weights",
         metavar="WHICH",
         help=(
-            "ema: a training state's moving average; raw: its weights as"
-            " trained (default: the moving average if there is one, and it is said)"
+            "ema: the moving average of a training state; raw: the weights themselves (default:"
+            " the moving average if there is one; the output says so)"
         ),
     )
 
@@ -383,15 +400,15 @@ def _add_additions(child: argparse.ArgumentParser) -> None:
         action="append",
         metavar="FOLDER_OR_FILE[:SCALE]",
         help=(
-            "add a LoRA (file, folder or hub id) to the weights, times SCALE (default: 1); repeat"
-            " for several"
+            "add a LoRA (file, folder or hub id) to the weights, times SCALE (default: 1); may be"
+            " repeated"
         ),
     )
     child.add_argument(
         "--scheduler",
         metavar="NAME_OR_FILE",
         help=(
-            f"the noise schedule, of a model whose files say none: {', '.join(NAMED)}, or a"
+            f"the noise schedule of a model whose files contain none: {', '.join(NAMED)}, or a"
             " folder or file with scheduler_config.json"
         ),
     )
@@ -399,19 +416,40 @@ def _add_additions(child: argparse.ArgumentParser) -> None:
 
 def _add_run_arguments(child: argparse.ArgumentParser) -> None:
     _add_additions(child)
-    child.add_argument("--steps", type=int, help="DDIM steps (default: the model card's)")
+    child.add_argument(
+        "--steps", type=int, help="number of DDIM steps (default: that of the model card)"
+    )
     child.add_argument(
         "--schedule",
         choices=SCHEDULES,
-        help="where a step ends: at the next timestep (default), or as in diffusers' DDIM",
+        help="timestep where a step ends: the next one (default), or that of diffusers' DDIM",
     )
-    child.add_argument("--prompt", help="for all samples (default: the model card's)")
+    _add_condition(child)
+    _add_storage(child)
     child.add_argument(
-        "--prompts", metavar="FILE", help="one prompt per line, in the order of the samples"
+        "--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best available)"
     )
-    child.add_argument("--negative-prompt", help="what guidance moves away from (default: nothing)")
     child.add_argument(
-        "--classes", metavar="N[,N...]", help="class labels: one for all samples, or one for each"
+        "--devices",
+        metavar="LIST",
+        help="cuda:0,cuda:1 or cpu:2: one process per device, into one run",
+    )
+    add_places(child)
+
+
+def _add_condition(child: argparse.ArgumentParser) -> None:
+    """Adds the options of prompts, classes and guidance."""
+    child.add_argument("--prompt", help="prompt for all samples (default: that of the model card)")
+    child.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help="file with one prompt per line, in the order of the samples",
+    )
+    child.add_argument("--negative-prompt", help="negative prompt of the guidance (default: none)")
+    child.add_argument(
+        "--classes",
+        metavar="N[,N...]",
+        help="class labels: one for all samples, or one for each sample",
     )
     child.add_argument(
         "--null-class",
@@ -419,26 +457,32 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
         metavar="N",
         help=NULL_CLASS,
     )
-    child.add_argument("--guidance", type=float, help="scale of classifier-free guidance; 1: none")
+    child.add_argument(
+        "--guidance", type=float, help="scale of classifier-free guidance; 1 switches it off"
+    )
+
+
+def _add_storage(child: argparse.ArgumentParser) -> None:
+    """Adds the options of what is stored, and of the batch."""
     child.add_argument(
         "--store",
         action="append",
         metavar="SITE=POLICY",
         help=(
-            "full, pooled (mean over space) or none, for h, skip.1, ...; repeat (default: the model"
-            " card's)"
+            "full, pooled (mean over space) or none, for h, skip.1, ...; may be repeated (default:"
+            " that of the model card)"
         ),
     )
     child.add_argument(
         "--budget",
         metavar="BYTES",
-        help="such as 20GB: store as much as fits, h first, and print the choice",
+        help="size such as 20GB: store as much as fits, h first, and print the choice",
     )
     child.add_argument(
         "--store-dtype", choices=("float16", "float32"), help="dtype on disk (default: float16)"
     )
     child.add_argument(
-        "--dtype", choices=("float32", "float16", "bfloat16"), help="dtype to compute in"
+        "--dtype", choices=("float32", "float16", "bfloat16"), help="dtype of the computation"
     )
     child.add_argument(
         "--batch",
@@ -446,17 +490,10 @@ def _add_run_arguments(child: argparse.ArgumentParser) -> None:
         metavar="N",
         default=0,
         help=(
-            "samples at once, and in a shard (default: auto; 8, or on one GPU as many as are"
-            " fastest and fit)"
+            "samples per batch and per shard (default: auto, which is 8, or on one GPU the fastest"
+            " size that fits into memory)"
         ),
     )
-    child.add_argument(
-        "--device", default="auto", help="cpu, cuda, cuda:1, mps (default: the best there is)"
-    )
-    child.add_argument(
-        "--devices", metavar="LIST", help="cuda:0,cuda:1 or cpu:2: a process on each, into one run"
-    )
-    add_places(child)
 
 
 def _batch(text: str) -> int:
@@ -469,27 +506,27 @@ def _batch(text: str) -> int:
 
 
 ADM_OPTIONS = (
-    ("image_size", int, "a side of the pictures (default: 256)"),
-    ("num_heads", int, "attention heads, as many at every width"),
-    ("num_heads_upsample", int, "likewise in the decoder half"),
+    ("image_size", int, "side length of the pictures in pixels (default: 256)"),
+    ("num_heads", int, "number of attention heads, the same at every width"),
+    ("num_heads_upsample", int, "number of attention heads in the decoder half"),
     (
         "num_head_channels",
         int,
-        "channels of an attention head, which goes before --num-heads (default: 64)",
+        "channels per attention head; overrides --num-heads (default: 64)",
     ),
     (
         "use_new_attention_order",
         _truth,
-        "queries, keys and values lie apart (True), or by head (False, default)",
+        "queries, keys and values are stored separately (True), or by head (False, default)",
     ),
     ("noise_schedule", str, "linear (default) or cosine"),
-    ("diffusion_steps", int, "training timesteps (default: 1000; of improved-diffusion 4000)"),
+    ("diffusion_steps", int, "training timesteps (default: 1000; 4000 for improved-diffusion)"),
     (
         "rescale_timesteps",
         _truth,
-        "the network is told t 1000/T (default: False; improved-diffusion's is True)",
+        "the network's time input is t 1000/T (default: False; True for improved-diffusion)",
     ),
-    ("predict_xstart", _truth, "the network predicts x_0, not the noise (default: False)"),
+    ("predict_xstart", _truth, "the network predicts x_0 instead of the noise (default: False)"),
 )
 """Options of the original's scripts that its files do not tell: name, kind, meaning."""
 

@@ -179,7 +179,7 @@ def compare(arguments: argparse.Namespace) -> Result:
     found = [row for row in side_by_side(runs, reader=reader) if row.cells]
     if not found:
         raise UsageError(
-            "nothing was measured on these runs yet; `python -m hcache measure RUN` does"
+            "nothing was measured on these runs yet; run `python -m hcache measure RUN` first"
         )
     rows, data, names = [], [], [run.name for run in runs]
     for row in found:
@@ -251,7 +251,7 @@ def _in_words(row: Row, names: Sequence[str]) -> str:
     """``B > A``, every pair of which it is known; or why nothing compares."""
     at = f" (first {row.first} of each)" if row.first else ""
     if not row.larger:
-        return (row.why_not or f"cannot be told{at}") if len(row.cells) > 1 else ""
+        return (row.why_not or f"not distinguishable{at}") if len(row.cells) > 1 else ""
     pairs = ", ".join(
         f"{chr(65 + names.index(a))} > {chr(65 + names.index(b))}" for a, b in row.larger
     )
@@ -273,26 +273,27 @@ def _facts(cell: Cell) -> dict[str, Any]:
 def add_measures(command: Any) -> None:
     """The parsers of both."""
     text = (
-        "Measure a run: probes, directions, codes, swaps; each number with an interval and a null."
+        "Measure a run (probes, directions, codes, swaps): each number with an interval and a null."
     )
     child = command("measure", measure, text)
     child.fill = _add_choices
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--label", action="append", help="repeat (default: all)")
+    child.add_argument("--label", action="append", help="label; may be repeated (default: all)")
     child.add_argument(
         "--width",
         type=float,
         metavar="W",
-        help="say how many samples an interval W wide takes, with this as the pilot",
+        help="estimate how many samples an interval of width W needs, with these results as the"
+        " pilot",
     )
     child.add_argument(
         "--first",
         type=int,
         metavar="N",
-        help="measure the first N samples only, to compare with a run that has no more",
+        help="measure only the first N samples, to compare with a smaller run",
     )
     child.add_argument(
-        "--reader", metavar="NAME", help="the reader to measure edits by (default: the run's first)"
+        "--reader", metavar="NAME", help="reader that measures edits (default: the run's first)"
     )
     child.add_argument(
         "--encoder",
@@ -302,31 +303,31 @@ def add_measures(command: Any) -> None:
     child.add_argument(
         "--lpips",
         action="store_true",
-        help="measure LPIPS too; needs torchmetrics, torchvision and AlexNet's weights",
+        help="also measure LPIPS; needs torchmetrics, torchvision and AlexNet's weights",
     )
     child.add_argument(
-        "--device", default="auto", help="to compute on (default: the best there is)"
+        "--device", default="auto", help="device of the computation (default: the best available)"
     )
     child.add_argument(
         "--forget-stale",
         action="store_true",
-        help="measure nothing: delete results of other samples than the run has now",
+        help="measure nothing; delete results whose samples have changed since",
     )
     child = command(
         "compare",
         compare,
-        "Runs side by side: what was measured on them, ranked only where it may be.",
+        "Compare the results of runs side by side, ranked only if the intervals allow it.",
     )
     child.add_argument("run_names", metavar="RUN", nargs="+")
     child.add_argument(
         "--reader",
         metavar="NAME",
-        help="whose readings of edits are shown (default: each run's first)",
+        help="reader whose results are shown (default: each run's first)",
     )
     child.add_argument(
         "--html",
         metavar="FILE",
-        help="write a report with all evidence: one file, no server needed",
+        help="write a report with all evidence into one file that needs no server",
     )
 
 
@@ -336,11 +337,14 @@ def _add_choices(child: argparse.ArgumentParser) -> None:
 
     found = registry()
     child.add_argument(
-        "--what", action="append", choices=tuple(found.measures), help="repeat (default: all)"
+        "--what",
+        action="append",
+        choices=tuple(found.measures),
+        help="measure; may be repeated (default: all)",
     )
     child.formatter_class = argparse.RawDescriptionHelpFormatter
     width = max(map(len, found.measures))
-    child.epilog = "what can be measured, cheapest first:\n" + "\n".join(
+    child.epilog = "measures, cheapest first:\n" + "\n".join(
         f"  {name:<{width}}  {measure.title}" for name, measure in found.measures.items()
     )
     for parameter in found.parameters().values():

@@ -150,44 +150,54 @@ def add_probes(command: Any) -> None:
     child = command(
         "probe",
         probe,
-        "Linear probes of a run: sites by steps, with interval, null and selectivity.",
+        "Fit linear probes at the sites and steps of a run, with interval, null and selectivity.",
     )
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--label", action="append", help="repeat for several")
+    child.add_argument("--label", action="append", help="label; may be repeated")
     child.add_argument(
         "--site",
         action="append",
-        help="h, skip.1, ..., x for x_t; repeat (default: all stored, and x)",
+        help="site: h, skip.1, ..., or x for x_t; may be repeated (default: all stored sites, and"
+        " x)",
     )
     child.add_argument(
         "--step",
         action="append",
         type=int,
-        help="repeat (default: all; of learning curves that with log SNR nearest 0)",
+        help="step; may be repeated (default: all; for learning curves the step with log SNR"
+        " nearest 0)",
     )
     child.add_argument(
-        "--curve", action="store_true", help="learning curves: the score by labelled samples"
+        "--curve",
+        action="store_true",
+        help="learning curves: the score by number of labelled samples",
     )
     child.add_argument(
-        "--kind", choices=KINDS, help="default: logistic of two classes, ridge of other values"
+        "--kind",
+        choices=KINDS,
+        help="kind of probe (default: logistic for two classes, ridge for other values)",
     )
     child.add_argument("--pooled", action="store_true", help="average over space first")
-    child.add_argument("--folds", type=int, default=5, help="of the cross-validation (default: 5)")
+    child.add_argument(
+        "--folds", type=int, default=5, help="folds of the cross-validation (default: 5)"
+    )
     child.add_argument(
         "--controls",
         type=int,
-        help="fits of shuffled labels (default: 99 of ridge, 19 of logistic)",
+        help="number of fits with shuffled labels (default: 99 for ridge, 19 for logistic)",
     )
     child.add_argument(
         "--groups",
         default="run",
         metavar="WHICH",
         help=(
-            "samples that belong together, never on both sides of a fold: run (default: those of"
-            " one prompt, class or picture), none, or a label whose values are the groups"
+            "samples that belong together and are never on both sides of a fold: run (default:"
+            " those of one prompt, class or picture), none, or a label whose values are the groups"
         ),
     )
-    child.add_argument("--draws", type=int, default=500, help="of the bootstrap (default: 500)")
     child.add_argument(
-        "--seed", type=int, default=0, help="of folds, shuffling and draws (default: 0)"
+        "--draws", type=int, default=500, help="repetitions of the bootstrap (default: 500)"
+    )
+    child.add_argument(
+        "--seed", type=int, default=0, help="seed of folds, shuffling and draws (default: 0)"
     )

@@ -26,8 +26,8 @@ SMALL = 512
 """Pixels a side; larger pictures are larger than what any encoder takes."""
 
 FORMS = (
-    "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the name of"
-    " a kept reader"
+    "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the"
+    " name of a saved reader"
 )
 
 
@@ -117,8 +117,8 @@ def _notes(run: Run, name: str, device: str) -> str:
         known = values[np.isfinite(values)]
         if len(known) > 1 and np.ptp(known) == 0:
             lines.append(
-                f"{attribute} is {known[0]:g} in all samples: nothing can be measured by it; word"
-                " it in another way"
+                f"{attribute} is {known[0]:g} in all samples: nothing can be measured with it; use"
+                " other words"
             )
     return "".join(f"\n{line}" for line in lines)
 
@@ -214,7 +214,9 @@ def check(arguments: argparse.Namespace) -> Result:
 
     home, name = home_folder(arguments.home), arguments.reader_name
     if (arguments.run_name is None) == (arguments.pictures is None):
-        raise UsageError("give --run RUN, whose labels are right, or --pictures CSV; one of them")
+        raise UsageError(
+            "give one of these: --run RUN, a run with correct labels, or --pictures CSV"
+        )
     if not SET_NAME.fullmatch(name) or name not in list_readers(home):
         known = list_readers(home)
         raise UsageError(f"no reader {name!r} in {home}{did_you_mean(name, known)}")
@@ -223,7 +225,9 @@ def check(arguments: argparse.Namespace) -> Result:
         found = check_on_run(run, name, _pairs(arguments.label or []) or None)
     else:
         if arguments.label:
-            raise UsageError("--label is of --run; the columns of a CSV have attributes' names")
+            raise UsageError(
+                "--label needs --run; the columns of a CSV must have the names of attributes"
+            )
         reader = open_saved(home, name, arguments.device)
         found = check_on_pictures(home, reader, Path(arguments.pictures).expanduser())
     rows = [(each.attribute, str(each)) for each in found]
@@ -253,7 +257,7 @@ def delete(arguments: argparse.Namespace) -> Result:
 
     delete_reader(home_folder(arguments.home), arguments.reader_name)
     return Result(
-        text=f"deleted reader {arguments.reader_name}; the labels that it has read stay",
+        text=f"deleted reader {arguments.reader_name}; its labels are kept",
         data={"deleted": arguments.reader_name},
     )
 
@@ -261,8 +265,8 @@ def delete(arguments: argparse.Namespace) -> Result:
 def add_read(command: Any) -> None:
     """The parser of ``read``."""
     text = (
-        "Read a run's pictures with an attribute reader into a label set; goes on where an earlier"
-        " call stopped."
+        "Read a run's pictures with an attribute reader into a label set. The same command"
+        " continues an earlier call."
     )
     child = command("read", read, text)
     child.add_argument("run_name", metavar="RUN")
@@ -271,68 +275,72 @@ def add_read(command: Any) -> None:
         "--attribute",
         action="append",
         metavar="NAME=IS|IS NOT",
-        help="of texts; of a classifier the name of a label; repeat",
+        help="attribute by two texts; for a classifier, the name of a label; may be repeated",
     )
     child.add_argument(
         "--attributes",
         metavar="SET",
-        help="of texts: faces, paintings, dogs, or a YAML file (default: the model's card's set)",
+        help="texts: faces, paintings, dogs, or a YAML file (default: the set of the model card)",
     )
     child.add_argument(
-        "--probability", action="store_true", help="of texts: probabilities in place of cosines"
+        "--probability", action="store_true", help="texts: give probabilities instead of cosines"
     )
     child.add_argument(
         "--encoder",
         default="pixels",
         metavar="MODEL",
-        help="of clicks: CLIP, SigLIP, DINOv2 (default: principal components of pixels)",
+        help="clicks: CLIP, SigLIP or DINOv2 (default: principal components of the pixels)",
     )
     child.add_argument("--revision", help="branch, tag or commit of a hub model")
     child.add_argument(
-        "--name", help="of the reader and of its label set (default: made of the model's)"
+        "--name", help="name of the reader and of its label set (default: derived from the model's)"
     )
     child.add_argument(
         "--replace",
         action="store_true",
-        help="replace a kept reader of that name, and read all again",
+        help="replace a saved reader of the same name, and read all samples again",
     )
     child.add_argument(
-        "--device", default="auto", help="to compute on (default: CUDA if there is one)"
+        "--device", default="auto", help="device of the computation (default: CUDA if available)"
     )
     child.add_argument(
         "--ray",
         nargs="?",
         const="",
         metavar="ADDRESS",
-        help="read on the Ray cluster at HOST:PORT or auto; without ADDRESS on one of this machine",
+        help="read on the Ray cluster at HOST:PORT or auto; without ADDRESS, on a cluster on this"
+        " machine",
     )
 
 
 def add_reader(command: Any) -> None:
     """The parsers of ``reader list``, ``reader check`` and ``reader delete``."""
-    command("list", list_all, "List the readers that are kept in the home or installed.")
+    command("list", list_all, "List the readers that are saved in the home or installed.")
     text = (
-        "Measure a reader's own error, against labels by hand or labelled pictures. The verdict"
+        "Measure the error of a reader against manual labels or labelled pictures. The verdict"
         " shows it."
     )
     child = command("check", check, text)
     child.add_argument("reader_name", metavar="READER")
     child.add_argument(
-        "--run", dest="run_name", metavar="RUN", help="a run that it has read, with labels beside"
+        "--run",
+        dest="run_name",
+        metavar="RUN",
+        help="a run that it has read and that has other labels",
     )
     child.add_argument(
         "--label",
         action="append",
         metavar="ATTRIBUTE=LABEL",
-        help="of --run: what is right for an attribute (default: labels of the same name)",
+        help="with --run: the correct label of an attribute (default: the label of the same name)",
     )
     child.add_argument(
         "--pictures",
         metavar="CSV",
-        help="labelled pictures: a column file, and one for each attribute",
+        help="labelled pictures: a CSV with a column file, and one column for each attribute",
     )
     child.add_argument(
-        "--device", default="auto", help="to compute on (default: CUDA if there is one)"
+        "--device", default="auto", help="device of the computation (default: CUDA if available)"
     )
-    child = command("delete", delete, "Delete a kept reader. The labels that it has read stay.")
+    child = command("delete", delete, "Delete a saved reader. Its labels are kept.")
     child.add_argument("reader_name", metavar="READER")

@@ -39,20 +39,20 @@ class _Source:
 def add_render(command: Any) -> None:
     """The command's arguments."""
     child = command(
-        "render", render, "Render a recipe again, and say whether the picture is the same."
+        "render", render, "Render a recipe again, and say whether the picture is identical."
     )
     child.listing = _edits
     child.add_argument(
-        "recipe", metavar="RECIPE", help="a PNG that carries recipes, or a JSON file of one"
+        "recipe", metavar="RECIPE", help="a PNG with recipes, or a JSON file with one recipe"
     )
     child.add_argument(
-        "--cell", type=int, metavar="K", help="of several cells the K-th, from 0 (default: all)"
+        "--cell", type=int, metavar="K", help="render only this cell, counted from 0 (default: all)"
     )
     child.add_argument(
-        "--out", help="the PNG to write; of several cells a folder (default: nothing is written)"
+        "--out", help="PNG to write, or folder for several cells (default: nothing is written)"
     )
     child.add_argument(
-        "--device", default="auto", help="to compute on (default: the best there is)"
+        "--device", default="auto", help="device of the computation (default: the best available)"
     )
 
 
@@ -61,7 +61,7 @@ def _edits() -> str:
     from ..recipes.edits import EDITS
 
     listed = [f"  {edit.kind}: {edit.title}. {edit.help}" for edit in EDITS.values()]
-    return "\n".join(["edits that a recipe may have:", *listed])
+    return "\n".join(["edits that a recipe can contain:", *listed])
 
 
 def render(arguments: argparse.Namespace) -> Result:
@@ -92,7 +92,7 @@ def render(arguments: argparse.Namespace) -> Result:
     ]
     lines = [_in_words(fact, many=len(source.cells) > 1) for fact in facts]
     if not written:
-        lines.append("nothing was written; give --out to keep what was rendered")
+        lines.append("nothing was written; give --out to save the result")
     return Result(text="\n".join(lines), data={"cells": facts})
 
 
@@ -108,7 +108,7 @@ def _read(path: Path) -> _Source:
             return _Source(cells=read_cells(read_recipe(data)), picture=read_picture(data))
         if len(data) > MOST_TEXT:
             raise UsageError(
-                f"it is no PNG, and with {len(data)} bytes too large for a recipe's JSON"
+                f"it is not a PNG, and its {len(data)} bytes are too many for the JSON of a recipe"
             )
         return _Source(cells=read_cells(data), picture=None)
     except UsageError as error:
@@ -130,7 +130,7 @@ def _run(home: Path, name: str) -> Run:
         return open_run(run_folder(home, name))
     except UnknownRunError as error:
         raise UnknownRunError(
-            f"{error}; the recipe starts from what that run holds: give the --home it is in"
+            f"{error}; the recipe needs the data of that run; give its home with --home"
         ) from error
 
 

@@ -68,6 +68,6 @@ def add_schema(command: Any) -> None:
         help=(
             "run: run.json; shard: a line of manifest.jsonl; task: job.json and tasks/*.json;"
             " verification: verify.json; measure: measures/*.json; reading: a run's readers/*.json;"
-            " recipe: what made one picture"
+            " recipe: the recipe of one picture"
         ),
     )

@@ -22,15 +22,15 @@ def add_ray(child: Any) -> None:
         const=LOCAL,
         metavar="ADDRESS",
         help=(
-            "compute on the Ray cluster at HOST:PORT or auto; without ADDRESS on one of all"
-            " devices of this machine (give the option last, or as --ray=ADDRESS)"
+            "compute on the Ray cluster at HOST:PORT or auto; without ADDRESS, on all devices of"
+            " this machine (give the option last, or as --ray=ADDRESS)"
         ),
     )
     child.add_argument(
         "--ray-cpus",
         type=int,
         metavar="N",
-        help="CPUs of a worker on Ray where no machine has a GPU (default: all of a machine)",
+        help="CPUs per Ray worker if no machine has a GPU (default: all CPUs of a machine)",
     )
 
 
@@ -44,7 +44,8 @@ def add_places(child: Any) -> None:
         metavar="KEY=VALUE,...",
         help=(
             "compute by an array of SLURM jobs: tasks=8,slurm_partition=gpu,gpus_per_node=1,"
-            "timeout_min=240; names but tasks are submitit's (give the option last, or with =)"
+            "timeout_min=240; all names but tasks are parameters of submitit (give the option last,"
+            " or with =)"
         ),
     )
 

@@ -1,1 +1,1 @@
-"""Directions in h-space: one method a file."""
+"""Directions in h-space. Each method has its own file."""

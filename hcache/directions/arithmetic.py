@@ -1,7 +1,8 @@
-"""Directions out of saved directions: weighted sums, what is left without others, orthogonal sets.
+"""Directions from saved directions: weighted sums, directions with others projected out, orthogonal
+sets.
 
 Inner products are over the whole (step, c, h, w) vector, as in the projection of Haas et al. 2023;
-what comes out has unit length again.
+the result has unit length again.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
@@ -29,11 +30,13 @@ SUM, WITHOUT, ORTHOGONAL = "sum", "without", "orthogonal"
 
 
 def weighted_sum(directions: Sequence[Direction], weights: Sequence[float]) -> Direction:
-    """Σ w_i d_i, brought to unit length; a weight of -1 subtracts.
+    """Returns Σ w_i d_i with unit length.
+
+    A weight of -1 subtracts.
 
     Raises:
-        UsageError: not as many weights as directions.
-        AnalysisError: they cancel each other, or are not of one shape.
+        UsageError: the numbers of weights and directions differ.
+        AnalysisError: the directions cancel each other, or have different shapes.
     """
     if len(weights) != len(directions):
         raise UsageError(
@@ -58,9 +61,9 @@ def weighted_sum(directions: Sequence[Direction], weights: Sequence[float]) -> D
 
 
 def orthogonal_set(directions: Sequence[Direction]) -> tuple[Direction, ...]:
-    """Moves made orthogonal one after the other (Gram-Schmidt).
+    """Makes moves orthogonal one after the other (Gram-Schmidt).
 
-    Each without its part in the span of those before it: the first stays as it is.
+    From each move, its part in the span of the previous ones is removed. The first stays unchanged.
     """
     check_alike(directions)
     found: list[Direction] = []
@@ -70,13 +73,14 @@ def orthogonal_set(directions: Sequence[Direction]) -> tuple[Direction, ...]:
 
 
 def check_constant(moves: Sequence[Move]) -> list[Direction]:
-    """The moves, if each is the same for all samples."""
+    """Returns the moves, if each is the same for all samples."""
     found: list[Direction] = []
     for move in moves:
         if not isinstance(move, Direction):
             method = move.made_by.get("method", move.kind)
             raise AnalysisError(
-                f"a direction made by {method} moves each sample by its own; it cannot be added up"
+                f"a direction made by {method} moves each sample by its own Δh, so it cannot be"
+                " added to others"
             )
         found.append(move)
     return found
@@ -85,7 +89,7 @@ def check_constant(moves: Sequence[Move]) -> list[Direction]:
 def check_alike(directions: Sequence[Move]) -> None:
     """Makes sure that directions can be added.
 
-    They are constant ones, of one shape and on the same steps.
+    They must be constant and have the same shape and the same steps.
     """
     directions = check_constant(directions)
     for direction in directions:
@@ -129,7 +133,7 @@ def _weights(text: str, count: int) -> list[float]:
     try:
         weights = [float(part) for part in text.split(",")] if text else [1.0] * count
     except ValueError as error:
-        raise UsageError(f"weights are numbers with commas between, got {text!r}") from error
+        raise UsageError(f"weights are numbers separated by commas, got {text!r}") from error
     if not np.isfinite(weights).all():
         raise UsageError(f"weights are finite numbers, got {text!r}")
     return weights
@@ -137,10 +141,10 @@ def _weights(text: str, count: int) -> list[float]:
 
 METHOD = Method(
     name="arithmetic",
-    title="arithmetic: out of saved directions",
+    title="arithmetic: from saved directions",
     text=(
-        "sum: weighted. without: the first, the others projected out. orthogonal: each without"
-        " those before it."
+        "sum: a weighted sum. without: the first, with the others projected out. orthogonal: each,"
+        " with the previous ones projected out."
     ),
     source=(
         "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
@@ -151,13 +155,13 @@ METHOD = Method(
     cost=AT_ONCE,
     options={
         "of": Option(
-            default="", text="names of saved directions, with commas between", holds=NAMES
+            default="", text="names of saved directions, separated by commas", holds=NAMES
         ),
         "operation": Option(
-            default=SUM, text="what to do with them", choices=(SUM, WITHOUT, ORTHOGONAL)
+            default=SUM, text="operation on these directions", choices=(SUM, WITHOUT, ORTHOGONAL)
         ),
         "weights": Option(
-            default="", text="of a sum, with commas between; -1 subtracts (default: 1 each)"
+            default="", text="weights of a sum, separated by commas; -1 subtracts (default: 1 each)"
         ),
     },
 )

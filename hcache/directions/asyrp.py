@@ -1,7 +1,7 @@
-"""Asyrp: each sample's own Δh, found by a small network that was trained on two texts.
+"""Asyrp: a small network, trained on two texts, computes each sample's own Δh.
 
-The method trains such a block on a run; what a block is, and its unit, is in ``asyrp_block``;
-published ones are imported by ``asyrp_files``.
+The method trains such a block on a run. ``asyrp_block`` defines blocks and their unit, and
+``asyrp_files`` imports published ones.
 
 References:
     Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022),
@@ -33,8 +33,8 @@ METHOD = Method(
     name="asyrp",
     title="Asyrp: a block trained on two texts",
     text=(
-        "A small network finds each sample's own Δh. It is trained on the run's samples with CLIP,"
-        " from one text to another; on the positives, if any are chosen."
+        "A small network finds each sample's own Δh. It is trained with CLIP, from one text to"
+        " another, on samples of the run, or on the positives if you choose some."
     ),
     source="Kwon, Jeong, Uh 2022, Diffusion Models already have a Semantic Latent Space",
     make=_make,
@@ -47,16 +47,19 @@ METHOD = Method(
             default="",
             text="a CLIP model: a folder, or a hub id such as openai/clip-vit-base-patch32",
         ),
-        "source": Option(default="", text="what the pictures show, as a text: face"),
-        "target": Option(default="", text="what they are to show: smiling face"),
-        "iterations": Option(default=250, text="batches taken along the denoising"),
-        "batch": Option(default=4, text="samples in a batch"),
-        "samples": Option(default=100, text="samples to train on, unless positives are chosen"),
+        "source": Option(default="", text="text for what the pictures show: face"),
+        "target": Option(default="", text="text for what they should show: smiling face"),
+        "iterations": Option(default=250, text="number of batches that are denoised"),
+        "batch": Option(default=4, text="samples per batch"),
+        "samples": Option(
+            default=100, text="number of training samples, unless positives are chosen"
+        ),
         "learning_rate": Option(default=1e-3, text="of Adam"),
         "reconstruction": Option(
-            default=3.0, text="weight of the L1 distance to the unedited picture; CLIP's is 1"
+            default=3.0,
+            text="weight of the L1 distance to the unedited picture; the CLIP loss has weight 1",
         ),
-        "t_edit": Option(default=500.0, text="the steps with this t and more are trained"),
-        "seed": Option(default=0, text="of the first weights and the order of the samples"),
+        "t_edit": Option(default=500.0, text="the steps with at least this t are trained"),
+        "seed": Option(default=0, text="seed of the initial weights and of the order of samples"),
     },
 )

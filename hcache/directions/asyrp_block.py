@@ -55,16 +55,17 @@ if TYPE_CHECKING:
 
 PLAIN, ADM = "plain", "ADM"
 GROUPS = 32
-"""Of the GroupNorms of every published block."""
+"""The number of groups in the GroupNorms of every published block."""
 
 MEASURED, AT_ONCE = 64, 8
-"""How many of a run's samples the unit is measured on, and how many are computed together."""
+"""The number of a run's samples that the unit is measured on, and the number computed together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Layers:
-    """What a kind of block calls its layers. ``first_norm``: before the first convolution, if
-    there is one.
+    """The names of the layers of a kind of block.
+
+    ``first_norm`` comes before the first convolution, if there is one.
     """
 
     first_norm: str = ""
@@ -75,9 +76,9 @@ class Layers:
     eps: float
 
     def shapes(self, c: int, d: int) -> dict[str, tuple[int, ...]]:
-        """The shape of every tensor of a block, by name.
+        """Returns the shape of every tensor of a block, by name.
 
-        For h of c channels and a time embedding of width d.
+        The block is for h of c channels and a time embedding of width d.
         """
         norms = [name for name in (self.first_norm, self.norm) if name]
         weights = {
@@ -107,16 +108,17 @@ LAYERS = {
 def delta_h(
     weights: Mapping[str, torch.Tensor], groups: int, h: torch.Tensor, temb: torch.Tensor
 ) -> torch.Tensor:
-    """f(h, t) of a block: Δh (n, c, h, w).
+    """Computes f(h, t) of a block: Δh (n, c, h, w).
 
-    Of h (n, c, h, w) and the time embedding (n or 1, d), all of the weights' dtype.
+    Its inputs are h (n, c, h, w) and the time embedding (n or 1, d), all in the dtype of the
+    weights.
     """
     from torch.nn.functional import conv2d, group_norm, linear, silu
 
     layers = LAYERS[kind_of(weights)]
 
     def both(name: str) -> tuple[torch.Tensor, torch.Tensor]:
-        """Weight and bias of a layer."""
+        """Returns weight and bias of a layer."""
         return weights[f"{name}.weight"], weights[f"{name}.bias"]
 
     x = (
@@ -129,15 +131,15 @@ def delta_h(
 
 
 def kind_of(weights: Mapping[str, Any]) -> str:
-    """``plain`` or ``ADM``, by the names of a block's tensors."""
+    """Returns ``plain`` or ``ADM``, by the names of a block's tensors."""
     return PLAIN if f"{LAYERS[PLAIN].first}.weight" in weights else ADM
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Block:
-    """One attribute's f.
+    """The network f of one attribute.
 
-    Its tensors by their published names, float32, and the groups of its norms.
+    It has tensors by their published names, in float32, and the number of groups of its norms.
     """
 
     weights: Mapping[str, np.ndarray]
@@ -149,7 +151,7 @@ class Block:
 
     @property
     def widths(self) -> tuple[int, int]:
-        """(channels of h, width of the time embedding) that it takes."""
+        """The required (channels of h, width of the time embedding)."""
         return self.weights[f"{LAYERS[self.kind].time}.weight"].shape
 
 
@@ -157,9 +159,8 @@ class Block:
 class BlockMove:
     """Moves h by Σ ``gains[i]`` f_i(h, t) at strength 1.
 
-    ``gains`` (k,) float64 has one a block.
-
-    ``timesteps`` are those its unit was measured on; the blocks themselves know every t.
+    ``gains`` (k,) float64 has one value per block. ``timesteps`` are those that the unit was
+    measured on. The blocks themselves work at every t.
     """
 
     kind: ClassVar[str] = "block"
@@ -174,15 +175,16 @@ class BlockMove:
         delta = self.delta_on(model)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
-            """h + γ f(h, t)."""
+            """Returns h + γ f(h, t)."""
             return h + (strengths.view(-1, 1, 1, 1) * delta(h, moment.t)).to(h.dtype)
 
         return move
 
     def delta_on(self, model: Model) -> Callable[[torch.Tensor, float], torch.Tensor]:
-        """Δh of strength 1 on a model's device.
+        """Returns Δh of strength 1 on a model's device.
 
-        h (n, c, h, w) at training timestep t -> the same shape, float32.
+        The result is a function from h (n, c, h, w) at training timestep t to float32 of the same
+        shape.
 
         Raises:
             AnalysisError: the model's h or time embedding has another width.
@@ -202,7 +204,7 @@ class BlockMove:
         ]
 
         def delta(h: torch.Tensor, t: float) -> torch.Tensor:
-            """The sum of what the blocks make of h, each with its gain."""
+            """Returns the weighted sum of the blocks' outputs for h."""
             temb = time_embedding(model.network, 1, t, h.device).float()
             parts = (
                 gain * delta_h(weights, groups, h.float(), temb) for gain, groups, weights in blocks
@@ -212,9 +214,9 @@ class BlockMove:
         return delta
 
     def resampled(self, timesteps: tuple[float, ...]) -> BlockMove:
-        """The same on other steps.
+        """Returns the same move on other steps.
 
-        It is as long at every t as before, and so of another published strength.
+        Its length at every t stays the same, so its published strength changes.
         """
         made_by = {**self.made_by, "resampled_from": len(self.timesteps)}
         if "published_strength" in made_by:
@@ -240,9 +242,9 @@ class BlockMove:
         model: str,
         timesteps: tuple[float, ...],
     ) -> BlockMove:
-        """The move that ``arrays`` gave these data.
+        """Returns the move from the data of ``arrays``.
 
-        Tensors as ``0.conv1.weight``, ``gains`` and ``groups`` (k,).
+        The data are tensors such as ``0.conv1.weight``, and ``gains`` and ``groups`` (k,).
         """
         blocks = []
         for i, groups in enumerate(arrays["groups"]):
@@ -274,7 +276,7 @@ class BlockMove:
 
 
 def widths_of(model: Model) -> tuple[int, int]:
-    """(channels of h, width of the time embedding) of a model."""
+    """Returns (channels of h, width of the time embedding) of a model."""
     import torch
 
     from ..models.halves import time_embedding
@@ -293,15 +295,15 @@ def in_run_units(
     model: Model,
     made_by: Mapping[str, Any],
 ) -> BlockMove:
-    """Blocks as one move, of unit length on a run.
+    """Returns blocks as one move of unit length on a run.
 
     Args:
-        blocks: One an attribute.
-        published: (k,), what each is multiplied by when it is applied as published in as many steps
+        blocks: One block per attribute.
+        published: (k,), the factor of each block when it is applied as published, in as many steps
             as the run has.
-        run: Holds ``h`` in full. Up to 64 of its samples are measured, evenly spread.
-        model: The run's.
-        made_by: To be kept with it; the published strength is added.
+        run: A run that stores ``h`` in full. Up to 64 of its samples are measured, evenly spread.
+        model: The run's model.
+        made_by: The description to store with the move. The published strength is added.
 
     Raises:
         AnalysisError: the blocks do not fit the model, or move nothing.
@@ -323,7 +325,7 @@ def in_run_units(
 
 
 def _length(move: BlockMove, run: Run, model: Model) -> float:
-    """The root mean square of Δh/σ over samples, steps, channels and places."""
+    """Returns the root mean square of Δh/σ over samples, steps, channels and places."""
     import torch
 
     sigma, delta = spread(run), move.delta_on(model)

@@ -1,9 +1,9 @@
-r"""The directional CLIP loss: a picture should change as a text does.
+r"""The directional CLIP loss: a picture should change in the same way as a text.
 
     ΔT = E_T(target) - E_T(source),    ΔI = E_I(edited) - E_I(unedited),    loss = 1 - cos(ΔI, ΔT)
 
-All embeddings are of unit length. Each text is put into a few templates and ΔT is the mean over
-them, so that it is less of the wording and more of the meaning.
+All embeddings are of unit length. Each text is put into a few templates, and ΔT is the mean over
+them, so that it depends less on the wording.
 
 References:
     StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators (Gal, Patashnik, Maron,
@@ -32,18 +32,19 @@ TEMPLATES = (
     "a cropped photo of a {}",
     "a blurry photo of a {}",
 )
-"""A predicted x_0 with much noise still to go is blurred, and a picture of a face fills its
-frame.
-"""
+"""The crop of pictures. A predicted x_0 at high noise is blurred, and a face fills the frame."""
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-"""Of the colours that OpenAI's models were trained on; a folder may name others."""
+"""The mean and spread of colours that OpenAI's models were trained on. A model's folder may contain
+others.
+"""
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A CLIP model with its tokenizer. ``mean`` and ``std`` (3, 1, 1): of the colours it takes,
-    in [0, 1].
+    """A CLIP model with its tokenizer.
+
+    ``mean`` and ``std`` (3, 1, 1) are those of its input colours, in [0, 1].
     """
 
     network: Any
@@ -52,9 +53,9 @@ class Clip:
     std: torch.Tensor
 
     def pictures(self, pictures: torch.Tensor) -> torch.Tensor:
-        """Embeddings (n, d) of unit length, of pictures.
+        """Returns embeddings (n, d) of unit length for pictures.
 
-        Pictures (n, 3, height, width) are in [-1, 1]. Gradients pass.
+        Pictures (n, 3, height, width) are in [-1, 1]. Gradients are kept.
         """
         side = self.network.config.vision_config.image_size
         scale = side / min(pictures.shape[-2:])
@@ -69,7 +70,7 @@ class Clip:
 
     @torch.no_grad()
     def texts(self, texts: list[str]) -> torch.Tensor:
-        """Texts -> embeddings (n, d) of unit length."""
+        """Returns embeddings (n, d) of unit length for texts."""
         longest = self.network.config.text_config.max_position_embeddings
         tokens = self.tokenizer(
             texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"
@@ -81,10 +82,10 @@ class Clip:
         return normalize(self.network.text_projection(pooled), dim=-1)
 
     def direction(self, source: str, target: str) -> torch.Tensor:
-        """ΔT (d,).
+        """Returns ΔT (d,).
 
         Raises:
-            UsageError: a text is missing, or both are the same to this model.
+            UsageError: a text is missing, or this model gives both the same embedding.
         """
         if not source.strip() or not target.strip():
             raise UsageError(
@@ -105,21 +106,21 @@ class Clip:
 def directional_loss(
     edited: torch.Tensor, unedited: torch.Tensor, text: torch.Tensor
 ) -> torch.Tensor:
-    """1 - cos(ΔI, ΔT), the mean over pictures.
+    """Returns 1 - cos(ΔI, ΔT), averaged over pictures.
 
-    Of their embeddings (n, d) and ΔT (d,).
+    Its inputs are the pictures' embeddings (n, d) and ΔT (d,).
     """
     return 1 - cosine_similarity(edited - unedited, text[None], dim=-1).mean()
 
 
 def load_clip(source: str, device: torch.device) -> Clip:
-    """A CLIP model from a folder, or by its hub id.
+    """Loads a CLIP model from a folder or by its hub id.
 
-    From the local hub cache, else from the network if that is allowed.
+    It looks in the local hub cache first, and then on the network if that is allowed.
 
     Raises:
         UsageError: no source was given.
-        ModelError: it is neither here nor to be had, or is no whole CLIP model.
+        ModelError: it cannot be found or downloaded, or is not a complete CLIP model.
     """
     from transformers import CLIPModel, CLIPTokenizer
 
@@ -154,23 +155,27 @@ def load_clip(source: str, device: torch.device) -> Clip:
 
 
 def _check_whole(source: str, missing: Iterable[str], tokenizer: Any) -> None:
-    """transformers makes up what it does not find: random weights for tensors, a tokenizer
-    without words.
+    """Refuses an incomplete model. transformers replaces what it does not find: missing tensors by
+    random weights, and a missing tokenizer by one without words.
     """
     if missing := sorted(missing):
         raise ModelError(
-            f"{source} is no whole CLIP model: it lacks {len(missing)} tensors, first {missing[0]};"
+            f"{source} is not a complete CLIP model: it lacks {len(missing)} tensors, first"
+            f" {missing[0]};"
             " expected one with both its text and its vision part"
         )
     if set(tokenizer("face").input_ids) <= set(tokenizer.all_special_ids):
         raise ModelError(
-            f"{source} is no whole CLIP model: it lacks its tokenizer; expected tokenizer.json, or"
+            f"{source} is not a complete CLIP model: it lacks its tokenizer; expected"
+            " tokenizer.json, or"
             " vocab.json and merges.txt, beside the weights"
         )
 
 
 def _colours(where: str, local: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The mean and spread of colours that a model says it takes; OpenAI's where it says nothing."""
+    """Returns the mean and spread of a model's input colours, or OpenAI's if the model does not
+    say.
+    """
     from transformers.utils import cached_file
 
     path = cached_file(

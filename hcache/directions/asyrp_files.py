@@ -1,14 +1,14 @@
 """Reads the attribute files published with Asyrp, such as
 ``smiling_LC_CelebA_HQ_t999_ninv40_ngen40_0.pth``.
 
-A file is a dictionary that torch saved: the state dict of the block under "0", beside it the
-optimiser's and the scheduler's, which are not needed. (A training of several blocks at once numbers
-them; the published code trains and applies the first.) A state dict by itself is read as well, and
-one in which the block is a part of a whole network, as ``layer_0``. Files are read as tensors
-alone: a pickle is not trusted to be one.
+A file is a dictionary saved by torch. It has the state dict of the block under "0", and those of
+the optimiser and the scheduler, which are not needed. (A training of several blocks at once numbers
+them; the published code trains and applies the first.) A plain state dict is read as well, and one
+that contains the block as part of a whole network, as ``layer_0``. Files are read as tensors only,
+and no pickle is executed.
 
-How many denoising steps a block was trained along stands in its file's name only, after ``ngen``;
-40 if it does not.
+The number of denoising steps that a block was trained along is only in the file's name, after
+``ngen``. If it is missing, 40 is used.
 
 References:
     Diffusion Models already have a Semantic Latent Space (Kwon, Jeong, Uh, 2022),
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
     from ..models.model import Model
 
 IMPORTED = "asyrp-import"
-"""What an imported block says it was made by; it is no method, since its files are needed again
-to make it.
+"""The method of an imported block in ``made_by``. It is not a method, because its files are needed
+to make it again.
 """
 
 TRAINED_STEPS = 40
 
 
 class Trained(NamedTuple):
-    """What a published block is for.
+    """The intended use of a published block.
 
-    The card of a model of that form, the kind of its blocks, the model in words, and the file
-    with the weights that it was trained on.
+    It has the card of a model of the same architecture, the kind of its blocks, the model in words,
+    and the file with the weights that the block was trained on.
     """
 
     card: str
@@ -80,21 +80,19 @@ TRAINED_ON = {
         "adm-afhq-dog", ADM, "the ADM model of AFHQ-Dog, afhq_dog_4m.pt", "afhq_dog_4m.pt"
     ),
 }
-"""By what stands for the data in a published file's name."""
+"""The intended uses, by the word for the data set in a published file's name."""
 
 
 def weights_note(paths: Sequence[Path], model: str, trained_on: str = "") -> str:
-    """Which weights blocks were trained on.
+    """Returns which weights blocks were trained on.
 
-    It says that a run's may be others.
-
-    A block fits every network of its form. That its edit means what it is named after holds for one
-    set of weights.
+    The text says that the weights of a run may differ. A block fits every network of the same
+    architecture, but its edit has the intended effect only with one set of weights.
 
     Args:
-        paths: The blocks' files, whose names may say it.
-        model: The run's.
-        trained_on: What the user says of it; it goes before the names.
+        paths: The blocks' files. Their names may contain the data set.
+        model: The run's model.
+        trained_on: The user's statement, which overrides the names.
     """
     known = TRAINED_ON.get(trained_on)
     if trained_on and known is None:
@@ -108,8 +106,8 @@ def weights_note(paths: Sequence[Path], model: str, trained_on: str = "") -> str
     files = dict.fromkeys(each.file for each in found)
     if not files:
         return (
-            "the files do not say which weights their blocks were trained on; say it with"
-            " --trained-on if you know it"
+            "the files do not say which weights their blocks were trained on; give --trained-on"
+            " if you know them"
         )
     plain = [file for file in files if file.endswith(".ckpt")]
     how = "convert-ddpm" if plain else "convert-adm"
@@ -123,21 +121,21 @@ def weights_note(paths: Sequence[Path], model: str, trained_on: str = "") -> str
 
 
 def import_blocks(paths: Sequence[Path], run: Run, model: Model, trained_on: str = "") -> BlockMove:
-    """Published attribute files as one move.
+    """Imports published attribute files as one move.
 
-    Each file is an attribute, of unit length on a run.
+    Each file is an attribute. The move has unit length on a run.
 
     Args:
         paths: One or more files.
-        run: Of the model that the blocks were trained on; holds ``h`` in full, of 2 samples or
-            more.
-        model: The run's.
-        trained_on: Which weights the blocks were trained on, where the files' names do not say it:
-            a name in ``TRAINED_ON``, or any words.
+        run: A run of the model that the blocks were trained on. It stores ``h`` in full, for 2
+            samples or more.
+        model: The run's model.
+        trained_on: The weights that the blocks were trained on, if the files' names do not contain
+            them: a name in ``TRAINED_ON``, or any words.
 
     Raises:
-        UsageError: no files, or one that is not there.
-        ModelError: a file cannot be read as tensors, or holds no such block.
+        UsageError: there are no files, or one is missing.
+        ModelError: a file cannot be read as tensors, or contains no such block.
         AnalysisError: the blocks are for another model.
     """
     if not paths:
@@ -167,17 +165,17 @@ def import_blocks(paths: Sequence[Path], run: Run, model: Model, trained_on: str
 
 
 def trained_steps(path: Path) -> int:
-    """How many steps a file's block was trained along."""
+    """Returns how many steps a file's block was trained along."""
     found = re.search(r"ngen(\d+)", path.name)
     return int(found[1]) if found and int(found[1]) else TRAINED_STEPS
 
 
 def read_block(path: Path) -> Block:
-    """The block of one file, whichever kind it is of.
+    """Reads the block of one file, of either kind.
 
     Raises:
         UsageError: there is no such file.
-        ModelError: it cannot be read as tensors, or holds a block of neither kind.
+        ModelError: it cannot be read as tensors, or contains a block of neither kind.
     """
     weights = _state(_read(path))
     shapes = {name: tuple(getattr(tensor, "shape", ())) for name, tensor in weights.items()}
@@ -197,7 +195,7 @@ def read_block(path: Path) -> Block:
     }
     if not all(np.isfinite(array).all() for array in arrays.values()):
         raise ModelError(
-            f"{path} holds weights that are not finite: its training went astray; use another file"
+            f"{path} contains weights that are not finite, so its training failed; use another file"
         )
     return Block(weights=arrays)
 
@@ -215,7 +213,7 @@ def _read(path: Path) -> Mapping[Any, Any]:
 
 
 def _state(data: Mapping[Any, Any]) -> dict[str, Any]:
-    """The block's own tensors, by their names in the block."""
+    """Returns the block's own tensors, by their names in the block."""
     for key in ("0", 0, "state_dict"):
         if isinstance(data.get(key), Mapping):
             data = data[key]
@@ -246,13 +244,15 @@ def _misfit(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def _trained_on(path: Path) -> Trained | None:
-    """What a published file's name says that its block is for; None if it does not say."""
+    """Returns the intended use of a block from a published file's name, or None if the name does
+    not say.
+    """
     return next((found for data, found in TRAINED_ON.items() if f"_LC_{data}_" in path.name), None)
 
 
 def _check_family(path: Path, found: Trained | None, model: Model) -> None:
-    """All published blocks have the same widths, so that one of another model would go in
-    without a word.
+    """Makes sure that a block belongs to the model's family. All published blocks have the same
+    widths, so a block of another model would otherwise be accepted.
     """
     ours = ADM if model.network.config.get("resnet_time_scale_shift") == "scale_shift" else PLAIN
     if found and found.kind != ours:

@@ -46,9 +46,9 @@ from .fitting import Fit, Fitting
 
 @dataclass(frozen=True, kw_only=True)
 class BlockTraining:
-    """What decides a training.
+    """The settings of a training.
 
-    But for run, samples and texts: the method's options of the same names.
+    They do not include run, samples and texts. They are the method's options of the same names.
     """
 
     iterations: int
@@ -69,7 +69,9 @@ class BlockTraining:
             )
 
     def steps(self, timesteps: Sequence[float]) -> range:
-        """The denoising steps that are trained: the first ones, down to ``t_edit``."""
+        """Returns the denoising steps that are trained. They are the first ones, down to
+        ``t_edit``.
+        """
         count = sum(t >= self.t_edit for t in timesteps)
         if not count:
             raise UsageError(
@@ -80,9 +82,9 @@ class BlockTraining:
 
 @dataclass(frozen=True)
 class TrainingProgress:
-    """How far a training is, after one step.
+    """The progress of a training after one step.
 
-    The share of all that is done, and the loss before it.
+    It has the share that is done, and the loss before the step.
     """
 
     share: float
@@ -90,9 +92,9 @@ class TrainingProgress:
 
 
 def fit_block(fit: Fit, options: Mapping[str, Any], run: Run, model: Model) -> Fitting:
-    """A block trained as the options say.
+    """Trains a block as the options say.
 
-    It is of unit length on the run.
+    The result has unit length on the run.
     """
     names = ("iterations", "batch", "learning_rate", "reconstruction", "t_edit", "seed")
     training = BlockTraining(**{name: options[name] for name in names})
@@ -119,7 +121,7 @@ def fit_block(fit: Fit, options: Mapping[str, Any], run: Run, model: Model) -> F
 
 
 def spread_samples(run: Run, count: int) -> list[int]:
-    """Up to ``count`` of a run's samples, evenly spread."""
+    """Returns up to ``count`` of a run's samples, evenly spread."""
     if count < 1:
         raise UsageError(f"samples must be 1 or more, got {count}")
     rows = np.unique(np.linspace(0, len(run) - 1, min(count, len(run))).round().astype(int))
@@ -137,12 +139,12 @@ def train_block(
     """Trains a block on some samples of a run.
 
     Args:
-        run: Its x_t are the trajectories that are not edited.
-        model: The run's.
+        run: The run, whose x_t are the unedited trajectories.
+        model: The run's model.
         samples: Their numbers.
-        clip: Judges the pictures.
+        clip: The CLIP model that judges the pictures.
         text: ΔT (d,).
-        training: All else.
+        training: The other settings.
 
     Raises:
         AnalysisError: the loss is no longer finite.
@@ -168,7 +170,7 @@ def train_block(
 
 
 def shuffled(samples: Sequence[int], batch: int, generator: torch.Generator) -> Iterator[list[int]]:
-    """Batches without end, every sample once before any comes again."""
+    """Yields batches without end, with every sample once before any sample repeats."""
     while True:
         order = [samples[i] for i in torch.randperm(len(samples), generator=generator).tolist()]
         for start in range(0, len(order), batch):
@@ -176,12 +178,10 @@ def shuffled(samples: Sequence[int], batch: int, generator: torch.Generator) -> 
 
 
 def first_weights(c: int, d: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
-    """A plain block as PyTorch would make it.
+    """Returns a plain block with PyTorch's initial weights.
 
-    Layers are uniform in ±1/√(inputs), norms at 1 and 0.
-
-    Not zero at the end, as residual blocks often are: where nothing has changed, ΔI has no
-    direction.
+    Weights of layers are uniform in ±1/√(inputs), and those of norms are 1 and 0. The last layer is
+    not zero, unlike in many residual blocks, because ΔI has no direction if nothing changes.
     """
     weights, inputs = {}, {}
     for name, shape in LAYERS[PLAIN].shapes(c, d).items():
@@ -195,7 +195,7 @@ def first_weights(c: int, d: int, generator: torch.Generator) -> dict[str, torch
 
 
 class _Trainer:
-    """f on its way, with all that a step needs."""
+    """The network f during training, with everything that a step needs."""
 
     def __init__(
         self,
@@ -215,11 +215,11 @@ class _Trainer:
         self.schedule = schedule_of(model, run.spec.steps, run.spec.schedule)
         # The sampler may clip P_t, and where it is clipped no gradient passes: the loss takes it as
         # it is.
-        diffusion = isinstance(self.schedule, DiffusionSchedule)  # a flow clips nothing
+        diffusion = isinstance(self.schedule, DiffusionSchedule)  # a flow does not clip
         self.unclipped = replace(self.schedule, clip=None) if diffusion else self.schedule
 
     def x(self, samples: Sequence[int], index: int) -> torch.Tensor:
-        """The cached x before a step, (n, c, h, w)."""
+        """Returns the cached x before a step, (n, c, h, w)."""
         return torch.from_numpy(np.stack([self.run.x(sample, index) for sample in samples])).to(
             self.model.device
         )
@@ -227,7 +227,9 @@ class _Trainer:
     def step(
         self, samples: Sequence[int], x: torch.Tensor, index: int
     ) -> tuple[float, torch.Tensor]:
-        """One step of the optimiser at one step of denoising: (loss, the edited x after it)."""
+        """Takes one step of the optimiser at one denoising step. It returns (loss, the edited x
+        after it).
+        """
         guided = self.model.condition(self.run.spec.conditioning.rows(samples), len(samples))
         source = self.x(samples, index)
         with torch.no_grad():
@@ -263,26 +265,28 @@ class _Trainer:
         return Block(weights=weights, groups=self.groups)
 
     def _encode(self, guided: Guided, x: torch.Tensor, index: int) -> dict[str, Features]:
-        """The features of every branch of guidance."""
+        """Returns the features of every branch of guidance."""
         t = self.schedule.timesteps[index]
         return {
             name: self.model.encode(x, t, condition) for name, condition in guided.branches.items()
         }
 
     def _decode(self, guided: Guided, features: Mapping[str, Features], index: int) -> torch.Tensor:
-        """What the network predicts, all branches combined."""
+        """Returns the prediction of the network with all branches combined."""
         t, branches = self.schedule.timesteps[index], guided.branches
         return guided.combine(
             {name: self.model.decode(part, t, branches[name]) for name, part in features.items()}
         )
 
     def _edit(self, features: Features, temb: torch.Tensor) -> Features:
-        """The features with f added to h, as it is now."""
+        """Returns the features with the current f added to h."""
         delta = delta_h(self.weights, self.groups, features.h.float(), temb)
         return features.replace({"h": features.h + delta.to(features.h.dtype)})
 
     def _pictures(self, x_0: torch.Tensor) -> torch.Tensor:
-        """P_t as pictures, with gradients, which a codec's own ``decode`` does not pass."""
+        """Returns P_t as pictures with gradients. A codec's own ``decode`` does not keep
+        gradients.
+        """
         codec = self.model.codec
         if not isinstance(codec, Autoencoder):
             return codec.decode(x_0)

@@ -1,8 +1,8 @@
 """The normal of the hyperplane that separates positives from negatives in h.
 
 A linear support vector machine is fitted at every step, or at one, to h in units of σ; the
-direction is the unit normal n of its boundary, taken back: Δh = σ n. The paper moves at one step,
-near t = 500; with ``step`` the others are left alone.
+direction is the unit normal n of its boundary, converted back: Δh = σ n. The paper moves at one
+step, near t = 500. With ``step``, the direction is zero at all other steps.
 
 References:
     Boundary Guided Learning-Free Semantic Control with Diffusion Models (Zhu, Wu, Deng,
@@ -33,20 +33,20 @@ def boundary_direction(
     step: int = ALL_STEPS,
     c: float = 1.0,
 ) -> Generator[float, None, Direction]:
-    """The unit normals from negatives towards positives.
+    """Returns the unit normals from negatives towards positives.
 
     Args:
-        run: Holds h in full.
-        positives: Sample numbers, 2 or more; likewise ``negatives``.
-        negatives: See above.
-        step: The only step to move at; all by default.
-        c: The machine's C: how much a sample on the wrong side counts. h in units of σ is divided
-            by √d first.
+        run: A run that stores h in full.
+        positives: Sample numbers, 2 or more.
+        negatives: Sample numbers, 2 or more.
+        step: The only step to move at. Default: all steps.
+        c: C of the support vector machine: the weight of a sample on the wrong side. h in units of
+            σ is divided by √d first.
 
     Raises:
-        UsageError: a step that is not there, or C is not above 0.
-        AnalysisError: positives and negatives have the same h, or are too many: the inner products
-            of all pairs of them are held in memory.
+        UsageError: the step does not exist, or C is not above 0.
+        AnalysisError: positives and negatives have the same h, or there are too many of them. The
+            inner products of all pairs are held in memory.
     """
     from sklearn.svm import SVC
 
@@ -106,7 +106,8 @@ METHOD = Method(
     least=2,
     options={
         "step": Option(
-            default=ALL_STEPS, text="the only step to move at; -1: every step by its own boundary"
+            default=ALL_STEPS,
+            text="the only step to move at; -1: all steps, each with its own boundary",
         ),
         "c": Option(default=1.0, text="the machine's C"),
     },

@@ -40,9 +40,9 @@ Sets = tuple[Sequence[int], Sequence[int]]
 class Differences:
     """Differences between the means of pairs of sample sets.
 
-    ``delta``: by length, Δh (m, c, h, w) float32 at one step, at strength 1. ``lengths`` (m,): the
-    root mean square in σ over all steps that the differences have of themselves. ``share`` (m,):
-    how much of the squared length lies along the first components.
+    ``delta``: Δh (m, c, h, w) float32 at one step, at strength 1, by length. ``lengths`` (m,): the
+    own length of each difference, as a root mean square in σ over all steps. ``share`` (m,): the
+    share of the squared length along the first components.
     """
 
     delta: dict[str, np.ndarray]
@@ -55,16 +55,16 @@ def differences(
 ) -> Generator[float, None, Differences]:
     """Computes differences of means of pairs of sets, at one step.
 
-    Yields the share of steps done.
+    It yields the share of steps that are done.
 
     Args:
-        run: Holds h in full.
+        run: A run that stores h in full.
         sets: Pairs of sample numbers; the second mean is subtracted from the first.
-        step: Whose Δh is wanted. The unit is over all steps.
-        components: How many principal components are projected out, at each step.
+        step: The step of the returned Δh. The unit is over all steps.
+        components: The number of principal components that are projected out at each step.
 
     Raises:
-        AnalysisError: two sets with the same mean; or nothing is left without the components.
+        AnalysisError: two sets have the same mean, or nothing is left without the components.
     """
     check_full(run)
     weights = _weights(run, sets)
@@ -85,8 +85,8 @@ def differences(
         raise AnalysisError("two sets have the same mean h: there is no direction between them")
     if not (short > ROUNDING).all():
         raise AnalysisError(
-            f"nothing is left of a direction without the first {components} principal components;"
-            " take fewer"
+            f"without the first {components} principal components nothing is left of a direction;"
+            " use fewer"
         )
     kept[EQUAL] = kept[OWN] / lengths[:, None]
     kept[REST] = kept[REST] / short[:, None]
@@ -101,7 +101,7 @@ def differences(
 
 
 def _weights(run: Run, sets: Sequence[Sets]) -> np.ndarray:
-    """(m, n) float32: what each sample counts in each difference."""
+    """Returns the weight of each sample in each difference: (m, n) float32."""
     weights = np.zeros((len(sets), len(run)), np.float32)
     for row, pair in zip(weights, sets, strict=True):
         for chosen, sign in zip(pair, (1, -1), strict=True):
@@ -112,7 +112,7 @@ def _weights(run: Run, sets: Sequence[Sets]) -> np.ndarray:
 
 
 def _without_components(delta: np.ndarray, z: np.ndarray, count: int) -> np.ndarray:
-    """Rows (m, d) without their part along the first principal components of z (n, d)."""
+    """Removes from rows (m, d) their part along the first principal components of z (n, d)."""
     if not count:
         return delta
     values, vectors = leading((z @ z.T).astype(np.float64), min(count, len(z) - 1))

@@ -1,12 +1,12 @@
-"""A direction in h-space, in a unit that means the same on every model.
+"""A direction in h-space, with a unit that is the same for every model.
 
-The unit: a direction is scaled so that the root mean square of Δh/σ over all steps, channels and
-places is 1, with σ the standard deviation of h over samples at that step, channel and place. A
-strength multiplies that.
+A direction is scaled so that the root mean square of Δh/σ over all steps, channels and places is 1.
+σ is the standard deviation of h over samples at that step, channel and place. A strength multiplies
+this move.
 
-A :class:`Direction` moves every sample alike. Other methods move each by its own Δh (the VAE's,
-Asyrp's blocks); whatever moves h is a :class:`Move`, and is fitted, saved, listed and applied in
-the same way.
+A :class:`Direction` moves every sample by the same Δh. Other methods compute a Δh for each sample
+(the VAE, Asyrp's blocks). Anything that moves h is a :class:`Move`, and all moves are fitted,
+saved, listed and applied in the same way.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from ..sampling.loop import Moment
 
     Mover = Callable[[torch.Tensor, Moment, torch.Tensor], torch.Tensor]
-    """h (n, c, h, w), where in denoising, strengths (n,), none of which need be 0 -> h moved, of
-    h's dtype.
+    """A function from h (n, c, h, w), the moment in denoising, and strengths (n,) to the moved h in
+    h's dtype. Strengths may be 0.
     """
 
 
 class Move(Protocol):
-    """Whatever moves h, as data.
+    """A move of h, as data.
 
     It is made once from a run, and applied to any sample of the same model.
     """
@@ -45,7 +45,7 @@ class Move(Protocol):
 
     @property
     def made_by(self) -> Mapping[str, Any]:
-        """The method and all it was given: enough to make it again."""
+        """The method and its settings, which suffice to make it again."""
         ...
 
     @property
@@ -53,22 +53,22 @@ class Move(Protocol):
 
     @property
     def timesteps(self) -> tuple[float, ...]:
-        """Of the steps that it knows.
+        """The timesteps of its steps.
 
-        Empty if it is good for any.
+        It is empty if the move works at any timestep.
         """
         ...
 
     def bind(self, model: Model) -> Mover:
-        """Ready to be applied on a model's device.
+        """Returns the function that applies it on a model's device.
 
         Raises:
-            AnalysisError: its h has another shape.
+            AnalysisError: the model's h has another shape.
         """
         ...
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """What it consists of, as arrays, to be saved."""
+        """Returns its contents as arrays, for saving."""
         ...
 
     @classmethod
@@ -79,21 +79,21 @@ class Move(Protocol):
         model: str,
         timesteps: tuple[float, ...],
     ) -> Move:
-        """The move that ``arrays`` gave these data."""
+        """Returns the move from the data of ``arrays``."""
         ...
 
 
 @runtime_checkable
 class Resamplable(Protocol):
-    """A move that can be brought to other steps."""
+    """A move that can be interpolated to other steps."""
 
     def resampled(self, timesteps: tuple[float, ...]) -> Move: ...
 
 
 def digest_of(move: Move) -> str:
-    """Hex digits that name a move by what it does.
+    """Returns hex digits that identify a move by its arrays.
 
-    12 of its arrays' SHA-256.
+    They are the first 12 digits of the SHA-256.
     """
     found = hashlib.sha256(move.kind.encode())
     for name, array in sorted(move.arrays().items()):
@@ -104,12 +104,12 @@ def digest_of(move: Move) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Direction:
-    """``delta``: Δh of strength 1; ``sigma``: σ. Both (step, c, h, w) float32. ``made_by``: method
-    and selection.
+    """A direction that is the same for every sample.
 
-    ``length``: the root mean square in σ that it had before it was brought to unit length: how far
-    apart two means lie, say. Known where it was just fitted, and not stored; NaN where it is not
-    known.
+    ``delta``: Δh of strength 1. ``sigma``: σ. Both are (step, c, h, w) float32. ``made_by``: method
+    and selection. ``length``: the root mean square in σ before the direction was scaled to unit
+    length, for example the distance between two means. It is known right after the fit and is not
+    stored; otherwise it is NaN.
     """
 
     kind: ClassVar[str] = "shift"
@@ -123,33 +123,36 @@ class Direction:
 
     @property
     def profile(self) -> np.ndarray:
-        """The root mean square of Δh/σ at each step (step,).
+        """Returns the root mean square of Δh/σ at each step (step,).
 
-        It says when in denoising the direction is long.
+        It shows at which steps the direction is long.
         """
         return np.sqrt(np.square(in_sigmas(self.delta, self.sigma)).mean((1, 2, 3)))
 
     def cosine(self, other: Direction) -> float:
-        """The cosine between two directions, in units of σ over all steps."""
+        """Returns the cosine between two directions.
+
+        It is computed in units of σ over all steps.
+        """
         a, b = in_sigmas(self.delta, self.sigma).ravel(), in_sigmas(other.delta, self.sigma).ravel()
         return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
 
     def per_step(self) -> Direction:
-        """The same with unit length at every step by itself.
+        """Returns the direction with unit length at every step.
 
-        Where it has any.
+        Steps without length stay zero.
         """
         length = self.profile[:, None, None, None]
         delta = np.divide(self.delta, length, out=np.zeros_like(self.delta), where=length > 0)
         return replace(self, delta=delta, made_by={**self.made_by, "per_step": True})
 
     def resampled(self, timesteps: tuple[float, ...]) -> Direction:
-        """The same on other steps, linear between its own in t.
+        """Returns the direction on other steps.
 
-        Beyond its first and last, those.
+        It is interpolated linearly in t. Beyond the first and the last step, their values are used.
 
         Raises:
-            AnalysisError: it does not know which steps it was made on.
+            AnalysisError: it does not contain the steps that it was made on.
         """
         if not self.timesteps:
             raise AnalysisError(
@@ -165,7 +168,7 @@ class Direction:
         )
 
         def mix(values: np.ndarray) -> np.ndarray:
-            """Values (step, ...) of its own steps, on the others."""
+            """Interpolates values (step, ...) of its own steps to the other steps."""
             values = values[order]
             return (1 - share) * values[low] + share * values[high]
 
@@ -173,7 +176,7 @@ class Direction:
         return in_units(mix(self.delta), mix(self.sigma), made_by, self.model, tuple(timesteps))
 
     def bind(self, model: Model) -> Mover:
-        """Adds γ Δh_t, on the model's device.
+        """Returns the function that adds γ Δh_t on the model's device.
 
         Raises:
             AnalysisError: the model's h has another shape.
@@ -184,7 +187,7 @@ class Direction:
         delta = torch.from_numpy(np.ascontiguousarray(self.delta)).to(model.device)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
-            """h + γ Δh of the step."""
+            """Returns h + γ Δh of the step."""
             return h + (strengths.view(-1, 1, 1, 1) * delta[moment.index]).to(h.dtype)
 
         return move
@@ -212,16 +215,16 @@ def in_units(
     timesteps: tuple[float, ...] = (),
     least: float = 0.0,
 ) -> Direction:
-    """Any Δh (step, c, h, w) as a direction of unit length.
+    """Returns Δh (step, c, h, w) as a unit-length direction.
 
     Raises:
-        AnalysisError: it is zero everywhere (no longer than ``least``, in σ), or not finite.
+        AnalysisError: it is zero everywhere (its length is at most ``least``, in σ), or not finite.
     """
     length = float(np.sqrt(np.square(in_sigmas(delta, sigma).astype(np.float64)).mean()))
     if not np.isfinite(length) or length <= least:
         raise AnalysisError(
-            "this direction has no length: the two groups have the same mean h; choose other"
-            " samples"
+            "this direction has no length, because the two groups have the same mean h; choose"
+            " other samples"
         )
     return Direction(
         delta=(delta / length).astype(np.float32),
@@ -234,13 +237,13 @@ def in_units(
 
 
 ROUNDING = 1e-5
-"""In σ: a difference of means no longer than that is what rounding leaves of none."""
+"""The smallest length in σ. A shorter difference of means is only rounding."""
 
 
 def spread(run: Run) -> np.ndarray:
-    """σ of h over the samples of a run.
+    """Returns σ of h over the samples of a run.
 
-    (step, c, h, w) float32.
+    It is (step, c, h, w) float32.
     """
     if len(run) < 2:
         raise AnalysisError(
@@ -253,9 +256,9 @@ def spread(run: Run) -> np.ndarray:
 
 
 def check_full(run: Run) -> None:
-    """Makes sure that a run holds h in full.
+    """Makes sure that a run stores h in full.
 
-    a direction has a Δh at every place.
+    A direction has a Δh at every place.
     """
     run.anatomy.need_unet("a direction in h")
     if run.policy("h") != FULL:
@@ -265,7 +268,7 @@ def check_full(run: Run) -> None:
 
 
 def check_shape(shape: tuple[int, ...], model: Model) -> None:
-    """Makes sure that a Δh (c, h, w) fits a model's h."""
+    """Makes sure that a Δh (c, h, w) matches a model's h."""
     model.anatomy.need_unet("moving h")
     h = model.anatomy.h or ()
     if tuple(shape) != tuple(h):
@@ -279,15 +282,15 @@ def check_shape(shape: tuple[int, ...], model: Model) -> None:
 def random_direction(
     sigma: np.ndarray, seed: int, model: str = "", timesteps: tuple[float, ...] = ()
 ) -> Direction:
-    """The null: normal noise in units of σ, of unit length.
+    """Returns normal noise in units of σ, with unit length.
 
-    It is independent at every step, channel and place.
+    This is a null. The noise is independent at every step, channel and place.
     """
     noise = np.random.default_rng(seed).standard_normal(sigma.shape).astype(np.float32)
     found = in_units(noise * sigma, sigma, {"method": "random", "seed": seed}, model, timesteps)
-    return replace(found, length=math.nan)  # noise has none of its own
+    return replace(found, length=math.nan)  # noise has no length of its own
 
 
 def in_sigmas(delta: np.ndarray, sigma: np.ndarray) -> np.ndarray:
-    """Δh/σ; zero where h does not vary."""
+    """Returns Δh/σ, or zero where h does not vary."""
     return np.divide(delta, sigma, out=np.zeros_like(delta, np.float32), where=sigma > 0)

@@ -1,9 +1,9 @@
-"""One interface for every method: a :class:`Fit` says what to make, ``fit`` makes it.
+"""The common interface of all methods: a :class:`Fit` describes a fit, and ``fit`` carries it out.
 
-A fit is data, and what it makes carries it as ``made_by``: the same fit gives the same direction
-again, which is how a picture's recipe stays good after the direction was deleted. Fitting may take
-minutes, so it is a generator: it yields the share done and returns the moves, and whoever drives it
-may stop between two.
+A fit is data, and its result contains it as ``made_by``. The same fit gives the same direction
+again, so a picture's recipe remains valid after the direction was deleted. Fitting may take
+minutes, so it is a generator. It yields the share that is done and returns the moves. The caller
+may stop between two steps.
 """
 
 from __future__ import annotations
@@ -27,22 +27,21 @@ if TYPE_CHECKING:
 
 Fitting = Generator[float, None, tuple[Move, ...]]
 POSITIVES, NEGATIVES, MODEL, DIRECTIONS = "positives", "negatives", "model", "directions"
-"""What a method may need: samples that are chosen, a loaded model, other saved directions."""
+"""The possible needs of a method: selected samples, a loaded model, other saved directions."""
 
 AT_ONCE, SECONDS, MINUTES = "at once", "seconds", "minutes"
-"""What a fit costs, on a run of some hundred samples. Pages fit what is done at once as one looks,
-and the rest in the background.
+"""The costs of a fit on a run of a few hundred samples. Pages run cheap fits immediately, and the
+others in the background.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fit:
-    """What to make, as JSON has it.
+    """The description of a fit, in a form for JSON.
 
-    The method, the run, the samples chosen, and the method's own options.
-
-    ``label`` only says where the positives came from. A method that finds several directions gives
-    them all; ``component`` tells which one is meant.
+    It has the method, the run, the selected samples, and the method's options. ``label`` only says
+    where the positives came from. A method that finds several directions returns all of them, and
+    ``component`` is the number of one of them.
     """
 
     method: str
@@ -54,7 +53,7 @@ class Fit:
     component: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """Only what says something."""
+        """Returns plain data, without empty fields."""
         data: dict[str, Any] = {"method": self.method, "run": self.run}
         for name in ("positives", "negatives"):
             if getattr(self, name):
@@ -67,10 +66,10 @@ class Fit:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Fit:
-        """The fit that ``to_json`` gave these data.
+        """Returns the fit from the data of ``to_json``.
 
         Raises:
-            UsageError: they are no fit's.
+            UsageError: the data are not a fit.
         """
         try:
             names = ("method", "run", "positives", "negatives", "options", "label", "component")
@@ -79,19 +78,19 @@ class Fit:
                 known[name] = tuple(int(sample) for sample in known.get(name, ()))
             return cls(**known)
         except (TypeError, ValueError, KeyError) as error:
-            raise UsageError(f"this does not say how a direction was made: {error}") from error
+            raise UsageError(f"this is not the description of a direction: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """A way to find directions, which says itself what it is.
+    """A method for finding directions, with its own description.
 
-    ``title``, ``text``, ``source``: for people. ``short``: its name in figures; ``name``, if it is
-    empty. ``make(fit, options, run, model)`` does it. ``needs``: what has to be chosen or there.
-    ``least``: the fewest positives, and negatives, that it works with. ``cost``: how long it takes.
-    ``moves``: the kinds of directions that it makes. ``former``: options with which it does what it
-    did before it had them, for recipes that were written then. ``takes_files``: directions of its
-    kind can be imported from files that others have published.
+    ``title``, ``text`` and ``source`` are for users. ``short``: its name in figures; by default
+    ``name``. ``make(fit, options, run, model)`` carries it out. ``needs``: what must be selected or
+    available. ``least``: the smallest numbers of positives and negatives. ``cost``: how long it
+    takes. ``moves``: the kinds of directions that it makes. ``former``: options that reproduce its
+    behaviour before it had these options, for older recipes. ``takes_files``: directions of its
+    kind can be imported from published files.
     """
 
     name: str
@@ -110,12 +109,12 @@ class Method:
 
     @property
     def quick(self) -> bool:
-        """Whether it is done before one would look for a bar."""
+        """Whether it finishes before a progress bar is needed."""
         return self.cost == AT_ONCE
 
     @property
     def in_figures(self) -> str:
-        """What it is called in a figure."""
+        """Its name in a figure."""
         return self.short or self.name
 
 
@@ -147,25 +146,25 @@ METHODS: Registry[Method] = Registry(
     },
     _check_method,
 )
-"""Every method by its name: a module each in this folder, and those of other packages."""
+"""Every method by its name. Each is a module in this folder, or comes from another package."""
 
 
 def needed(model: Model | None) -> Model:
-    """The model of a method that has ``MODEL`` among its needs."""
+    """Returns the model for a method that has ``MODEL`` among its needs."""
     if model is None:
-        raise UsageError("this method computes with the model: give it")
+        raise UsageError("this method needs the model")
     return model
 
 
 def is_quick(name: object) -> bool:
-    """Whether a method is there and is done at once."""
+    """Returns whether a method exists and is quick."""
     return name in METHODS and METHODS[str(name)].quick
 
 
 def kind_of_move(kind: str) -> type[Move] | None:
-    """The class of moves of a kind.
+    """Returns the class of moves of a kind.
 
-    None if no method makes any.
+    It is None if no method makes such moves.
     """
     for method in METHODS.values():
         for found in method.moves:
@@ -175,14 +174,14 @@ def kind_of_move(kind: str) -> type[Move] | None:
 
 
 def kinds_of_moves() -> tuple[str, ...]:
-    """The kinds of moves that methods make."""
+    """Lists the kinds of moves that methods make."""
     return tuple(dict.fromkeys(move.kind for method in METHODS.values() for move in method.moves))
 
 
 def describe_methods() -> str:
-    """All methods, as the command line's help shows them.
+    """Describes all methods for the command line's help.
 
-    With what they need, cost and take.
+    It lists their needs, costs and options.
     """
     return "\n".join(["methods:", *(_described(method) for method in METHODS.values())])
 
@@ -198,17 +197,18 @@ def _described(method: Method) -> str:
 
 
 def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
-    """Makes what a fit says.
+    """Carries out a fit.
 
     Args:
-        fit: What to make.
-        run: The run it names, holding h in full.
+        fit: The description of the fit.
+        run: The run that the fit names. It stores h in full.
         model: The run's model, for the methods that need it.
 
     Raises:
-        AnalysisError: too few samples for the method; the message says how many it needs.
-        UsageError: an option that the method does not have, or of another type; samples that are
-            not there.
+        AnalysisError: there are too few samples for the method. The message says how many it
+            needs..
+        UsageError: the method does not have an option, an option has another type, or samples do
+            not exist.
     """
     method = METHODS[fit.method]
     options = check_options(method, fit.options)
@@ -232,9 +232,9 @@ def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
 
 
 def check_options(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
-    """A method's options, checked and brought to their type.
+    """Returns a method's options, checked and converted to their types.
 
-    Where one is not given, its default.
+    Missing options get their defaults.
     """
     options = {name: option.default for name, option in method.options.items()}
     for name, value in given.items():
@@ -247,7 +247,7 @@ def check_options(method: Method, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _converted(method: Method, name: str, value: Any) -> Any:
-    """A value as the option's type: what was typed, what JSON has, or a number of numpy."""
+    """Converts a value to the option's type. The value was typed, or comes from JSON or numpy."""
     option, place = method.options[name], f"option {name} of {method.name}"
     if isinstance(value, np.generic):
         value = value.item()

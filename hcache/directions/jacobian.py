@@ -1,9 +1,8 @@
 """Singular directions of the decoder half: the Δh of one sample that change its prediction most.
 
-At each step, the right singular vectors of dε/dh, with the sample's own skips held as they are.
-They are of one sample, and nothing is chosen but that sample; they can be tried on others. An
-optional region of the image counts the change of ε only there. Their signs are those of the step
-before.
+At each step, they are the right singular vectors of dε/dh, with the sample's own skips held fixed.
+They depend on one sample only, and can be tried on others. With an optional region of the image,
+only the change of ε inside the region counts. The signs follow those of the previous step.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
@@ -32,20 +31,19 @@ if TYPE_CHECKING:
     from ..models.model import Model
 
 REGION_HELP = (
-    "left,top,right,bottom as shares of the picture, or a grey PNG in base64: only what is inside"
-    " counts (default: everywhere)"
+    "left,top,right,bottom as shares of the picture, or a grey PNG in base64: only the"
+    " inside counts (default: everywhere)"
 )
 
 
 def jacobian_directions(
     run: Run, model: Model, sample: int, options: Mapping[str, Any]
 ) -> Generator[float, None, tuple[Direction, ...]]:
-    """The ``count`` leading directions of a sample.
+    """Returns the ``count`` leading directions of a sample.
 
-    Over the steps ``first`` to ``last``; elsewhere they are zero.
-
-    Each has unit length, in units of σ, at every step that it has: how long singular vectors of
-    different steps should be against each other, they do not say.
+    They cover the steps ``first`` to ``last`` and are zero elsewhere. Each has unit length, in
+    units of σ, at every one of these steps, because singular vectors do not define the relative
+    lengths of different steps.
     """
     from .subspace import leading_singular
 
@@ -78,7 +76,7 @@ def jacobian_directions(
 
 
 def window_of(run: Run, options: Mapping[str, Any]) -> tuple[int, int]:
-    """The steps from ``first`` to ``last``, -1 being the last there is."""
+    """Returns the steps from ``first`` to ``last``. -1 means the last step."""
     last = run.spec.steps - 1 if options["last"] == -1 else options["last"]
     if not 0 <= options["first"] <= last < run.spec.steps:
         raise UsageError(
@@ -94,9 +92,10 @@ def window_of(run: Run, options: Mapping[str, Any]) -> tuple[int, int]:
 def decoder_at(
     run: Run, model: Model, sample: int, step: int, region: str, k: int
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
-    """ε as a function of h, and the sample's h.
+    """Returns ε as a function of h, and the sample's h.
 
-    h (n, c, h, w), n up to ``k``, at a sample's cached x_t and its own skips.
+    h is (n, c, h, w) with n up to ``k``. The function is at a sample's cached x_t, with its own
+    skips.
     """
     import torch
 
@@ -110,7 +109,7 @@ def decoder_at(
         features = model.encode(x, t, one)
 
     def function(h: torch.Tensor) -> torch.Tensor:
-        """ε inside the region, with the sample's own skips."""
+        """Returns ε inside the region, with the sample's own skips."""
         alike = features.map(lambda _, tensor: tensor.expand(len(h), *tensor.shape[1:]))
         return (
             model.decode(alike.replace({"h": h.to(model.dtype)}), t, many if len(h) == k else one)
@@ -121,13 +120,13 @@ def decoder_at(
 
 
 def region_mask(region: str, height: int, width: int) -> torch.Tensor:
-    """How much each place counts: (height, width) in [0, 1].
+    """Returns the weight of each place: (height, width) in [0, 1].
 
-    1 everywhere for no region.
+    Without a region, all weights are 1.
 
     Args:
-        region: Left, top, right and bottom as shares of the picture, with commas between; or a
-            small grey PNG in base64, white where it counts.
+        region: Left, top, right and bottom as shares of the picture, separated by commas; or a
+            small grey PNG in base64 that is white inside the region.
     """
     import torch
 
@@ -154,7 +153,9 @@ def _mask_of(region: str) -> Mask:
 
 
 def _signs(vectors: np.ndarray, before: np.ndarray) -> np.ndarray:
-    """±1 (k, 1, 1, 1), so that every vector points to the same side as the one before it."""
+    """Returns ±1 (k, 1, 1, 1), so that every vector has a positive product with the previous
+    one.
+    """
     signs = np.where((vectors * before).sum((1, 2, 3)) < 0, -1, 1)
     return signs[:, None, None, None].astype(np.float32)
 
@@ -183,14 +184,14 @@ METHOD = Method(
     needs=(MODEL,),
     cost=MINUTES,
     options={
-        "sample": Option(default=-1, text="at which the Jacobian is taken; -1: the first"),
-        "count": Option(default=3, text="how many singular vectors"),
+        "sample": Option(default=-1, text="sample at which the Jacobian is taken; -1: the first"),
+        "count": Option(default=3, text="number of singular vectors"),
         "first": Option(default=0, text="step"),
-        "last": Option(default=-1, text="step; -1: the last"),
+        "last": Option(default=-1, text="last step; -1: the last of the run"),
         "region": Option(default="", text=REGION_HELP, holds=REGION),
-        "iterations": Option(default=50, text="of the subspace, at most, a step"),
+        "iterations": Option(default=50, text="largest number of subspace iterations per step"),
         "tolerance": Option(
-            default=1e-2, text="the space has settled when it changes by less (a sine)"
+            default=1e-2, text="the iteration stops when the space changes by less than this sine"
         ),
         "seed": Option(default=0, text="of the start"),
     },

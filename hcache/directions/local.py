@@ -40,15 +40,18 @@ if TYPE_CHECKING:
     from .direction import Mover
 
 ITSELF = 1e-2
-"""A neighbour whose distance has a root mean square of less, in σ, is the sample itself."""
+"""The smallest distance of a neighbour, as a root mean square in σ. A nearer one is the sample
+itself.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalMove:
-    """``sigma``: of h over the run (step, c, h, w). ``positives``, ``others``: their z (step, n, d)
-    in float16.
+    """Moves each sample by its neighbours.
 
-    ``scale``: what a difference of neighbours is multiplied by; ``neighbours``: how many of either.
+    ``sigma``: σ of h over the run (step, c, h, w). ``positives``, ``others``: their z (step, n, d)
+    in float16. ``scale``: the factor of a difference of neighbours. ``neighbours``: the number of
+    either kind.
     """
 
     kind: ClassVar[str] = "local"
@@ -63,7 +66,7 @@ class LocalMove:
     timesteps: tuple[float, ...] = ()
 
     def bind(self, model: Model) -> Mover:
-        """Moves every row to its nearest positives, on the model's device.
+        """Returns the function that moves every row on the model's device.
 
         Raises:
             AnalysisError: the model's h has another shape.
@@ -74,7 +77,7 @@ class LocalMove:
         sigma = torch.from_numpy(self.sigma).to(model.device)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
-            """h, moved from its nearest others to its nearest positives."""
+            """Returns h, moved from its nearest others to its nearest positives."""
             t = moment.index
             unit = torch.where(sigma[t] > 0, sigma[t], torch.ones_like(sigma[t]))
             sides = (
@@ -119,16 +122,16 @@ class LocalMove:
 def difference_of_neighbours(
     z: torch.Tensor, positives: torch.Tensor, others: torch.Tensor, neighbours: int
 ) -> torch.Tensor:
-    """Each row's nearest positives less its nearest others.
+    """Returns each row's nearest positives minus its nearest others.
 
-    The difference of the means (n, d), of z (n, d).
+    The result is the difference of the means (n, d), for z (n, d).
     """
     return _nearest(z, positives, neighbours) - _nearest(z, others, neighbours)
 
 
 def _nearest(z: torch.Tensor, known: torch.Tensor, count: int) -> torch.Tensor:
-    """The mean (n, d) of so many of the known samples (m, d) that are nearest to each of z (n,
-    d), but not itself.
+    """Returns the mean (n, d) of the nearest known samples (m, d) to each of z (n, d), without the
+    sample itself.
     """
     import torch
 
@@ -139,9 +142,9 @@ def _nearest(z: torch.Tensor, known: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def fit_local(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) -> Fitting:
-    """Keeps the positives and as many as ``others`` of the other samples.
+    """Stores the positives and at most ``others`` of the other samples.
 
-    Yields the share of steps done.
+    It yields the share of steps that are done.
     """
     import torch
 
@@ -171,7 +174,7 @@ def fit_local(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) 
         yield (t + 1) / run.spec.steps
     if not net.net.rms > 0:
         raise AnalysisError(
-            "positives and other samples are alike in h: there is no way from one to the other"
+            "positives and other samples have the same h, so there is no direction between them"
         )
     made_by = {**fit.to_json(), "net": net.net.to_json()}
     move = LocalMove(
@@ -191,8 +194,8 @@ METHOD = Method(
     name="local",
     title="local naive: nearest positives against nearest others",
     text=(
-        "Each sample moves by the mean of the positives most like it less that of the other samples"
-        " most like it."
+        "Each sample moves by the mean of its nearest positives minus the mean of its nearest"
+        " other samples."
     ),
     source="Haas et al. 2023 for differences of means; Fix, Hodges 1951 for neighbours",
     make=fit_local,
@@ -200,8 +203,8 @@ METHOD = Method(
     least=3,
     moves=(LocalMove,),
     options={
-        "neighbours": Option(default=16, text="samples of either kind that are averaged"),
-        "others": Option(default=512, text="other samples that are kept to choose among, at most"),
-        "seed": Option(default=0, text="of which others are kept"),
+        "neighbours": Option(default=16, text="number of samples of either kind that are averaged"),
+        "others": Option(default=512, text="largest number of other samples to choose from"),
+        "seed": Option(default=0, text="seed for the choice of other samples"),
     },
 )

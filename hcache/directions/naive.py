@@ -1,8 +1,8 @@
 """The naive direction: the mean h of positives minus the mean h of random samples.
 
-Only positives have to be chosen. Every sample of the run counts as random, the positives among
-them: that leaves the direction the same and shortens it by the share of positives, which the unit
-takes out again.
+Only positives have to be selected. Every sample of the run counts as random, including the
+positives. This does not change the direction. It shortens it by the share of positives, and the
+unit removes this effect.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
@@ -25,14 +25,14 @@ from .fitting import AT_ONCE, POSITIVES, Fit, Fitting, Method
 
 
 def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
-    """The naive direction of a run towards some of its samples.
+    """Returns the naive direction of a run towards some of its samples.
 
     Args:
-        run: Holds ``h`` in full.
-        positives: Sample numbers, 2 or more, not all there are.
+        run: A run that stores ``h`` in full.
+        positives: Sample numbers, 2 or more, but not all samples.
 
     Raises:
-        AnalysisError: too few positives, or no other samples to hold them against.
+        AnalysisError: there are too few positives, or no other samples to compare them with.
     """
     check_full(run)
     rows = np.array(sorted({run.position(int(sample)) for sample in positives}), np.int64)
@@ -56,9 +56,9 @@ def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
 
 
 def top_samples(run: Run, values: np.ndarray, count: int, highest: bool = True) -> list[int]:
-    """The sample numbers with the highest (or lowest) values.
+    """Returns the sample numbers with the highest (or lowest) values.
 
-    ``count`` of them, by values (n,); samples without a value are left out.
+    It selects ``count`` samples by values (n,). Samples without a value are left out.
     """
     order = np.argsort(values, kind="stable")
     order = order[np.isfinite(values[order])]
@@ -74,7 +74,7 @@ def _make(fit: Fit, _: Mapping[str, Any], run: Run, __: object) -> Fitting:
 METHOD = Method(
     name="naive",
     title="naive: positives against random samples",
-    text="Mean h of the positives minus mean h of all samples. Only positives are chosen.",
+    text="Mean h of the positives minus mean h of all samples. You choose only positives.",
     source=(
         "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
         " Diffusion Models"

@@ -5,9 +5,9 @@ length along one component, one standard deviation along it is
 
     Δh_t = X_tᵀ a / √(n-1)
 
-Per step, a is an eigenvector of the Gram matrix X_t X_tᵀ, step by step, its sign that of the step
-before. Joint, a is an eigenvector of Σ_t X_t X_tᵀ: one set of coordinates for the whole trajectory,
-and how long the direction is at each step follows from the data.
+Per step, a is an eigenvector of the Gram matrix X_t X_tᵀ of that step, with the sign of the
+previous step. Joint, a is an eigenvector of Σ_t X_t X_tᵀ. There is then one set of coordinates for
+the whole trajectory, and the data determine the length of the direction at each step.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,
@@ -37,27 +37,27 @@ if TYPE_CHECKING:
 JOINT, PER_STEP = "joint", "per step"
 
 GRAM = 512
-"""Samples up to which the joint components come from the Gram matrix itself, and not from its
-products with vectors.
+"""The largest number of samples for which joint components come from the Gram matrix itself. For
+more, they come from its products with vectors.
 """
 
 HELD = 2**30
-"""Bytes of h, as stored, that are held in memory for all steps at once."""
+"""The largest size of h, as stored, that is held in memory for all steps at once, in bytes."""
 
 TILE = 256
-"""Columns that are worked on at a time."""
+"""The number of columns that are processed at a time."""
 
 
 def pca_directions(
     run: Run, count: int = 5, joint: bool = True
 ) -> Generator[float, None, tuple[Direction, ...]]:
-    """The first ``count`` components of a run, largest first.
+    """Returns the first ``count`` components of a run, largest first.
 
-    The run holds h in full.
+    The run stores h in full.
 
     Raises:
-        AnalysisError: fewer than 3 samples.
-        UsageError: more components than the samples have.
+        AnalysisError: there are fewer than 3 samples.
+        UsageError: the samples have fewer components.
     """
     n, steps = len(run), run.spec.steps
     if n < 3:
@@ -88,10 +88,11 @@ def pca_directions(
 
 
 class _Columns:
-    """h of a run as float32, a few columns of a step at a time, less their mean over samples.
+    """Yields h of a run as float32, a few columns of a step at a time, minus their mean over
+    samples.
 
-    All steps are read at once, as they are stored, if they fit: a shard is then opened once, and
-    not at every step.
+    If all steps fit into memory as stored, they are read at once. Each shard is then opened once,
+    and not at every step.
     """
 
     def __init__(self, run: Run) -> None:
@@ -100,9 +101,9 @@ class _Columns:
         self._held = run.array("h") if size <= HELD else None
 
     def tiles(self, step: int) -> Iterator[tuple[slice, torch.Tensor]]:
-        """(place, columns (n, up to TILE)) of a step. All tiles are one buffer, written anew for
-        each: what is small enough to stay in the processor's cache is widened, centred and
-        multiplied there."""
+        """Yields (place, columns (n, up to TILE)) of a step. All tiles use one buffer, which is
+        small enough to stay in the processor's cache while it is widened, centred and multiplied.
+        """
         import torch
 
         rows = torch.from_numpy(
@@ -118,8 +119,9 @@ class _Columns:
 def _by_grams(
     h: _Columns, count: int, joint: bool
 ) -> Generator[float, None, tuple[np.ndarray, np.ndarray]]:
-    """Δh (count, steps, d) along the leading components of every step, or of all steps together,
-    and σ (steps, d); from the Gram matrices themselves."""
+    """Returns Δh (count, steps, d) along the leading components of every step, or of all steps
+    together, and σ (steps, d), from the Gram matrices themselves.
+    """
     import torch
 
     n, steps, d = len(h.run), h.run.spec.steps, h.run.width("h")
@@ -138,12 +140,12 @@ def _by_grams(
 def _leading_by_grams(
     h: _Columns, count: int, joint: bool
 ) -> Generator[float, None, list[np.ndarray]]:
-    """The leading eigenvectors (n, count) of every step, or of the sum of all."""
+    """Returns the leading eigenvectors (n, count) of every step, or of the sum over steps."""
     total: np.ndarray | None = None
     each, steps = [], h.run.spec.steps
     for step in range(steps):
         gram = _gram(h, step)
-        if joint:  # one (n, n) at a time is held, never one a step
+        if joint:  # only one (n, n) matrix is in memory at a time
             total = gram if total is None else total + gram
         else:
             each.append(_leading(gram, count))
@@ -154,7 +156,7 @@ def _leading_by_grams(
 def _leading_streamed(
     h: _Columns, count: int, joint: bool
 ) -> Generator[float, None, list[np.ndarray]]:
-    """The same of so many samples that their Gram matrix is too large: by passes over them."""
+    """Returns the same for samples whose Gram matrix is too large, by passes over them."""
     run = h.run
     search = stream_components(lambda: run.step_blocks("h"), len(run), count, joint)
     found = yield from search
@@ -165,18 +167,18 @@ def _leading_streamed(
 
 
 def _unit(scores: np.ndarray) -> np.ndarray:
-    """Coordinates of unit length, with the sign that makes their skewness positive."""
+    """Scales coordinates to unit length, with the sign that makes their skewness positive."""
     return _signed(scores / np.linalg.norm(scores, axis=0))
 
 
 def _by_products(
     h: _Columns, count: int
 ) -> Generator[float, None, tuple[np.ndarray, np.ndarray] | None]:
-    """Δh (count, steps, d) along the leading joint components and σ (steps, d), by products of Σ_t
-    X_t X_tᵀ with a few vectors at a time; None if they do not settle.
+    """Returns Δh (count, steps, d) along the leading joint components and σ (steps, d), from
+    products of Σ_t X_t X_tᵀ with a few vectors at a time. It returns None if they do not converge.
 
     The products of every block of vectors with h are kept. The components lie in the span of the
-    blocks, so that Δh follows from these, and h is not gone through once more.
+    blocks, so Δh follows from these products without another pass over h.
     """
     import torch
 
@@ -194,7 +196,7 @@ def _by_products(
                 along[-1][:, step, at] = found
                 product += (
                     found @ columns.T
-                ).numpy()  # as rows they are multiplied faster than as columns
+                ).numpy()  # the multiplication is faster with rows than with columns
                 if number == 0:
                     sigma[step, at] = columns.square_().mean(0).sqrt_()
             yield (number + (step + 1) / steps) / blocks
@@ -209,7 +211,7 @@ def _by_products(
 
 
 def _gram(h: _Columns, step: int) -> np.ndarray:
-    """H Hᵀ (n, n) float64 of a step."""
+    """Returns H Hᵀ (n, n) float64 of a step."""
     gram = np.zeros((len(h.run), len(h.run)))
     for _, columns in h.tiles(step):
         part = columns.numpy().astype(np.float64)
@@ -218,20 +220,20 @@ def _gram(h: _Columns, step: int) -> np.ndarray:
 
 
 def _leading(gram: np.ndarray, count: int) -> np.ndarray:
-    """Eigenvectors (n, count) of the largest eigenvalues; the sign makes the skewness of the
-    coordinates positive.
+    """Returns the eigenvectors (n, count) of the largest eigenvalues. The sign makes the skewness
+    of the coordinates positive.
     """
     _, vectors = np.linalg.eigh(gram)
     return _signed(vectors[:, ::-1][:, :count])
 
 
 def _signed(found: np.ndarray) -> np.ndarray:
-    """With the sign that makes the skewness of the coordinates positive."""
+    """Returns vectors with the sign that makes the skewness of the coordinates positive."""
     return found * np.where((found**3).sum(0) < 0, -1, 1)
 
 
 def _aligned(coordinates: list[np.ndarray]) -> list[np.ndarray]:
-    """Each step's components with the signs of the step before."""
+    """Gives each step's components the signs of the previous step."""
     aligned = coordinates[:1]
     for found in coordinates[1:]:
         aligned.append(found * np.where((found * aligned[-1]).sum(0) < 0, -1, 1))
@@ -248,7 +250,7 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
 METHOD = Method(
     name="pca",
     title="PCA: principal components",
-    text="The directions in which h varies most over the samples; nothing is chosen.",
+    text="The directions in which h varies most over the samples. You choose no samples.",
     source=(
         "Haas et al. 2023, Discovering Interpretable Directions in the Semantic Latent Space of"
         " Diffusion Models"
@@ -256,9 +258,11 @@ METHOD = Method(
     make=_make,
     short="PCA, first",
     options={
-        "count": Option(default=5, text="how many components"),
+        "count": Option(default=5, text="number of components"),
         "over": Option(
-            default=JOINT, text="all steps at once, or each by itself", choices=(JOINT, PER_STEP)
+            default=JOINT,
+            text="joint over all steps, or each step by itself",
+            choices=(JOINT, PER_STEP),
         ),
     },
 )

@@ -2,9 +2,9 @@ r"""Directions in x_t that move h most: right singular vectors of dh/dx_t of the
 one sample and step.
 
 They are the principal directions of the metric that h pulls back to the pixels (or latents). The
-edit is made once, to x_t itself: x_t + γ v, and what follows is left to the model. Its unit is that
-of all other directions: v is scaled so that, to first order, strength 1 moves h by a root mean
-square of 1 in units of σ at that step.
+edit changes x_t itself, once: x_t + γ v. The model then continues from there. Its unit is that of
+all other directions: v is scaled so that, to first order, strength 1 moves h by a root mean square
+of 1 in units of σ at that step.
 
 References:
     Understanding the Latent Space of Diffusion Models through the Lens of Riemannian Geometry
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 class PixelMove:
     """A move of x_t.
 
-    ``delta``: Δx_t of strength 1 (c, h, w) float32, to be added before step ``index`` and at no
-    other.
+    ``delta`` is Δx_t of strength 1 (c, h, w) float32. It is added before step ``index`` only.
     """
 
     kind: ClassVar[str] = "x"
@@ -54,9 +53,9 @@ class PixelMove:
         )
 
     def moved(self, x_t: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
-        """x_t (n, c, h, w) of step ``index``, moved.
+        """Returns x_t (n, c, h, w) of step ``index``, moved.
 
-        A row of strength 0 stays as it is.
+        A row of strength 0 is unchanged.
         """
         import torch
 
@@ -92,11 +91,10 @@ class PixelMove:
 def encoder_at(
     run: Run, model: Model, sample: int, step: int, region: str, k: int
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
-    """h as a function of x_t, and the cached x_t.
+    """Returns h as a function of x_t, and the cached x_t.
 
-    x_t is (n, c, h, w), n up to ``k``, a sample's cached one (c, h, w).
-
-    Outside the region x_t counts for nothing, so that no direction leads there.
+    The function takes x_t (n, c, h, w) with n up to ``k``. The cached x_t of the sample is (c, h,
+    w). Changes of x_t outside the region have no effect, so no direction uses them.
     """
     import torch
 
@@ -108,7 +106,7 @@ def encoder_at(
     one = model.condition(run.spec.conditioning.rows([sample]), 1).branches[COND]
 
     def function(rows: torch.Tensor) -> torch.Tensor:
-        """h of rows that differ from x_t inside the region only."""
+        """Returns h of rows that differ from x_t inside the region only."""
         inside = x + seen * (rows - x)
         return model.encode(inside, t, many if len(rows) == k else one).h.float()
 
@@ -151,7 +149,7 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -
 METHOD = Method(
     name="pullback",
     title="pullback: what in x_t moves h most",
-    text="Singular vectors of dh/dx at one sample and step; the edit is made once, to x_t.",
+    text="Singular vectors of dh/dx at one sample and step. The edit changes x_t once.",
     source=(
         "Park et al. 2023, Understanding the Latent Space of Diffusion Models through the Lens of"
         " Riemannian Geometry"
@@ -161,15 +159,13 @@ METHOD = Method(
     cost=MINUTES,
     moves=(PixelMove,),
     options={
-        "sample": Option(default=-1, text="at which the Jacobian is taken; -1: the first"),
-        "step": Option(
-            default=-1, text="at which it is taken and the edit made; -1: the middle one"
-        ),
-        "count": Option(default=3, text="how many singular vectors"),
+        "sample": Option(default=-1, text="sample at which the Jacobian is taken; -1: the first"),
+        "step": Option(default=-1, text="step of the Jacobian and of the edit; -1: the middle one"),
+        "count": Option(default=3, text="number of singular vectors"),
         "region": Option(default="", text=REGION_HELP, holds=REGION),
-        "iterations": Option(default=50, text="of the subspace, at most"),
+        "iterations": Option(default=50, text="largest number of subspace iterations"),
         "tolerance": Option(
-            default=1e-2, text="the space has settled when it changes by less (a sine)"
+            default=1e-2, text="the iteration stops when the space changes by less than this sine"
         ),
         "seed": Option(default=0, text="of the start"),
     },

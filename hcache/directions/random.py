@@ -1,4 +1,4 @@
-"""Random directions: the null that every other method is held against."""
+"""Random directions: a null for all other methods."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Directions saved by name beside their run: ``<run>/directions/<name>.h5``, one immutable file
 each.
 
-A file holds the move's arrays, and in its attributes what kind it is, the model and timesteps it is
-for, and the JSON of what made it.
+A file contains the move's arrays. Its attributes are the kind of the move, its model and timesteps,
+and the JSON of its description.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,79}")
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """What is known of a saved direction without its arrays.
+    """The description of a saved direction, without its arrays.
 
-    ``samples``: those of its run when it was saved. ``of``: how many directions the fit gave that
-    it is from. 0: of an older file, which does not say.
+    ``samples``: the number of samples of its run when it was saved. ``of``: the number of
+    directions from the same fit; 0 for an older file, which does not contain it.
     """
 
     name: str
@@ -56,10 +56,10 @@ class Entry:
 
 
 def check_name(name: str) -> str:
-    """Itself, if a direction may be called that.
+    """Returns the name, if a direction may have it.
 
     Raises:
-        UsageError: it may not.
+        UsageError: it is not allowed.
     """
     if not _NAME.fullmatch(name) or name.endswith((".", " ")):
         raise UsageError(
@@ -70,24 +70,23 @@ def check_name(name: str) -> str:
 
 
 def save_move(run: Run, name: str, move: Move, replace: bool = False) -> Path:
-    """Saves a move under a name: written aside, renamed when whole.
+    """Saves a move under a name, atomically.
 
     Raises:
-        UsageError: there is another of that name, and ``replace`` was not said.
-        OSError: it cannot be written; what was there is as it was.
+        UsageError: another direction has that name, and ``replace`` is false.
+        OSError: it cannot be written. An existing file is unchanged..
     """
     return save_moves(run, {check_name(name): move}, replace)[0]
 
 
 def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> list[Path]:
-    """Saves all moves of one fit, by name.
+    """Saves all moves of one fit by name.
 
-    All are written aside before the first gets its name.
-
-    What was there of the same fit, because another try was killed between two names, is replaced.
+    All are written to temporary files before the first gets its name. If an earlier try of the same
+    fit was killed between two names, its files are replaced.
 
     Raises:
-        As :func:`save_move`; then nothing was saved.
+        The errors of :func:`save_move`. Then nothing was saved.
     """
     folder = run.folder / DIRECTIONS
     make_folder(folder, parents=False)
@@ -111,7 +110,7 @@ def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> li
                 )
         try:
             for name, move in moves.items():
-                # one that is replaced may do the same and say otherwise what made it
+                # a replaced move may have the same effect and another description
                 if replace or not (is_there(finals[name]) and _is_saved(finals[name], move)):
                     sweep(finals[name])
                     partials[finals[name]] = partial = partial_path(finals[name])
@@ -127,9 +126,9 @@ def save_moves(run: Run, moves: Mapping[str, Move], replace: bool = False) -> li
 
 
 def is_same_fit(entry: Entry, move: Move) -> bool:
-    """Whether a saved direction is that move.
+    """Returns whether a saved direction is that move.
 
-    Or one of a fit that was not saved whole, and is the same fit's.
+    A direction of the same fit that was not saved completely also counts.
     """
     return entry.digest == digest_of(move) or (
         entry.of > 1 and entry.made_by == json.loads(json.dumps(move.made_by))
@@ -137,13 +136,15 @@ def is_same_fit(entry: Entry, move: Move) -> bool:
 
 
 def interrupted(entries: Sequence[Entry], name: str, made_by: Mapping[str, Any]) -> bool:
-    """Whether what is saved under ``name``, ``name.0``, ... are some of the directions of a fit,
-    and never all: whoever fitted them was killed on the way.
+    """Returns whether the directions under a fit's name are incomplete.
+
+    Some of ``name``, ``name.0``, ... are then saved, but not all, because the process was killed
+    while it saved them.
 
     Args:
         entries: All saved directions of the run.
-        name: Of the fit.
-        made_by: What the fit is made by; ``component`` does not count.
+        name: The name of the fit.
+        made_by: The description of the fit. ``component`` is ignored.
     """
     plain = {
         key: value for key, value in json.loads(json.dumps(made_by)).items() if key != "component"
@@ -156,7 +157,7 @@ def interrupted(entries: Sequence[Entry], name: str, made_by: Mapping[str, Any])
 
 
 def _is_saved(path: Path, move: Move) -> bool:
-    """Whether a file holds that move, whole."""
+    """Returns whether a file contains that move completely."""
     try:
         return digest_of(_load(path)[1]) == digest_of(move)
     except CacheError:
@@ -182,17 +183,17 @@ def _write(path: Path, move: Move, samples: int, of: int) -> None:
 
 
 def list_moves(run: Run) -> list[Entry]:
-    """The saved directions of a run, by name.
+    """Lists the saved directions of a run by name.
 
-    :func:`damaged_moves` has the files that are none.
+    :func:`damaged_moves` lists the unusable files.
     """
     return _look(run)[0]
 
 
 def damaged_moves(run: Run) -> dict[str, str]:
-    """A run's direction files that cannot be used.
+    """Lists a run's direction files that cannot be used.
 
-    name -> why.
+    The result is name -> reason.
     """
     return _look(run)[1]
 
@@ -205,16 +206,16 @@ def _look(run: Run) -> tuple[list[Entry], dict[str, str]]:
         try:
             found.append(read_entry(path))
         except CacheError as error:
-            if os.path.lexists(path):  # else it was taken away meanwhile
+            if os.path.lexists(path):  # otherwise the file was removed meanwhile
                 damaged[path.stem] = str(error)
     return found, damaged
 
 
 def load_move(run: Run, name: str) -> Move:
-    """A saved direction, by name.
+    """Loads a saved direction by name.
 
     Raises:
-        UsageError: there is none of that name; the nearest are named.
+        UsageError: there is no direction of that name. The message names the nearest..
         CacheError: its file is damaged.
     """
     path = run.folder / DIRECTIONS / f"{name}.h5"
@@ -230,10 +231,10 @@ def load_move(run: Run, name: str) -> Move:
 
 
 def _load(path: Path) -> tuple[Entry, Move]:
-    """A direction's file, whole."""
+    """Reads a direction's whole file."""
     entry, structure, arrays = _read(path, arrays=True)
     kind = kind_of_move(entry.kind)
-    if kind is None:  # a package was taken away since it was listed
+    if kind is None:  # a package was removed after the listing
         raise _unknown(path, entry.kind)
     try:
         timesteps = tuple(float(t) for t in structure.attributes["timesteps"])
@@ -246,7 +247,7 @@ def _load(path: Path) -> tuple[Entry, Move]:
 
 
 def find_move(run: Run, digest: str) -> Move | None:
-    """The saved direction of that digest, if there is one."""
+    """Returns the saved direction with a digest, if there is one."""
     for entry in list_moves(run):
         if entry.digest == digest:
             return load_move(run, entry.name)
@@ -254,12 +255,12 @@ def find_move(run: Run, digest: str) -> Move | None:
 
 
 def delete_move(run: Run, name: str) -> Entry | None:
-    """Takes a saved direction away, also one whose file is damaged.
+    """Deletes a saved direction, even if its file is damaged.
 
-    Returns what was known of it; None of a damaged one.
+    Returns its entry, or None for a damaged file.
 
     Raises:
-        UsageError: there is none of that name; the nearest are named.
+        UsageError: there is no direction of that name. The message names the nearest..
     """
     path = run.folder / DIRECTIONS / f"{name}.h5"
     with part_lock(path.parent):
@@ -275,11 +276,11 @@ def delete_move(run: Run, name: str) -> Entry | None:
 
 
 def read_entry(path: Path) -> Entry:
-    """What a direction's file says of itself.
+    """Reads the description in a direction's file.
 
     Raises:
-        CacheError: it is not one, or of a newer hcache; or it could not be read, which the message
-            says.
+        CacheError: it is not a direction's file, or is from a newer hcache, or could not be read.
+            The message says which.
     """
     return _read(path)[0]
 
@@ -294,12 +295,12 @@ _ODD = (
     OverflowError,
     MemoryError,
 )
-"""What can go wrong with the contents of a file, where the system reads it without fail."""
+"""The errors that wrong contents of a readable file can cause."""
 
 
 def _read(path: Path, arrays: bool = False) -> tuple[Entry, FileStructure, dict[str, np.ndarray]]:
-    """What a file says of itself, and what it holds; of the same file, though another may take
-    its place meanwhile.
+    """Returns the description and the contents of one and the same file, even if another file
+    replaces it meanwhile.
     """
     try:
         with opened(path) as descriptor:

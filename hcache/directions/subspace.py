@@ -1,5 +1,5 @@
-r"""Leading singular vectors of a Jacobian that is never written down: subspace iteration with jvp
-and vjp.
+r"""Leading singular vectors of a Jacobian that is never formed, by subspace iteration with jvp and
+vjp.
 
 With J the Jacobian of f at a point, V (k orthonormal inputs) is replaced by the orthonormal part of
 Jᵀ J V until the space it spans stays the same; the singular values of J V, and their right singular
@@ -29,10 +29,9 @@ from ..errors import AnalysisError
 class Singular:
     """Singular vectors and values of a Jacobian.
 
-    ``right`` (k, *input): orthonormal inputs; ``left`` (k, *output): J right / values;
-    ``values`` (k,) descending.
-
-    ``change``: the largest sine of an angle between the spaces of the last two iterations.
+    ``right`` (k, *input): orthonormal inputs. ``left`` (k, *output): J right / values. ``values``
+    (k,): descending. ``change``: the largest sine of an angle between the spaces of the last two
+    iterations.
     """
 
     right: torch.Tensor
@@ -50,17 +49,17 @@ def leading_singular(
     tolerance: float = 1e-2,
     seed: int = 0,
 ) -> Generator[float, None, Singular]:
-    """The k leading singular vectors of a Jacobian.
+    """Returns the k leading singular vectors of a function's Jacobian.
 
-    Of a function at a point.
+    The Jacobian is taken at a point.
 
     Args:
         function: (n, *input) -> (n, *output), row by row, differentiable.
         point: (*input) float32.
-        k: How many.
-        iterations: The most that are made.
-        tolerance: Made no more once the space changes by less, as a sine.
-        seed: Of the start.
+        k: The number of vectors.
+        iterations: The largest number of iterations.
+        tolerance: The iteration stops when the space changes by less than this sine.
+        seed: The seed of the start.
 
     Raises:
         AnalysisError: the Jacobian is zero, or not finite.
@@ -70,7 +69,7 @@ def leading_singular(
     rng = torch.Generator().manual_seed(seed)
     basis = _orthonormal(torch.randn(k, d, generator=rng).to(point))
     change, done = 1.0, 0
-    for done in range(1, iterations + 1):  # noqa: B007 - how many were made is told
+    for done in range(1, iterations + 1):  # noqa: B007 - the number of iterations is used below
         image = forward_products(function, point, basis.view(k, *point.shape))
         pulled = backward_products(function, point, image)
         if not torch.isfinite(pulled).all() or float(pulled.abs().max()) == 0:
@@ -98,10 +97,10 @@ def leading_singular(
 def forward_products(
     function: Callable[[torch.Tensor], torch.Tensor], point: torch.Tensor, tangents: torch.Tensor
 ) -> torch.Tensor:
-    """J v for every tangent v (k, *input): (k, *output).
+    """Returns J v for every tangent v (k, *input): (k, *output).
 
-    By differentiating Jᵀ u, which is linear in u: forward-mode rules are missing for some of what
-    U-Nets are made of.
+    It differentiates Jᵀ u, which is linear in u, because PyTorch lacks forward-mode rules for some
+    operations in U-Nets.
     """
     with (
         torch.inference_mode(False),
@@ -118,7 +117,7 @@ def forward_products(
 def backward_products(
     function: Callable[[torch.Tensor], torch.Tensor], point: torch.Tensor, cotangents: torch.Tensor
 ) -> torch.Tensor:
-    """Jᵀ u for every cotangent u (k, *output): (k, *input)."""
+    """Returns Jᵀ u for every cotangent u (k, *output): (k, *input)."""
     with torch.inference_mode(False), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
         rows = point.expand(len(cotangents), *point.shape).clone().requires_grad_(True)
         output = function(rows)
@@ -126,5 +125,5 @@ def backward_products(
 
 
 def _orthonormal(rows: torch.Tensor) -> torch.Tensor:
-    """An orthonormal basis (k, d) of the space that rows (k, d) span."""
+    """Returns an orthonormal basis (k, d) of the span of rows (k, d)."""
     return torch.linalg.qr(rows.T.double())[0].T.to(rows)

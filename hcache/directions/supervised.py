@@ -22,17 +22,17 @@ from .naive import top_samples
 
 
 def supervised_direction(run: Run, scores: np.ndarray, k: int) -> Direction:
-    """Mean h of the highest less that of the lowest.
+    """Returns the mean h of the highest minus that of the lowest.
 
-    The ``k`` samples with the highest scores, and the ``k`` with the lowest.
+    These are the ``k`` samples with the highest scores and the ``k`` with the lowest.
 
     Args:
-        run: Holds ``h`` in full.
-        scores: (n,), one a sample; NaN where there is none.
-        k: 1 or more, and no more than half of the samples that have a score.
+        run: A run that stores ``h`` in full.
+        scores: (n,), one per sample; NaN if there is none.
+        k: 1 or more, and at most half of the samples that have a score.
 
     Raises:
-        AnalysisError: too few samples for ``k``.
+        AnalysisError: there are too few samples for ``k``.
     """
     check_full(run)
     known = int(np.isfinite(scores).sum())
@@ -45,7 +45,7 @@ def supervised_direction(run: Run, scores: np.ndarray, k: int) -> Direction:
 
 
 def difference_direction(run: Run, positives: Sequence[int], negatives: Sequence[int]) -> Direction:
-    """Mean h of some samples minus mean h of others."""
+    """Returns the mean h of some samples minus that of others."""
     rows = [[run.position(int(sample)) for sample in chosen] for chosen in (positives, negatives)]
     delta = []
     for step in range(run.spec.steps):
@@ -62,19 +62,18 @@ def difference_direction(run: Run, positives: Sequence[int], negatives: Sequence
 def both_ends(
     run: Run, values: np.ndarray, count: int, highest: bool = True
 ) -> tuple[list[int], list[int]]:
-    """Samples from both ends of a label's values (n,).
+    """Returns samples from both ends of a label's values (n,).
 
-    ``count`` from one end, and as many from the other.
+    There are ``count`` samples from one end, and as many from the other.
     """
     return top_samples(run, values, count, highest), top_samples(run, values, count, not highest)
 
 
 def conditional_direction(direction: Direction, others: Sequence[Direction]) -> Direction:
-    """A direction without its part in the span of others.
+    """Removes from a direction its part in the span of others.
 
-    n - Nᵀ x with (N Nᵀ) x = N n, over (step, c, h, w) at once.
-
-    In units of σ, as cosines are measured: the cosine with each of the others is then 0.
+    The result is n - Nᵀ x with (N Nᵀ) x = N n, over (step, c, h, w) at once, in units of σ like the
+    cosines. Its cosine with each of the others is therefore 0.
 
     Raises:
         AnalysisError: nothing is left of it.

@@ -1,12 +1,12 @@
-"""The unit of methods that move each sample by its own Δh, and how much of such a move is the way
+"""The unit of methods that move each sample by its own Δh, and the share of such a move that leads
 to the mean.
 
 A strength of 1 is a move whose root mean square over samples, steps, channels and places is 1 in σ,
-as that of a direction is. It is the move in the end that counts, not the way that was gone.
+as for a direction. Only the resulting move counts, not the path of the optimisation.
 
-What a method does to a sample may be, for the most part, to make it more average: with z = (h - μ)
-/ σ that is a move along -z. It makes any attribute weaker that a sample has, and is no direction
-towards anything. So the cosine of a move with -z is told, and can be projected out.
+A method may mostly make a sample more average: with z = (h - μ) / σ, this is a move along -z. Such
+a move weakens every attribute of a sample, and is not a direction towards an attribute. Therefore
+the cosine of a move with -z is reported, and this part can be projected out.
 """
 
 from __future__ import annotations
@@ -26,33 +26,35 @@ if TYPE_CHECKING:
     from ..models.model import Model
 
 TRIED = 64
-"""Samples that a move is measured on, at most."""
+"""The largest number of samples that a move is measured on."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Net:
-    """``rms``: of moves over samples and steps, in σ. ``to_mean``: the mean of their cosines
-    with -z.
+    """The net length and direction of moves.
+
+    ``rms``: the root mean square of moves over samples and steps, in σ. ``to_mean``: the mean of
+    their cosines with -z.
     """
 
     rms: float
     to_mean: float
 
     def to_json(self) -> dict[str, float]:
-        """Rounded, to stand beside what made a move."""
+        """Returns rounded values, to store in ``made_by``."""
         return {"net_rms": float(f"{self.rms:.4g}"), "to_mean": float(f"{self.to_mean:.3g}")}
 
 
 class Netting:
-    """Gathers the moves of some samples, step by step."""
+    """Collects the moves of some samples, step by step."""
 
     def __init__(self) -> None:
         self._squares, self._cosines = [], []
 
     def add(self, z: torch.Tensor, delta: torch.Tensor) -> None:
-        """Takes in samples z (n, d), moved by delta.
+        """Adds samples z (n, d) that were moved by delta (n, d).
 
-        delta (n, d), both in σ.
+        Both are in σ.
         """
         import torch
 
@@ -61,7 +63,7 @@ class Netting:
 
     @property
     def net(self) -> Net:
-        """Of all that was gathered."""
+        """Returns the result for all collected moves."""
         import torch
 
         squares, cosines = torch.cat(self._squares), torch.cat(self._cosines)
@@ -69,15 +71,15 @@ class Netting:
 
 
 def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
-    """What a move does to stored h at strength 1.
+    """Returns the effect of a move on stored h at strength 1.
 
-    Of some samples of a run, at every step.
+    It is measured on some samples of a run, at every step.
 
     Args:
-        move: A direction, or what moves each sample by its own Δh.
+        move: A direction, or a move with a Δh for each sample.
         model: The run's model.
-        run: Holds h in full.
-        seed: Of which samples.
+        run: A run that stores h in full.
+        seed: The seed for the choice of samples.
     """
     import torch
 
@@ -98,18 +100,18 @@ def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
 
 
 def without_way_to_mean(z: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
-    """Moves without each one's part along its sample.
+    """Removes from each move its part along its sample.
 
-    Moves delta (n, d) of samples z (n, d).
+    The moves are delta (n, d), of samples z (n, d).
     """
     along = (delta * z).sum(1, keepdim=True) / z.square().sum(1, keepdim=True).clamp_min(1e-12)
     return delta - along * z
 
 
 def tried_rows(n: int, positives: Container[int], seed: int) -> np.ndarray:
-    """Rows of a run that a move is measured on.
+    """Returns rows of a run that a move is measured on.
 
-    None of the positives, as long as there are others.
+    Positives are left out if there are other samples.
     """
     others = np.array([row for row in range(n) if row not in positives])
     rows = others if len(others) >= 2 else np.arange(n)

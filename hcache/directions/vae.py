@@ -57,12 +57,13 @@ ONE, EACH = "one", "one a step"
 
 @dataclass(frozen=True, kw_only=True)
 class VaeMove:
-    """``mean``, ``sigma``: of h over the run (step, c, h, w). ``weights``: of the networks.
+    """Moves each sample by descending a VAE's reconstruction loss.
 
-    ``scale`` (step,): what the converged Δz is multiplied by; None of a move that goes strides of
-    fixed length. ``keeps_mean``: whether the way to the mean is left in it. ``axes`` (step, k, d):
-    the principal components of z that the VAE sees, orthogonal and equally long; None if it sees
-    all of z.
+    ``mean``, ``sigma``: those of h over the run (step, c, h, w). ``weights``: those of the
+    networks. ``scale`` (step,): the factor of the converged Δz; None for a move with strides of
+    fixed length. ``keeps_mean``: whether the component towards the mean is kept. ``axes`` (step, k,
+    d): the principal components of z that the VAE sees, orthogonal and equally long; None if it
+    sees all of z.
     """
 
     kind: ClassVar[str] = "vae"
@@ -78,9 +79,9 @@ class VaeMove:
     timesteps: tuple[float, ...] = ()
 
     def bind(self, model: Model) -> Mover:
-        """Follows the reconstruction loss down, on the model's device.
+        """Returns the function that descends the reconstruction loss.
 
-        Every row by its own gradient.
+        It runs on the model's device. Every row follows its own gradient.
 
         Raises:
             AnalysisError: the model's h has another shape.
@@ -92,7 +93,7 @@ class VaeMove:
         descent = Descent(self.weights, self.axes, len(self.mean), self.keeps_mean, model.device)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
-            """h, optimised on the reconstruction loss, as far as its strength says."""
+            """Returns h, optimised on the reconstruction loss as far as its strength says."""
             t = moment.index
             unit = torch.where(sigma[t] > 0, sigma[t], torch.ones_like(sigma[t]))
             z = ((h.float() - mean[t]) / unit).flatten(1)
@@ -159,9 +160,9 @@ class Descent:
         self._steps, self._keeps_mean = steps, keeps_mean
 
     def converged(self, z: torch.Tensor, t: int) -> torch.Tensor:
-        """Computes Δz (n, d) to where the loss is least.
+        """Computes Δz (n, d) to the minimum of the loss.
 
-        The way to the mean is left out, unless the move keeps it.
+        The component towards the mean is removed, unless the move keeps it.
         """
         if self._axes is None:
             delta = optimised(*self._network(t, z))
@@ -171,20 +172,20 @@ class Descent:
         return delta if self._keeps_mean else without_way_to_mean(z, delta)
 
     def strided(self, z: torch.Tensor, t: int, strengths: torch.Tensor) -> torch.Tensor:
-        """Δz (n, d) of strides of fixed length."""
+        """Returns Δz (n, d) of strides of fixed length."""
         return descend(*self._network(t, z), strengths) - z
 
     def _network(
         self, t: int, z: torch.Tensor
     ) -> tuple[Mapping[str, torch.Tensor], torch.Tensor, int, int]:
-        """The network of a step, what it sees, and its own step and number of steps."""
+        """Returns the network of a step, what it sees, and its own step and number of steps."""
         if self._weights["encoder.weight"].ndim == 2:
             return self._weights, z, t, self._steps
         return {name: each[t] for name, each in self._weights.items()}, z, 0, 1
 
 
 def fit_vae(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) -> Fitting:
-    """Trains the VAE; yields the share of iterations done."""
+    """Trains the VAE. It yields the share of iterations that are done."""
     _check(options, run)
     mean, sigma, z = _positives_of(fit, run)
     axes, seen = None, z
@@ -217,16 +218,16 @@ def _check(options: Mapping[str, Any], run: Run) -> None:
         )
     if options["descent"] == STRIDED and (options["components"] or options["networks"] == EACH):
         raise UsageError(
-            "descent=strides is the method of before, which had all of h and one network; leave"
-            " components and networks out, or take descent=converged"
+            "descent=strides is the older method, which used all of h and one network; leave"
+            " components and networks out, or use descent=converged"
         )
 
 
 def _axes(run: Run, count: int) -> np.ndarray:
-    """The first principal components of z at each step (step, count, d) float32.
+    """Returns the first principal components of z at each step (step, count, d) float32.
 
-    They are orthogonal and equally long. Their length is such that what a VAE sees of z has a root
-    mean square of 1, as z has. Each component keeps its share of the variance.
+    They are orthogonal and equally long. Their length is such that the VAE's view of z has a root
+    mean square of 1, like z. Each component keeps its share of the variance.
     """
     found = []
     for step in range(run.spec.steps):
@@ -240,13 +241,15 @@ def _axes(run: Run, count: int) -> np.ndarray:
 
 
 def _seen(axes: Any, z: Any) -> Any:
-    """The coordinates (n, k) of z (n, d) along orthogonal axes (k, d); arrays or tensors."""
+    """Returns the coordinates (n, k) of z (n, d) along orthogonal axes (k, d), for arrays or
+    tensors.
+    """
     return z @ axes.T / (axes**2).sum(1)
 
 
 def _profile(z: np.ndarray) -> np.ndarray:
-    """The naive direction's length at each step (step,), of unit length in all; of positives z
-    (step, n, d).
+    """Returns the naive direction's length at each step (step,), with unit length in total, for
+    positives z (step, n, d).
     """
     squares = np.square(z.mean(1, dtype=np.float64)).mean(1)
     return np.sqrt(squares / squares.mean())
@@ -255,8 +258,8 @@ def _profile(z: np.ndarray) -> np.ndarray:
 def _in_unit(
     move: VaeMove, fit: Fit, options: Mapping[str, Any], run: Run, profile: np.ndarray
 ) -> VaeMove:
-    """The move, scaled so that its root mean square over samples that are no positives, and
-    steps, is 1.
+    """Scales the move so that its root mean square over steps and over samples that are not
+    positives is 1.
     """
     import torch
 
@@ -274,8 +277,8 @@ def _in_unit(
         lengths.append(float(delta.square().mean().sqrt()))
     if not max(lengths) > 1e-6:
         raise AnalysisError(
-            "this VAE moves no sample: it reconstructs them all as they are; fit it on more"
-            " positives"
+            "this VAE moves no sample, because it reconstructs all of them unchanged; fit it on"
+            " more positives"
         )
     scale = np.divide(profile, lengths, out=np.zeros(len(lengths)), where=np.array(lengths) > 1e-6)
     told = {**left.net.to_json(), "to_mean_before": whole.net.to_json()["to_mean"]}
@@ -288,7 +291,7 @@ def _in_unit(
 
 
 def _positives_of(fit: Fit, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """μ and σ (step, c, h, w) of all samples, and z (step, n, d) of the positives."""
+    """Returns μ and σ (step, c, h, w) of all samples, and z (step, n, d) of the positives."""
     rows = [run.position(sample) for sample in sorted(set(fit.positives))]
     mean, sigma, z = [], [], []
     for step in range(run.spec.steps):
@@ -304,8 +307,8 @@ METHOD = Method(
     name="vae",
     title="VAE on positives",
     text=(
-        "A VAE is trained on the positives' h alone; each sample's h is then moved to where it is"
-        " reconstructed best."
+        "A VAE is trained on h of the positives only. Each sample's h then moves to where the VAE"
+        " reconstructs it best."
     ),
     source="Kingma, Welling 2013, Auto-Encoding Variational Bayes, for the VAE",
     make=fit_vae,
@@ -317,26 +320,27 @@ METHOD = Method(
     former={"descent": STRIDED},
     options={
         "iterations": Option(default=800, text="of training"),
-        "latent": Option(default=16, text="numbers that the VAE keeps of an h"),
-        "hidden": Option(default=128, text="units of its hidden layers"),
+        "latent": Option(default=16, text="size of the VAE's latent"),
+        "hidden": Option(default=128, text="units of each hidden layer"),
         "beta": Option(default=1.0, text="weight of the KL divergence"),
         "rate": Option(default=1e-3, text="learning rate"),
         "batch": Option(default=64, text="samples at once"),
         "components": Option(
-            default=0, text="principal components of h that the VAE sees; 0 is all of h"
+            default=0,
+            text="number of principal components of h that the VAE sees; 0 means all of h",
         ),
         "networks": Option(
             default=ONE, text="one VAE for all steps, or one for each step", choices=(ONE, EACH)
         ),
-        "seed": Option(default=0, text="of weights and batches"),
+        "seed": Option(default=0, text="seed of weights and batches"),
         "descent": Option(
             default=CONVERGED,
-            text="to convergence, or 8 strides of fixed length as before there was a unit",
+            text="to convergence, or 8 strides of fixed length as in older versions",
             choices=(CONVERGED, STRIDED),
         ),
         "to_mean": Option(
             default=REMOVED,
-            text="what becomes of the move's part towards the mean of all samples",
+            text="whether to keep or remove the move's component towards the mean of all samples",
             choices=(REMOVED, KEPT),
         ),
     },

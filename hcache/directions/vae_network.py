@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     import torch
 
 STRIDES = 8
-"""Of a descent of fixed length."""
+"""The number of strides of a descent of fixed length."""
 
 MOST_STEPS, SHORT = 80, 1e-2
-"""Gradient steps at most. A row ends when its gradient is so short relative to its first one."""
+"""The largest number of gradient steps. A row stops when its gradient is this short relative to its
+first gradient.
+"""
 
 LEAST_RATE, MOST_RATE = 0.05, 20.0
 """Bounds of a gradient step's length, relative to the gradient of half the squared error."""
@@ -37,8 +39,8 @@ def trained(
 ) -> Generator[float, None, dict[str, np.ndarray]]:
     """Trains a VAE on z (step, n, d), and returns its weights.
 
-    Yields the share of iterations done. ``per_step``: one network for each step, each trained for
-    as many iterations.
+    It yields the share of iterations that are done. ``per_step``: one network for each step, each
+    trained for the same number of iterations.
     """
     if not per_step:
         return (yield from _train(z, options))
@@ -51,7 +53,7 @@ def trained(
 def _train(
     z: np.ndarray, options: Mapping[str, Any]
 ) -> Generator[float, None, dict[str, np.ndarray]]:
-    """One network: Adam, batches over rows and steps, seeded."""
+    """Trains one network with Adam, on seeded batches over rows and steps."""
     import torch
 
     steps, n, d = z.shape
@@ -88,9 +90,9 @@ def optimised(
     step = one_hot(t, steps, z)
 
     def slope(at: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Half the squared error (n, 1) and its gradient (n, d)."""
+        """Returns half the squared error (n, 1) and its gradient (n, d)."""
         with torch.inference_mode(False), torch.enable_grad():
-            at = at.clone().requires_grad_(True)  # out of inference mode
+            at = at.clone().requires_grad_(True)  # leaves inference mode
             loss = 0.5 * (at - reconstruct(weights, at, step)[0]).square().sum(1, keepdim=True)
             (gradient,) = torch.autograd.grad(loss.sum(), at)
         return loss.detach(), gradient
@@ -128,7 +130,7 @@ def descend(
 
     stride = strengths.view(-1, 1) / STRIDES
     with torch.inference_mode(False), torch.enable_grad():
-        z = z.clone()  # out of inference mode
+        z = z.clone()  # leaves inference mode
         for _ in range(STRIDES):
             z = z.detach().requires_grad_(True)
             loss = (z - reconstruct(weights, z, one_hot(t, steps, z))[0]).square().mean(1).sum()

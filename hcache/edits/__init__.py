@@ -1,1 +1,3 @@
-"""Edits: pure functions from Features to Features, and the pictures they make. One kind a file."""
+"""Edits: pure functions from Features to Features, and the pictures they make. Each kind has its
+own file.
+"""

@@ -19,9 +19,9 @@ from .swap import Donor
 
 
 def cached_x(model: Model, run: Run, sample: int, index: int) -> torch.Tensor:
-    """A sample's x_t before step ``index``.
+    """Returns a sample's x_t before step ``index``.
 
-    (1, c, h, w) float32 on the model's device.
+    It is (1, c, h, w) float32 on the model's device.
     """
     return torch.from_numpy(run.x(sample, index))[None].to(model.device)
 
@@ -49,7 +49,7 @@ def cached_features(
     if branch == COND and not missing:
         return stored.map(lambda _, a: torch.from_numpy(a)[None].to(model.device))
     conditioning = run.spec.conditioning.rows([sample])
-    if branch != COND:  # a run without guidance may give to one with it
+    if branch != COND:  # a run without guidance can be the donor of one with guidance
         conditioning = replace(conditioning, guidance=max(conditioning.guidance, 2.0))
     guided = model.condition(conditioning, 1)
     with torch.inference_mode():
@@ -64,9 +64,9 @@ def cached_features(
 
 
 def cached_branches(model: Model, run: Run, sample: int, step: int) -> dict[str, Features]:
-    """A sample's features at a step, in every branch.
+    """Returns a sample's features at a step, in every branch.
 
-    Those of the run's guidance.
+    The branches are those of the run's guidance.
     """
     branches = model.condition(run.spec.conditioning.rows([sample]), 1).branches
     return {branch: cached_features(model, run, sample, step, branch) for branch in branches}
@@ -75,13 +75,14 @@ def cached_branches(model: Model, run: Run, sample: int, step: int) -> dict[str,
 def find_donor(
     ref: DonorRef, run: Run, model: Model, home: Path, places: Sequence[str] = ()
 ) -> Donor:
-    """Finds a donor's features by moment.
+    """Returns a donor's features by moment.
 
-    They are read once for all rows that ask for the same. ``places``: other places of the U-Net
-    that the features must hold besides h and skips.
+    They are read once for all rows that need the same. ``places`` names other places of the U-Net
+    that the features must contain besides h and skips.
 
     Raises:
-        UsageError: no such run or sample; or the run is of another model, or has other steps.
+        UsageError: the run or the sample does not exist, or the run has another model or other
+            steps.
     """
     theirs = run if ref.run == run.name else open_run(home / "runs" / ref.run, home)
     theirs.position(ref.sample)
@@ -89,7 +90,7 @@ def find_donor(
     last: dict[Moment, Features] = {}
 
     def features(moment: Moment) -> Features:
-        """Those of a moment; the last step's are kept."""
+        """Returns the features at a moment. Those of the last step are remembered."""
         if moment not in last:
             held = cached_features(model, theirs, ref.sample, moment.index, moment.branch, places)
             if moment.index not in {m.index for m in last}:
@@ -101,6 +102,6 @@ def find_donor(
 
 
 def stacked(parts: Sequence[Features]) -> Features:
-    """Features of one row each as one batch."""
+    """Concatenates features of one row each into one batch."""
     names = [name for name, _ in parts[0].items()]
     return parts[0].replace({name: torch.cat([part[name] for part in parts]) for name in names})

@@ -1,4 +1,4 @@
-"""Edits out of edits: one after the other, inside a mask, another for every row."""
+"""Composes edits: one after the other, inside a mask, or a different edit for every row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..sampling.loop import AtPlace, Edit, Moment
 
 
 def acts_at(edit: Edit) -> Mapping[str, AtPlace]:
-    """What an edit does at other places than h and skips.
+    """Returns the effect of an edit outside h and skips.
 
     The result is by place of the U-Net.
     """
@@ -22,12 +22,12 @@ def acts_at(edit: Edit) -> Mapping[str, AtPlace]:
 
 
 def places_of(edits: Sequence[Edit]) -> list[str]:
-    """The other places at which any of some edits acts."""
+    """Returns the other places where any of the edits acts."""
     return list(dict.fromkeys(place for edit in edits for place in acts_at(edit)))
 
 
 class Chain:
-    """Several edits, each given what the one before it gave."""
+    """Several edits in a row. Each gets the result of the previous one."""
 
     def __init__(self, edits: Sequence[Edit]) -> None:
         self.edits = tuple(edits)
@@ -57,9 +57,8 @@ class Chain:
 class Masked:
     """An edit that acts inside a mask.
 
-    b + m (edited - b), with m in each site's own resolution.
-
-    Where m is 1 the edited value is taken and where it is 0 the one before it, bit for bit.
+    The result is b + m (edited - b), with m in each site's own resolution. Where m is 1 the result
+    is the edited value, and where m is 0 it is the value before the edit, bit for bit.
     """
 
     def __init__(self, edit: Edit, mask: Mask) -> None:
@@ -103,10 +102,8 @@ class Masked:
 class PerRow:
     """A different edit for every row of the batch.
 
-    So a whole figure is one pass through the loop.
-
-    Each edit is given its own row alone, so that what it does does not depend on the rows beside
-    it.
+    A whole figure is thus one pass through the loop. Each edit gets only its own row, so its result
+    does not depend on the other rows.
     """
 
     def __init__(self, edits: Sequence[Edit]) -> None:
@@ -148,10 +145,10 @@ class PerRow:
             return features
 
         def join(name: str, tensor: torch.Tensor) -> torch.Tensor:
-            """A tensor that no edit has changed stays as it is, uncopied; any other keeps its
-            layout in memory.
+            """Joins tensors and keeps their layout in memory.
 
-            Of two layouts of the same numbers a convolution makes results that differ by rounding.
+            A tensor that no edit has changed is returned without a copy. For two layouts of the
+            same numbers, the results of a convolution differ by rounding.
             """
             if all(after[name] is before[name] for after, before in zip(edited, rows, strict=True)):
                 return tensor

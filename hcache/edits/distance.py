@@ -36,18 +36,18 @@ if TYPE_CHECKING:
 
 
 class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
-    """Puts h at a distance along a direction.
+    """Puts h at a signed ``distance`` along a direction.
 
-    At a signed ``distance``, at one ``step``, wherever it was before.
-
-    ``origin``: where distance 0 is, measured from h = 0; stored, so that the picture stays the same
-    when the run grows. Both in the unit of strengths. ``resample``: as for a shift.
+    It acts at one ``step``, and the result does not depend on the distance before the edit.
+    ``origin`` is the position of distance 0, measured from h = 0. It is stored, so that the picture
+    stays the same when the run grows. Both are in the unit of strengths. ``resample`` has the same
+    meaning as for a shift.
 
     The distances of the strip were measured on toyfaces-ddpm-64 (four samples, the boundary of yaw,
-    t = 499): asymmetrically pictures stay whole up to 4. At 8 a pair of glasses is lost and skin
-    and hair are others; from 12 on there is noise. What the edit does is done at 1 to 2.
-    Symmetrically the later steps take it back: whole at 16, and moved by less than a tenth of a
-    spread. The samples themselves lie within 0.35 of the middle.
+    t = 499). In asymmetric edits, pictures stay intact up to 4. At 8, a pair of glasses is lost,
+    and skin and hair change. From 12 on there is noise. The edit reaches its effect at 1 to 2. In
+    symmetric edits, the later steps undo it: pictures are intact at 16, and the attribute changes
+    by less than a tenth of a spread. The samples themselves lie within 0.35 of the middle.
     """
 
     title: ClassVar[str] = "Move to distance d"
@@ -76,7 +76,7 @@ class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
         StepWidget(
             name="step",
             label="Step",
-            help="Step 0 has most noise. The paper uses t = 500.",
+            help="Step 0 has the most noise. The paper uses t = 500.",
             key="distance-step",
             t=500.0,
         ),
@@ -102,27 +102,27 @@ class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
             raise UsageError(f"the step of an edit is counted from 0, got {self.step}")
 
     def bind(self, tools: Tools) -> Acts:
-        """Ready to move h to the distance, at its step."""
+        """Returns the function that moves h to the distance, at its step."""
         direction = one_direction(tools.move(self.direction, self.resample))
         return ToDistance(direction, self.distance, self.origin, self.step, tools.model.device)
 
     @classmethod
     def prepared(cls, run: Run, move: Any, choices: Mapping[str, Any]) -> dict[str, Any]:
-        """Where distance 0 is: the middle of the run's samples."""
+        """Returns the position of distance 0: the middle of the run's samples."""
         return {"origin": origin_of(run, one_direction(move), choices["step"])}
 
 
 class ToDistance:
-    """Moves every row to a distance along a direction.
+    """Moves h of every row to a distance along a direction.
 
-    h, to ``distance`` from ``origin``, at ``step`` alone.
+    The result is at ``distance`` from ``origin``. It acts only at ``step``.
 
     Args:
-        direction: Gives n, and σ.
-        distance: d, signed; the same for every row.
-        origin: Where 0 is, as ``origin_of`` gives it.
-        step: The one at which it acts.
-        device: Of the model.
+        direction: The direction, which defines n and σ.
+        distance: d, signed. It is the same for every row.
+        origin: The position of 0, from ``origin_of``.
+        step: The step at which it acts.
+        device: The model's device.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class ToDistance:
         if moment.index != self.step:
             return features
         h = features.h
-        # float64 where there is one: a sum over all of h decides how far every value moves
+        # float64 if available: a sum over all of h decides how far every value moves
         wide = torch.float32 if h.device.type == "mps" else torch.float64
         there = (h.to(wide) * self._weights.to(wide)).flatten(1).sum(1)
         missing = (self.target - there).to(torch.float32).view(-1, 1, 1, 1)
@@ -155,12 +155,12 @@ class ToDistance:
 
 
 def normal_at(direction: Direction, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """A direction's vector at a step, and σ there.
+    """Returns a direction's vector at a step, and σ there.
 
-    In units of σ and with root mean square 1: (c, h, w) float32 each.
+    The vector is in units of σ and has root mean square 1. Both are (c, h, w) float32.
 
     Raises:
-        AnalysisError: it has no length there.
+        AnalysisError: the direction has no length at this step.
     """
     z = in_sigmas(direction.delta[step], direction.sigma[step]).astype(np.float64)
     length = float(np.sqrt(np.square(z).mean()))
@@ -173,9 +173,9 @@ def normal_at(direction: Direction, step: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def distances_of(run: Run, direction: Direction, step: int) -> np.ndarray:
-    """How far each sample is along a direction.
+    """Returns the distance of each sample along a direction.
 
-    Of a run at a step, counted from h = 0: (n,) float64.
+    The distances are those of a run at a step, measured from h = 0: (n,) float64.
     """
     normal, sigma = normal_at(direction, step)
     weights = in_sigmas(normal, sigma).ravel().astype(np.float64) / normal.size
@@ -183,18 +183,15 @@ def distances_of(run: Run, direction: Direction, step: int) -> np.ndarray:
 
 
 def origin_of(run: Run, direction: Direction, step: int) -> float:
-    """Where distances of this project's edits are counted from.
-
-    The middle of a run's samples.
-    """
+    """Returns the origin of distances: the middle of a run's samples."""
     return float(distances_of(run, direction, step).mean())
 
 
 def one_direction(move: Move) -> Direction:
-    """The move itself, if it is the same for every sample.
+    """Returns the move itself, if it is the same for every sample.
 
     Raises:
-        AnalysisError: it finds each sample's own way, along which there is no common distance.
+        AnalysisError: it moves each sample in its own direction, so there is no common distance.
     """
     if not isinstance(move, Direction):
         raise AnalysisError(

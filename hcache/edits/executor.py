@@ -1,7 +1,7 @@
-"""The one executor of edits: strips, figures, measures and the page's preview all go through it.
+"""The executor of edits, which strips, figures, measures and the page's preview all use.
 
-It finds what edits need (directions, donors), once for all rows that share them, makes functions of
-the edits, and takes samples of a run through the sampling loop from their cached x_t on.
+It finds what edits need (directions, donors) once for all rows that share it, turns the edits into
+functions, and takes samples of a run through the sampling loop from their cached x_t.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What is done to a batch.
+    """The change of a batch.
 
-    It is an edit of the batch's features, a nudge of its x_t, or both. ``calibrate``:
+    It is an edit of the batch's features, a change of its x_t, or both. ``calibrate`` is
     InjectFusion's calibration of the edit.
     """
 
@@ -76,13 +76,13 @@ class Starts:
 
 
 class Executor:
-    """Carries out edits of one run's samples.
+    """Carries out edits on samples of one run.
 
     Args:
         model: The run's model.
         run: The recipients' run.
-        home: Where other runs lie; the run's own home, if it is None.
-        moves: Directions by digest that need not be looked up.
+        home: The home of other runs. Default: the run's own home.
+        moves: Directions by digest that are already loaded.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class Executor:
     def donor(self, ref: DonorRef, places: tuple[str, ...] = ()) -> Donor:
         """Returns a donor's features by moment.
 
-        ``places``: other places of the U-Net whose features are returned, too.
+        ``places`` names other places of the U-Net whose features are also returned.
         """
         key = (ref, places)
         if key not in self._donors:
@@ -109,28 +109,28 @@ class Executor:
         return self._donors[key]
 
     def move(self, ref: DirectionRef, resample: bool = False, per_step: bool = False) -> Move:
-        """A direction, as saved or fitted again, on the run's steps."""
+        """Returns a direction, saved or fitted again, on the run's steps."""
         if ref.digest not in self.moves:
             self.moves[ref.digest] = recall_move(ref, self.run, self.model, self.home)
         return fitted_to(self.moves[ref.digest], ref, self.run, resample, per_step)
 
     def mover(self, ref: DirectionRef, resample: bool = False, per_step: bool = False) -> BoundMove:
-        """The same, bound to the model once."""
+        """Returns a direction that is bound to the model once."""
         key = (ref.digest, per_step, resample)
         if key not in self._movers:
             self._movers[key] = BoundMove(self.move(ref, resample, per_step).bind(self.model))
         return self._movers[key]
 
     def bind(self, edits: Sequence[RecipeEdit]) -> Edit:
-        """Several edits of one sample as one function.
+        """Returns several edits of one sample as one function.
 
-        Those of the network are left out.
+        Edits of the network are left out.
         """
         bound = [self._masked(edit) for edit in edits if not edit.network]
         return bound[0] if len(bound) == 1 else Chain(bound)
 
     def change(self, rows: Sequence[Sequence[RecipeEdit]]) -> Change:
-        """What a batch's edits do, row by row."""
+        """Returns the change of a batch by edits, row by row."""
         return Change(
             edit=PerRow([self.bind(edits) for edits in rows]),
             nudge=self._nudge(rows),
@@ -138,12 +138,12 @@ class Executor:
         )
 
     def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
-        """A batch moved at once along a direction.
+        """Returns the change that moves a batch along a direction.
 
-        In h, or in x_t, row i with ``strengths[i]``.
+        It acts in h or in x_t, and moves row i with ``strengths[i]``.
 
         Raises:
-            UsageError: a direction in x_t whose step lies outside the window.
+            UsageError: a direction in x_t has its step outside the window.
         """
         if not isinstance(move, PixelMove):
             return Change(edit=Shift(move, strengths, window, self.model))
@@ -165,13 +165,13 @@ class Executor:
         t_boost: float | None = None,
         network: Sequence[RecipeEdit] = (),
     ) -> Iterator[Step]:
-        """Samples through the loop under a change.
+        """Takes samples through the loop under a change.
 
-        From their cached x_t of step ``first`` on.
+        They start from their cached x_t of step ``first``.
 
         Args:
-            samples: A sample a row.
-            change: What is done to them.
+            samples: The sample of each row.
+            change: The change of the batch.
             first: The first step to take.
             asymmetric: The edited prediction enters P_t only.
             t_boost: Steps with t below it are taken with eta 1.
@@ -206,7 +206,10 @@ class Executor:
         t_boost: float | None = None,
         network: Sequence[RecipeEdit] = (),
     ) -> Generator[float, None, np.ndarray]:
-        """What :meth:`steps` end in: (n, height, width, 3) uint8. Yields the share done."""
+        """Returns the final pictures of :meth:`steps`: (n, height, width, 3) uint8.
+
+        It yields the share that is done.
+        """
         total, x = self.run.spec.steps - first, None
         for step in self.steps(
             samples, change, first, asymmetric=asymmetric, t_boost=t_boost, network=network
@@ -218,9 +221,9 @@ class Executor:
         return self.model.to_images(x).numpy()
 
     def start(self, sample: int, step: int) -> Start:
-        """A sample at a step.
+        """Returns a sample at a step.
 
-        As stored, and computed where it is not stored.
+        Activations that are not stored are computed.
         """
         features = cached_branches(self.model, self.run, sample, step)
         x_t = cached_x(self.model, self.run, sample, step)
@@ -235,7 +238,7 @@ class Executor:
     def starts(self, samples: Sequence[int], step: int) -> Starts:
         """Returns samples at a step as one batch.
 
-        Features are as stored; what is not stored is computed.
+        Features are as stored. Those that are not stored are computed.
         """
         each = [cached_branches(self.model, self.run, sample, step) for sample in samples]
         return Starts(
@@ -248,10 +251,10 @@ class Executor:
     def moved_previews(self, start: Starts, delta: np.ndarray) -> np.ndarray:
         """Predicts x_0 of samples whose h is moved by Δh.
 
-        Δh is (c, h, w). Only the decoder is run.
+        Δh is (c, h, w). Only the decoder half runs.
 
         Returns:
-            (n, height, width, 3) uint8.
+            The pictures (n, height, width, 3) uint8.
         """
         shift = torch.from_numpy(np.ascontiguousarray(delta)).to(self.model.device)
         moved = {
@@ -270,10 +273,10 @@ class Executor:
         return self.model.to_images(found).numpy()
 
     def preview(self, start: Start, edits: Sequence[RecipeEdit]) -> np.ndarray:
-        """Predicts x_0 under edits, by the decoder alone.
+        """Predicts x_0 under edits with the decoder half alone.
 
-        The picture is (height, width, 3) uint8. Edits at other places than h and skips run the
-        encoder, too.
+        The picture is (height, width, 3) uint8. Edits at other places than h and skips also run the
+        encoder half.
         """
         bound, t = self.bind(edits), self.run.timesteps[start.step]
         if acts_at(bound):
@@ -299,7 +302,9 @@ class Executor:
         return bound if mask is None else Masked(bound, mask)
 
     def _nudge(self, rows: Sequence[Sequence[RecipeEdit]]) -> Nudge | None:
-        """What a batch's edits do to x_t itself, row by row; None if nothing."""
+        """Returns the change of x_t itself by a batch's edits, row by row, or None if there is
+        none.
+        """
         pushes: dict[int, list[tuple[int, Callable[[torch.Tensor], torch.Tensor]]]] = {}
         for row, edits in enumerate(rows):
             for edit in edits:
@@ -312,7 +317,7 @@ class Executor:
         def nudge(x: torch.Tensor, index: int) -> torch.Tensor:
             if index not in pushes:
                 return x
-            nudged = x.clone()  # which keeps its layout in memory, on which rounding depends
+            nudged = x.clone()  # this keeps the layout in memory, on which rounding depends
             for row, push in pushes[index]:
                 nudged[row : row + 1] = push(nudged[row : row + 1])
             return nudged
@@ -323,10 +328,10 @@ class Executor:
 def _calibrate(
     rows: Sequence[Sequence[RecipeEdit]], timesteps: Sequence[float]
 ) -> Calibrate | None:
-    """The calibration of a batch's edits, row by row; None if there is none.
+    """Returns the calibration of a batch's edits, row by row, or None if there is none.
 
     Raises:
-        UsageError: two edits of a row have one.
+        UsageError: two edits of a row are calibrated.
     """
     edits = [[edit for edit in row if edit.needs_asymmetric] for row in rows]
     if any(len(row) > 1 for row in edits):
@@ -345,11 +350,11 @@ def _calibrate(
 
 
 class BoundMove:
-    """A move that is bound to its model already."""
+    """A move that is already bound to its model."""
 
     def __init__(self, mover: Mover) -> None:
         self.mover = mover
 
     def bind(self, model: Model) -> Mover:
-        """The same, whatever the model."""
+        """Returns the same bound move for every model."""
         return self.mover

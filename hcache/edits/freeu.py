@@ -1,8 +1,8 @@
-"""FreeU, through diffusers, on a copy of the network, so that it cannot be left switched on.
+"""FreeU through diffusers, on a copy of the network, so that it cannot stay switched on by mistake.
 
-diffusers' up blocks apply it themselves when they bear its four numbers. Here those are borne by
-shallow copies of the up blocks, which share the weights: other threads go on with the network as it
-is.
+diffusers' up blocks apply FreeU themselves if they have its four numbers as attributes. Here
+shallow copies of the up blocks get these attributes. They share the weights, so other threads keep
+using the unchanged network.
 
 References:
     FreeU: Free Lunch in Diffusion U-Net (Si, Huang, Jiang, Liu, 2023),
@@ -28,11 +28,9 @@ Scale = Annotated[float, Meta(gt=0, le=100, description="a number more than 0, a
 
 
 class FreeUEdit(RecipeEdit, tag="freeu", frozen=True, kw_only=True):
-    """Scales the decoder's inputs at its first blocks.
+    """Scales the inputs of the first two up blocks.
 
-    The first two up blocks: backbone by ``b``, skips by ``s``.
-
-    It acts in all steps.
+    It scales the backbone by ``b`` and the skips by ``s``, in all steps.
     """
 
     title: ClassVar[str] = "FreeU"
@@ -54,19 +52,19 @@ class FreeUEdit(RecipeEdit, tag="freeu", frozen=True, kw_only=True):
                 )
 
     def change_model(self, model: Model) -> Model:
-        """The model with FreeU switched on."""
+        """Returns the model with FreeU switched on."""
         return with_freeu(model, self)
 
 
 BLOCKS = ("UpBlock2D", "CrossAttnUpBlock2D")
-"""The up blocks in which diffusers implements it."""
+"""The up blocks for which diffusers implements FreeU."""
 
 
 def why_not(network: Network) -> str:
-    """Why diffusers has no FreeU for this network; nothing if it has.
+    """Returns why diffusers has no FreeU for this network, or nothing.
 
-    UNet2DModel has such up blocks as well, but no switch, and does not tell them their place, by
-    which they act.
+    UNet2DModel has suitable up blocks, but no switch, and does not tell the blocks their position,
+    which FreeU needs.
     """
     kind = type(network).__name__
     if not hasattr(network, "enable_freeu"):
@@ -88,10 +86,12 @@ def why_not(network: Network) -> str:
 
 
 def with_freeu(model: Model, edit: FreeUEdit | None) -> Model:
-    """The model with FreeU switched on, sharing its weights; itself for None.
+    """Returns the model with FreeU, sharing the weights.
+
+    For None it returns the model itself.
 
     Raises:
-        UsageError: diffusers has none for this network.
+        UsageError: diffusers has no FreeU for this network.
     """
     from torch import nn
 

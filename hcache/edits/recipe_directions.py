@@ -1,4 +1,4 @@
-"""A recipe's direction back again: as it was saved, or fitted anew from what made it."""
+"""Finds the direction of a recipe: as it was saved, or fitted again from its description."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..recipes.edits import DirectionRef
 
 
 def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
-    """The direction of that digest.
+    """Returns the direction with a digest.
 
-    Saved with this run, or with the run it was fitted on, or fitted again.
+    It was saved with this run or with the run that it was fitted on, or it is fitted again.
 
     Raises:
-        UsageError: it is nowhere, and cannot be made again, or comes out as another; the message
+        UsageError: it is not saved and cannot be fitted again, or the new fit differs. The message
             says which.
     """
     made_on = _made_on(ref, run, home)
@@ -51,8 +51,8 @@ def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
 
 
 def _made_again(what: Fit, digest: str, run: Run, model: Model) -> tuple[Move, ...]:
-    """What a fit makes; where that is another, what it made before its method had some of its
-    options.
+    """Returns the result of a fit. If it differs, it returns the result of the fit before its
+    method had some of its options.
     """
     moves = drive(fit(what, run, model))
     former = METHODS[what.method].former
@@ -64,18 +64,18 @@ def _made_again(what: Fit, digest: str, run: Run, model: Model) -> tuple[Move, .
 def fitted_to(
     move: Move, ref: DirectionRef, run: Run, resample: bool = False, per_step: bool = False
 ) -> Move:
-    """A direction as an edit of a run applies it.
+    """Returns a direction in the form that an edit applies.
 
     Args:
         move: The direction.
-        ref: How the edit speaks of it, for messages.
-        run: The run, on whose steps it is brought.
-        resample: It may be brought from other steps to them.
-        per_step: With unit length at every step by itself.
+        ref: The edit's reference to it, for messages.
+        run: The run whose steps the result has.
+        resample: Whether it may be interpolated from other steps.
+        per_step: Whether it gets unit length at every step.
 
     Raises:
-        AnalysisError: it was made on another model, or on other steps, or is of a kind that cannot
-            be brought to them.
+        AnalysisError: it was made with another model or on other steps, or its kind cannot be
+            interpolated.
     """
     if move.model and move.model != run.spec.model:
         raise AnalysisError(
@@ -112,12 +112,12 @@ def fitted_to(
 
 
 def reference_to(move: Move, name: str = "") -> DirectionRef:
-    """How a recipe speaks of a direction."""
+    """Returns the reference to a direction for a recipe."""
     return DirectionRef(digest=digest_of(move), name=name, made_by=move.made_by)
 
 
 def _made_on(ref: DirectionRef, run: Run, home: Path) -> Run | None:
-    """The run that a direction was fitted on, if it is here."""
+    """Returns the run that a direction was fitted on, if it is in this home."""
     name = ref.made_by.get("run", "")
     if name == run.name:
         return run

@@ -1,16 +1,15 @@
-"""Renders recipes: many at once, each a row of a batch through the one loop; or one again, to the
-last bit.
+"""Renders recipes: many at once, each as one row of a batch, or one again to the last bit.
 
 A batch begins at the cached x_t of the first step in which any of its rows is edited. Recipes that
-differ in what holds for a whole batch (asymmetric, noise boost, FreeU) go into different ones.
+differ in a setting of the whole batch (asymmetric, noise boost, FreeU) go into different batches.
 
-Two batches of different sizes may round differently, and so does going on from a cached x_t or from
-one computed again. So a recipe says after rendering in which row of how many it was, and from which
-step on; it is rendered again in that row, of as many rows, from that step on. Its edits see their
-own row only, so what lies in the others does not matter.
+Two batches of different sizes may round differently, and so may a cached x_t and one that is
+computed again. A rendered recipe therefore contains its row, the number of rows and the first step.
+It is rendered again in the same row of a batch of the same size, from the same step on. Its edits
+see only their own row, so the contents of the other rows do not matter.
 
-Rendering takes seconds, so these are generators: they yield the share done after every step and
-return the result, and whoever drives them may stop between two steps.
+Rendering takes seconds, so these functions are generators. They yield the share that is done after
+every step and return the result. The caller can stop between two steps.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from .rendered import Rendered
 from .shift import ShiftEdit
 
 ROWS = 16
-"""Pictures in a batch, at most."""
+"""The largest number of pictures in a batch."""
 
 
 def render_recipes(
@@ -47,17 +46,17 @@ def render_recipes(
     home: Path,
     moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Renders recipes of one run, in their order.
+    """Renders recipes of one run in their order.
 
     Args:
         model: The run's model.
-        run: The run that all are of.
-        recipes: What to render; how they were rendered before does not count.
-        home: Where donors of other runs are looked for.
+        run: The run of all recipes.
+        recipes: The recipes to render. Earlier renderings have no effect.
+        home: The home of donors from other runs.
         moves: Directions by digest that need not be saved or fitted again.
 
     Raises:
-        UsageError: a recipe is not for this run, or asks for what is not there.
+        UsageError: a recipe is not for this run, or needs something that is missing.
     """
     for recipe in recipes:
         check_run(recipe, run)
@@ -90,12 +89,10 @@ def render_again(
     home: Path,
     moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Renders recipes as they were rendered, in their order.
+    """Renders recipes as they were rendered before, in their order.
 
-    Each in its own row of a batch of as many.
-
-    Those that were in one batch are in one batch again. Rows whose recipes are not given are filled
-    up.
+    Each recipe is rendered in its own row of a batch of the same size. Recipes from one batch are
+    rendered together. Missing rows are filled.
     """
     for recipe in recipes:
         check_run(recipe, run)
@@ -135,7 +132,7 @@ def render_moved(
     window: Window,
     asymmetric: bool,
 ) -> Generator[float, None, np.ndarray]:
-    """Sample i moved by ``strengths[i]``: pictures (n, height, width, 3) uint8."""
+    """Returns pictures of samples moved by ``strengths``: (n, height, width, 3) uint8."""
     recipes = [
         recipe_of(run, sample, [shift_by(direction, strength, window)], asymmetric=asymmetric)
         for sample, strength in zip(samples, strengths, strict=True)
@@ -147,12 +144,12 @@ def render_moved(
 
 
 def shift_by(move: Move, strength: float, window: Window, name: str = "") -> ShiftEdit:
-    """The edit that moves h along a direction."""
+    """Returns the edit that moves h along a direction."""
     return ShiftEdit(direction=reference_to(move, name), strength=strength, window=window)
 
 
 def filled_in(picture: np.ndarray, recipe: Recipe, place: BatchPlace, model: Model) -> Rendered:
-    """A picture with its recipe, which now says how it was rendered."""
+    """Returns a picture with its recipe. The recipe now contains its place in the batch."""
     device = (
         torch.cuda.get_device_name(model.device)
         if model.device.type == "cuda"
@@ -164,7 +161,7 @@ def filled_in(picture: np.ndarray, recipe: Recipe, place: BatchPlace, model: Mod
 
 
 def _batches(recipes: Sequence[Recipe]) -> list[list[int]]:
-    """The numbers of the recipes that go through the loop together."""
+    """Returns the numbers of the recipes that go through the loop together."""
     alike: dict[tuple, list[int]] = {}
     for i, recipe in enumerate(recipes):
         alike.setdefault(_of_batch(recipe), []).append(i)
@@ -176,7 +173,7 @@ def _batches(recipes: Sequence[Recipe]) -> list[list[int]]:
 
 
 def _batches_again(recipes: Sequence[Recipe], places: Sequence[BatchPlace]) -> list[dict[int, int]]:
-    """Batches as they may have been: row -> number of the recipe."""
+    """Returns the possible former batches: row -> number of the recipe."""
     batches: list[tuple[tuple, dict[int, int]]] = []
     for i, (recipe, place) in enumerate(zip(recipes, places, strict=True)):
         key = (*_of_batch(recipe), place.rows, place.first)
@@ -190,17 +187,17 @@ def _batches_again(recipes: Sequence[Recipe], places: Sequence[BatchPlace]) -> l
 
 
 def _of_batch(recipe: Recipe) -> tuple:
-    """What holds for a whole batch."""
+    """Returns the settings of the whole batch."""
     return (recipe.asymmetric, recipe.t_boost, recipe.network_edits)
 
 
 def _render_batch(
     executor: Executor, recipes: Sequence[Recipe], first: int
 ) -> Generator[float, None, np.ndarray]:
-    """Recipes that agree in all that is the batch's, one a row, from step ``first`` on: (n, height,
-    width, 3) uint8.
+    """Renders recipes that agree in the settings of the batch, one per row, from step ``first`` on:
+    (n, height, width, 3) uint8.
 
-    Yields the share done after every step.
+    It yields the share that is done after every step.
     """
     head = recipes[0]
     return executor.pictures(

@@ -1,10 +1,9 @@
-"""Rendered cells, kept beside their run: ``<run>/renders/<digest>.png``, by the digest of their
+"""Stores rendered cells beside their run, as ``<run>/renders/<digest>.png``, by the digest of their
 recipe.
 
-A cell that is there is not rendered again. Each file carries its own recipe, place in the batch
-included, so that what is reused is also what can be repeated to the last bit. A file that is
-damaged, or not what its name says, counts for nothing. Together they take a bounded number of
-bytes; the least recently used go first.
+A stored cell is not rendered again. Each file contains its own recipe with the place in the batch,
+so a reused cell can also be reproduced to the last bit. A file that is damaged or does not match
+its name is ignored. The total size is bounded; the least recently used files are deleted first.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ def render_kept(
     home: Path,
     moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Like ``render_recipes``, but what was rendered before is taken from there.
+    """Renders recipes like ``render_recipes``, but reuses stored cells.
 
     Each recipe is rendered once.
 
     Args:
-        load: Gives the run's model; asked only if there is something to render.
+        load: Returns the run's model. It is called only if something must be rendered.
     """
     for recipe in recipes:
         check_run(recipe, run)
@@ -58,19 +57,16 @@ def render_kept(
         trim(run)
     return [
         cell for recipe in recipes if (cell := found[recipe.digest]) is not None
-    ]  # none is None any more
+    ]  # no element is None any more
 
 
 def find_render(run: Run, recipe: Recipe) -> Rendered | None:
-    """The cell as it was rendered before.
-
-    If it is there and whole.
-    """
+    """Returns the stored cell of a recipe, if it is intact."""
     return kept_render(run, recipe.digest)
 
 
 def kept_render(run: Run, digest: str) -> Rendered | None:
-    """Likewise by its recipe's digest alone."""
+    """Returns the stored cell with a recipe's digest, if it is intact."""
     path = run.folder / RENDERS / f"{digest}.png"
     try:
         data = read_file(path)
@@ -85,15 +81,13 @@ def kept_render(run: Run, digest: str) -> Rendered | None:
             return None
     except (OSError, UsageError):
         return None
-    with suppress(
-        OSError
-    ):  # another process may have taken it away meanwhile, or the run is read-only
+    with suppress(OSError):  # another process may have deleted it, or the run is read-only
         os.utime(path)
     return Rendered(picture=picture, recipe=cells[0].recipe)
 
 
 def keep_render(run: Run, cell: Rendered) -> None:
-    """Keeps a cell; where nothing can be written, it is not kept."""
+    """Stores a cell, unless nothing can be written."""
     final = run.folder / RENDERS / f"{cell.recipe.digest}.png"
     with suppress(OSError):
         make_folder(final.parent, parents=False)
@@ -101,10 +95,10 @@ def keep_render(run: Run, cell: Rendered) -> None:
 
 
 def trim(run: Run, most: int = RENDER_BYTES) -> None:
-    """Takes away the cells that were not used for longest.
+    """Deletes the least recently used cells.
 
-    Until the rest take ``most`` bytes or fewer; what a process that was killed left half
-    written goes the same way.
+    The remaining cells take at most ``most`` bytes. Files that a killed process left half written
+    are also deleted.
     """
     files = []
     for path in (run.folder / RENDERS).glob("*.png*"):
@@ -117,6 +111,6 @@ def trim(run: Run, most: int = RENDER_BYTES) -> None:
     for _, size, path in sorted(files):
         if total <= most:
             break
-        with suppress(OSError):  # of another user's, or on a disk that is read-only
+        with suppress(OSError):  # it belongs to another user, or the disk is read-only
             path.unlink(missing_ok=True)
         total -= size

@@ -1,4 +1,4 @@
-"""A picture together with the recipe that it was rendered by."""
+"""A picture together with the recipe that rendered it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from ..recipes.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Rendered:
-    """``picture``: (height, width, 3) uint8. ``recipe``: with place, pixels and versions filled
+    """A rendered picture and its recipe.
+
+    ``picture`` is (height, width, 3) uint8. ``recipe`` has its place, pixels and versions filled
     in.
     """
 
@@ -21,5 +23,5 @@ class Rendered:
 
     @property
     def png(self) -> bytes:
-        """As a PNG file that carries the recipe."""
+        """Returns a PNG file that contains the recipe."""
         return png_bytes(self.picture, self.recipe.to_text())

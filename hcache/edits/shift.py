@@ -1,4 +1,6 @@
-"""Moves h. A direction adds its own γ Δh_t to every sample; other moves find each sample's."""
+"""Moves h. A direction adds its own γ Δh_t to every sample. Other moves compute a Δh for each
+sample.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Bindable(Protocol):
-    """A move, or one that is bound to its model already."""
+    """A move, possibly bound to its model already."""
 
     def bind(self, model: Model) -> Mover: ...
 
@@ -30,8 +32,8 @@ class Bindable(Protocol):
 class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
     """Moves h by ``strength`` times a direction.
 
-    ``per_step``: with unit length at every step by itself. ``resample``: of a direction that was
-    fitted on other steps, linear in t between them.
+    ``per_step``: the direction gets unit length at every step. ``resample``: a direction that was
+    fitted on other steps is interpolated linearly in t.
     """
 
     title: ClassVar[str] = "Shift by γ"
@@ -78,9 +80,9 @@ class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
             )
 
     def bind(self, tools: Tools) -> Acts:
-        """Ready to move h.
+        """Returns the function that moves h.
 
-        Nothing, if the direction is one in x_t.
+        It does nothing if the direction is one in x_t.
         """
         if isinstance(self._move(tools), PixelMove):
             if self.mask is not None:
@@ -92,7 +94,7 @@ class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
     def push(self, tools: Tools) -> Pushes | None:
         """Moves x_t itself before one step.
 
-        If the direction is one in x_t.
+        It does so only if the direction is one in x_t.
         """
         move = self._move(tools)
         return moves_x(move, [self.strength], self.window) if isinstance(move, PixelMove) else None
@@ -104,9 +106,9 @@ class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
 def moves_x(
     move: PixelMove, strengths: Sequence[float], window: Window
 ) -> tuple[int, Callable[[Any], Any]]:
-    """The step at which a direction in x_t acts.
+    """Returns the step at which a direction in x_t acts.
 
-    And what it does there to x_t, row by row.
+    It also returns the change of x_t there, row by row.
     """
     import torch
 
@@ -116,9 +118,9 @@ def moves_x(
 
 
 class Shift:
-    """Moves h, row i of the batch with ``strengths[i]``. Strength 0 changes nothing, bit for bit.
+    """Moves h of row i with ``strengths[i]``.
 
-    Under guidance both branches move alike.
+    Strength 0 changes nothing, bit for bit. Under guidance both branches are moved equally.
     """
 
     def __init__(

@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 
 
 DT_END = 950.0
-"""The training timestep down to which the published code multiplies D_t."""
+"""The smallest training timestep at which the published code multiplies D_t."""
 
 
 class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
-    """Turns h towards a donor's h, and keeps its norm.
+    """Rotates h towards a donor's h, and keeps its norm.
 
     ``gamma``: the share of the angle. ``omega``: calibrates x_t for style. ``dt_lambda``:
     multiplies D_t instead, where t is ``dt_end`` or more. ``dt_end`` is 950 if it is None, as in
@@ -68,11 +68,11 @@ class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
 
     @property
     def needs_asymmetric(self) -> bool:
-        """Calibration takes the unedited prediction beside the edited one."""
+        """Calibration needs the unedited prediction besides the edited one."""
         return self.omega is not None or self.dt_lambda is not None
 
     def calibration(self, step: int, t: float) -> tuple[float, float] | None:
-        """ω and λ in the steps in which it acts."""
+        """Returns ω and λ in the steps in which it acts."""
         if not (self.needs_asymmetric and self.gamma and self.window.weight(step)):
             return None
         if self.dt_lambda is None:
@@ -80,15 +80,15 @@ class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
         return 0.0, self.dt_lambda if t >= (DT_END if self.dt_end is None else self.dt_end) else 1.0
 
     def bind(self, tools: Tools) -> Acts:
-        """Ready to turn h."""
+        """Returns the function that rotates h."""
         return Slerp(tools.donor(self.donor), self.gamma, self.window)
 
 
 class Slerp:
-    """Slerps h of every row towards a donor's.
+    """Rotates h of every row towards a donor's by slerp.
 
     Args:
-        donor: Gives the donor's features at a step, in a branch of guidance.
+        donor: Returns the donor's features at a step, in a branch of guidance.
         gamma: 0 changes nothing, bit for bit; 1 is the donor's direction with the recipient's norm.
         window: The steps in which it acts, and the share of γ in each.
     """
@@ -108,17 +108,17 @@ class Slerp:
 
 
 def slerp(h: torch.Tensor, donor: torch.Tensor, gamma: float) -> torch.Tensor:
-    """h turned towards a donor's, each row's norm kept.
+    """Rotates h towards a donor's and keeps each row's norm.
 
-    By the share γ of the angle; h is (n, c, h, w), ``donor`` (n or 1, c, h, w).
+    The rotation is the share γ of the angle. h is (n, c, h, w), and ``donor`` is (n or 1, c, h, w).
 
     Raises:
-        AnalysisError: a donor that is zero, or points exactly the other way: neither gives a way to
-            turn.
+        AnalysisError: the donor is zero, or points in exactly the opposite direction. Neither
+            defines a rotation.
     """
     import torch
 
-    # float64: the angle between near vectors is lost in the rounding of float32
+    # float64: float32 rounds away the angle between near vectors
     a = h.double().flatten(1)
     b = donor.double().expand_as(h).flatten(1)
     length, theirs = a.norm(dim=1, keepdim=True), b.norm(dim=1, keepdim=True)
@@ -138,6 +138,6 @@ def slerp(h: torch.Tensor, donor: torch.Tensor, gamma: float) -> torch.Tensor:
     turned = (torch.sin((1 - gamma) * theta) * a + torch.sin(gamma * theta) * b) / sine.clamp_min(
         1e-300
     )
-    # nearly parallel: the arc is its chord, and sin θ is lost in rounding
+    # nearly parallel: the arc equals its chord, and sin θ is lost in rounding
     mixed = torch.where(sine < 1e-6, a + gamma * (b - a), turned)
     return mixed.view_as(h).to(h.dtype)

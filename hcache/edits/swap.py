@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from ..sampling.loop import AtPlace, Moment
 
 Donor = Callable[[Any], Features]
-"""A moment, which is step and guidance branch -> the donor's features there, one row."""
+"""A function from a moment, which is a step and a guidance branch, to the donor's features there,
+one row.
+"""
 
 Site = Annotated[
     str,
@@ -39,9 +41,9 @@ Site = Annotated[
 
 
 class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
-    """Blends a donor's activations in at ``sites``.
+    """Blends in a donor's activations at ``sites``.
 
-    They are ``h``, ``skip.2``, single members such as ``skip.2.0``, or other places of the U-Net:
+    Sites are ``h``, ``skip.2``, single members such as ``skip.2.0``, or other places of the U-Net:
     ``down.0``, ``mid.attn``, ``up.1``.
     """
 
@@ -63,7 +65,7 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
             )
 
     def bind(self, tools: Tools) -> Acts:
-        """Ready to blend the donor's tensors in."""
+        """Returns the function that blends in the donor's tensors."""
         anatomy = tools.model.anatomy
         members = dict.fromkeys(member for site in self.sites for member in anatomy.members(site))
         places = tuple(member for member in members if member in anatomy.places)
@@ -75,8 +77,8 @@ class Swap:
     """Blends a donor's tensors into every row of the batch.
 
     Args:
-        members: What to take from the donor: ``h``, ``skip.2.0``, ...
-        donor: Gives the donor's features at a step, in a branch of guidance: both branches are
+        members: The donor's tensors to use: ``h``, ``skip.2.0``, ...
+        donor: Returns the donor's features at a step, in a branch of guidance. Both branches are
             swapped.
         alpha: 1 replaces, 0 changes nothing, bit for bit.
         window: The steps in which it acts, and the share of alpha in each.

@@ -1,5 +1,5 @@
-"""The U-figure's pictures: a recipient with a donor's activations at one site at a time, and the
-identity badge.
+"""The pictures of the U-figure (a recipient with a donor's activations at one site at a time), and
+the identity check.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ from .swap import Swap, SwapEdit
 class IdentityCheck:
     """Whether swapping a sample with itself changes nothing.
 
-    At all sites, bit for bit.
-
-    ``largest_difference``: between the two, in units of pixel value (images span [-1, 1]).
+    The swap is at all sites, and the comparison is bit for bit. ``largest_difference`` is in units
+    of pixel values (images span [-1, 1]).
     """
 
     identical: bool
@@ -39,8 +38,11 @@ class IdentityCheck:
 
 @dataclass(frozen=True, kw_only=True)
 class SwapResult:
-    """``cells[site]``: the recipient with the donor's tensors at that site. ``donor`` and
-    ``recipient``: pictures (height, width, 3) uint8."""
+    """The pictures of a swap.
+
+    ``cells[site]``: the recipient with the donor's tensors at that site. ``donor`` and
+    ``recipient``: pictures (height, width, 3) uint8.
+    """
 
     donor: np.ndarray
     recipient: np.ndarray
@@ -65,10 +67,10 @@ def render_swaps(
 ) -> Generator[float, None, SwapResult]:
     """Swaps h and each skip group, each alone.
 
-    Of ``recipient`` for ``donor``'s, in the window of steps.
-
-    Starts from the recipient's cached x_t of the first swapped step. The donor's skips come from
-    the cache where it holds them in full, else from ``encode`` of the donor's cached x_t.
+    Activations of ``recipient`` are replaced by those of ``donor`` in the window of steps.
+    Rendering starts from the recipient's cached x_t of the first swapped step. The donor's skips
+    come from the cache if it stores them in full, and otherwise from ``encode`` of the donor's
+    cached x_t.
     """
     sites = model.anatomy.sites
     recipes = swap_recipes(
@@ -87,7 +89,7 @@ def render_swaps(
 def swap_recipes(
     run: Run, recipient: int, sites: Sequence[str], donor: DonorRef, alpha: float, window: Window
 ) -> list[Recipe]:
-    """A recipe a site, each swapping that site alone."""
+    """Returns one recipe per site, each swapping only that site."""
     edits = [SwapEdit(sites=(site,), donor=donor, alpha=alpha, window=window) for site in sites]
     return [recipe_of(run, recipient, [edit]) for edit in edits]
 
@@ -97,7 +99,7 @@ def check_identity(
 ) -> Generator[float, None, IdentityCheck]:
     """Computes a sample as it is, and swapped with itself.
 
-    All its activations are swapped for its own, side by side.
+    All its activations are replaced by its own, in the same batch.
     """
     total = run.spec.steps - window.first
     identical, difference = True, 0.0

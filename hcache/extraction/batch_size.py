@@ -1,6 +1,4 @@
-"""How many samples an extraction computes at once, where nobody said it: on a GPU as many as are
-worth it.
-"""
+"""The default batch size of an extraction. On a GPU it is as large as is useful."""
 
 from __future__ import annotations
 
@@ -19,22 +17,18 @@ from .shard import is_out_of_memory
 
 MOST = 256
 GAIN = 1.05
-"""Twice as many samples at once must be faster by this, in samples a second."""
+"""The smallest gain in samples per second from doubling the batch."""
 
 SHARD_BYTES = 2 * 2**30
-"""A shard that was not finished is lost when an extraction is stopped: more than so much is not
-put at stake.
-"""
+"""The limit for a shard. A stopped extraction loses its unfinished shard."""
 
 
 def find_batch(model: Model, spec: RunSpec) -> int:
-    """As many samples at once as are fastest and fit.
+    """Finds the fastest batch size that fits into memory.
 
-    Memory has to hold them: :data:`hcache.specs.BATCH`, doubled again and again.
-
-    On a CPU more at once are not faster, and it is that number. What fits here may still not fit
-    later, beside other work: then :func:`hcache.extraction.shard.compute_range` goes on with half
-    of it.
+    It starts from :data:`hcache.specs.BATCH` and doubles. On a CPU larger batches are not faster,
+    so the result is that number. A batch that fits now may not fit later, beside other work.
+    :func:`hcache.extraction.shard.compute_range` then continues with half of it.
     """
     if model.device.type != "cuda":
         return BATCH
@@ -45,11 +39,11 @@ def find_batch(model: Model, spec: RunSpec) -> int:
 
 
 def most_at_once(spec: RunSpec, model: Model, available: int) -> int:
-    """The most samples at once that this machine's memory holds.
+    """Returns the largest batch size that this machine's memory allows.
 
-    No more than there are, than the shards are meant to be large, and than a quarter of the
-    memory (``available``, in bytes) holds of three steps, which are waiting to be written; but
-    always ``BATCH``.
+    It is at most the number of samples, the wanted size of shards, and the number whose three steps
+    waiting to be written take a quarter of the memory (``available``, in bytes). It is at least
+    ``BATCH``.
     """
     sample = make_plan(
         replace(spec, samples=1, batch=1, conditioning=spec.conditioning.rows([0]), images=()),
@@ -60,12 +54,12 @@ def most_at_once(spec: RunSpec, model: Model, available: int) -> int:
 
 
 def grow(seconds: Callable[[int], float], most: int) -> int:
-    """Doubles from ``BATCH`` to ``most`` for as long as it gains.
+    """Doubles from ``BATCH`` to ``most`` as long as this is faster.
 
     Args:
-        seconds: What one step of n samples takes; or that there is not enough memory for it, by
-            raising.
-        most: Samples.
+        seconds: Returns the seconds of one step of n samples. It raises an error if memory does not
+            suffice.
+        most: The largest batch size.
     """
     best, n, rate = min(BATCH, most), min(BATCH, most), 0.0
     while True:
@@ -84,8 +78,8 @@ def grow(seconds: Callable[[int], float], most: int) -> int:
 
 
 def _seconds(model: Model, spec: RunSpec, n: int) -> float:
-    """Of the second step of n samples; the first warms up, and a decoded picture shows whether
-    that fits as well.
+    """Returns the seconds of the second step of n samples. The first step warms up, and a decoded
+    picture shows whether it fits as well.
     """
     try:
         rows = spec.conditioning.rows(range(n))

@@ -1,4 +1,4 @@
-"""What devices are called in a run's provenance."""
+"""The names of devices in a run's provenance."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import torch
 
 
 def device_names(devices: Sequence[str]) -> str:
-    """Names the hardware behind devices that PyTorch names.
+    """Returns the names of the hardware of PyTorch devices.
 
-    The name is ``x86_64``, or says how many GPUs of which kinds.
+    The name is ``x86_64``, or gives the numbers and kinds of GPUs.
     """
     found = Counter(
         torch.cuda.get_device_name(d) if d.startswith("cuda") else platform.machine()

@@ -1,7 +1,8 @@
-"""Whether what an extraction computes is finite, without waiting for the device at every step.
+"""Checks that an extraction computes only finite values, without waiting for the device at every
+step.
 
-The sum of a tensor is finite as long as all its values are, and is read from memory once. The sums
-of every step stay on the device and are looked at once a shard, before anything of it is committed.
+The sum of a tensor is finite as long as all its values are, and one pass over memory computes it.
+The sums of every step stay on the device and are read once per shard, before it is committed.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ..sampling.loop import Step
 
 
 class Finite:
-    """What was computed of a shard's samples, in order."""
+    """Collects the sums of a shard's tensors, in order."""
 
     def __init__(self) -> None:
         self._what: list[tuple[str, str]] = []
@@ -24,12 +25,12 @@ class Finite:
 
     @torch.inference_mode()
     def note(self, name: str, when: str, tensor: torch.Tensor) -> None:
-        """Takes note of a tensor (n, ...)."""
+        """Adds a tensor (n, ...)."""
         self._what.append((name, when))
         self._sums.append(tensor.sum(tuple(range(1, tensor.ndim)), dtype=torch.float32))
 
     def note_step(self, step: Step) -> None:
-        """Takes note of a denoising step, stored or not."""
+        """Adds a denoising step, whether it is stored or not."""
         when = f"step {step.index} (t = {step.t:g})"
         for name, tensor in (
             ("x", step.x_t),
@@ -41,14 +42,14 @@ class Finite:
             self.note(name, when, tensor)
 
     def check(self, samples: Sequence[int], dtype: str) -> None:
-        """Makes sure that all of it was finite.
+        """Makes sure that all values were finite.
 
         Args:
             samples: The numbers of the n samples.
-            dtype: That was computed in, for the advice.
+            dtype: The dtype of the computation, for the advice.
 
         Raises:
-            ModelError: it was not; which site came first, at which step and of which sample.
+            ModelError: a value was not. The message names the first site, step and sample.
         """
         bad = ~torch.isfinite(torch.stack(self._sums)).cpu()
         if not bool(bad.any()):
@@ -61,7 +62,7 @@ class Finite:
 
 
 def advice(dtype: str) -> str:
-    """What to do about values that are not finite."""
+    """Returns the advice for values that are not finite."""
     if dtype == "float16":
         return "half precision overflows in this model: compute in bfloat16 or float32 (--dtype)"
     return (
@@ -71,7 +72,7 @@ def advice(dtype: str) -> str:
 
 
 def _as_computed(features: Features) -> list[tuple[str, torch.Tensor]]:
-    """Skips from the input inward, then h, or a transformer's blocks."""
+    """Returns skips from the input inward, then h, or a transformer's blocks."""
     groups = [(g, group or ()) for g, group in enumerate(features.skips, 1)]
     found = [
         (f"skip.{g}.{i}", member)

@@ -1,6 +1,6 @@
-"""Hands ranges of samples out to workers, and takes what they finish into the run.
+"""Hands out ranges of samples to workers, and adds their finished shards to the run.
 
-What a dead worker had in work is handed to another. Workers may join at any time.
+The unfinished range of a dead worker goes to another worker. Workers may join at any time.
 """
 
 from __future__ import annotations
@@ -18,20 +18,18 @@ from .places import Ranges, Samples, Taking
 from .shard import Progress
 
 PATIENCE = 10.0
-"""Seconds that a worker is given to end by itself."""
+"""The seconds that a worker has to end by itself."""
 
 
 class Gone(Exception):
-    """The message of a worker that is dead.
-
-    Its text says how the worker died.
-    """
+    """The message that a worker is dead. Its text says how it died."""
 
 
 class Worker(ABC):
-    """A worker as the process that hands out sees it.
+    """A worker, as the process that hands out ranges sees it.
 
-    ``range`` is in work, and ``step`` of its steps are done. ``ended`` says how it died, if it did.
+    ``range`` is its current range, and ``step`` steps of it are done. ``ended`` says how it died,
+    if it did.
     """
 
     range: Samples | None = None
@@ -41,7 +39,7 @@ class Worker(ABC):
 
     @property
     def size(self) -> int:
-        """Samples in work."""
+        """The number of its current samples."""
         return self.range[1] - self.range[0] if self.range else 0
 
     @property
@@ -54,39 +52,41 @@ class Worker(ABC):
 
     @abstractmethod
     def give(self, samples: Samples) -> None:
-        """Hands a range to it.
+        """Gives it a range.
 
         Raises:
-            OSError: it is dead.
+            OSError: the worker is dead.
         """
 
     @abstractmethod
     def how_it_ended(self) -> str:
         """Waits until a dead worker is gone, and describes its end.
 
-        The text says which worker it was and how it ended.
+        The text names the worker and says how it ended.
         """
 
 
 class Team(ABC):
-    """The workers there are."""
+    """The present workers."""
 
     workers: list[Worker]
 
     @abstractmethod
     def look_around(self, waiting: int) -> None:
-        """Takes up workers that could join meanwhile; ``waiting``: ranges nobody has yet."""
+        """Adds workers that could join meanwhile. ``waiting`` are the ranges that no worker has
+        yet.
+        """
 
     @abstractmethod
     def hear(self) -> Iterable[tuple[Worker, Any]]:
-        """Returns what workers told within a fraction of a second.
+        """Returns the messages of workers within a fraction of a second.
 
-        That is steps, a shard, an error or :class:`Gone`.
+        A message is a step, a shard, an error or :class:`Gone`.
         """
 
     @abstractmethod
     def end(self) -> None:
-        """Ends all workers after the step they are in.
+        """Ends all workers after their current step.
 
         A worker that does not end is killed.
         """
@@ -103,10 +103,10 @@ def hand_out(
     report: Callable[[Progress], None],
     stop: Callable[[], bool],
 ) -> None:
-    """Computes ranges by a team; see :class:`~hcache.extraction.places.Place`.
+    """Computes ranges with a team; see :class:`~hcache.extraction.places.Place`.
 
     Raises:
-        Interrupted: ``stop`` said so.
+        Interrupted: ``stop`` returned True.
         ModelError: every worker died.
     """
     waiting = deque(ranges.todo)
@@ -145,7 +145,7 @@ def _take(
     ranges: Ranges,
     commit: Taking,
 ) -> None:
-    """One message of a worker."""
+    """Handles one message of a worker."""
     if isinstance(message, Gone):
         _bury(worker, waiting, ranges)
     elif isinstance(message, BaseException):
@@ -160,7 +160,7 @@ def _take(
 
 
 def _bury(worker: Worker, waiting: deque[Samples], ranges: Ranges) -> None:
-    """Hands on what a dead worker had in work, and sweeps up what it left."""
+    """Returns a dead worker's range for others, and deletes its unfinished files."""
     worker.ended = worker.how_it_ended()
     logging.getLogger(__name__).warning("a worker died (%s); the others do its part", worker.ended)
     if worker.range:
@@ -186,7 +186,9 @@ def _all_died(workers: Sequence[Worker]) -> str:
 
 
 def _progress(workers: Sequence[Worker], ranges: Ranges, done: int) -> Progress:
-    """That of all workers together: their steps, weighed by the sizes of their shards."""
+    """Returns the progress of all workers together: their steps, weighted by the sizes of their
+    shards.
+    """
     size = sum(worker.size for worker in workers)
     steps = (2 if ranges.spec.images else 1) * ranges.spec.steps
     step = sum(worker.step * worker.size for worker in workers)

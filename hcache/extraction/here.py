@@ -1,4 +1,4 @@
-"""Ranges computed in this process, one after the other, by a model that is loaded already."""
+"""Computes ranges in this process, one after the other, with a loaded model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from .shard import Behind, Progress, ShardPart, Show, compute_range, show_nothin
 
 @dataclass(frozen=True, kw_only=True)
 class Here:
-    """This process. ``show`` is given the predicted x_0 of every step."""
+    """This process as a place of computation.
+
+    ``show`` receives the predicted x_0 of every step.
+    """
 
     model: Model
     show: Show = show_nothing

@@ -1,8 +1,7 @@
-"""The samples that an extraction is at, to be looked at meanwhile: their predicted x_0 after the
-latest step.
+"""The current samples of an extraction, for viewing: their predicted x_0 after the latest step.
 
-One small PNG in the run's folder, replaced as a whole a few times a second, and taken away when the
-extraction ends. It says itself of which samples and which step it is. It is no part of the run.
+It is one small PNG in the run's folder. It is replaced as a whole a few times per second, and
+deleted when the extraction ends. It contains its samples and its step, and is not part of the run.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from ..images.pngs import png_bytes, read_recipe
 from ..schemas import checked, parse_json
 
 MOST_SHOWN = 8
-"""Samples side by side."""
+"""The largest number of samples side by side."""
 
 SECONDS = 0.25
-"""At least, between two of them."""
+"""The smallest time between two pictures, in seconds."""
 
 
 Small = Annotated[int, Meta(ge=0, lt=2**31)]
@@ -34,11 +33,10 @@ Small = Annotated[int, Meta(ge=0, lt=2**31)]
 
 @dataclass(frozen=True, kw_only=True)
 class InWork:
-    """The samples of a run that are in work.
+    """The current samples of a run.
 
-    Samples ``start`` to ``stop`` (not included); step ``step`` of ``steps`` is done, from 0.
-
-    ``shown``: how many of them the picture shows, the first ones.
+    They are ``start`` to ``stop`` (not included). Step ``step`` of ``steps`` is done, from 0.
+    ``shown``: the number of first samples in the picture.
     """
 
     start: Small
@@ -48,7 +46,7 @@ class InWork:
     shown: Small
 
     def in_words(self) -> str:
-        """What is in work, in words.
+        """Describes the current samples in words.
 
         ``Samples 2 to 7 in work, predicted x_0 after step 3 of 20``.
         """
@@ -64,17 +62,16 @@ class InWork:
 
 
 class InWorkFile:
-    """The extraction's own side."""
+    """Writes the picture, in the extracting process."""
 
     def __init__(self, folder: Path, steps: int) -> None:
         self.path, self.steps, self._written = folder / IN_WORK, steps, -SECONDS
 
     def show(self, start: int, step: int, x_0: np.ndarray) -> None:
-        """Takes note of a step of some samples.
+        """Records a step of some samples.
 
-        Of those from ``start`` on: x_0 (n, height, width, 3) uint8.
-
-        On a full disk nothing: the extraction ends where its data are written, and it is told
+        The samples are those from ``start`` on, with x_0 (n, height, width, 3) uint8. On a full
+        disk it does nothing: the extraction itself fails where it writes data, and reports it
         there.
         """
         if time.monotonic() - self._written < SECONDS:
@@ -89,19 +86,19 @@ class InWorkFile:
         self._written = time.monotonic()
 
     def remove(self) -> None:
-        """At the end, however that comes."""
-        if self._written >= 0:  # else it is another process's that extracts this run
+        """Deletes the picture at the end of an extraction, however it ends."""
+        if self._written >= 0:  # otherwise it belongs to another process that extracts this run
             with contextlib.suppress(OSError):
                 self.path.unlink(missing_ok=True)
 
 
 def read_in_work(folder: Path) -> tuple[InWork, bytes] | None:
-    """What is in work of a run, and the picture of it.
+    """Returns the current samples of a run, and their picture.
 
-    None if nothing is to be seen.
+    It is None if there is nothing to show.
     """
     try:
         data = (folder / IN_WORK).read_bytes()
         return checked(parse_json(read_recipe(data).encode()), InWork), data
-    except (OSError, ValueError, RecursionError):  # a UsageError is a ValueError
+    except (OSError, ValueError, RecursionError):  # UsageError is a ValueError
         return None

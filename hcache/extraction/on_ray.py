@@ -25,19 +25,19 @@ from .ray_actor import Died, Hello, actor_class
 from .shard import Progress
 
 LOOK = 1.0
-"""Seconds between two looks at which machines there are."""
+"""The seconds between two checks for new machines."""
 
 GATHERING = 120.0
-"""Seconds that the first actors are given to say whether they see the run."""
+"""The seconds that the first actors have to report whether they see the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnRay:
     """A Ray cluster.
 
-    ``address``: of one that runs (``host:port`` or ``auto``), or "" for one of this machine's
-    devices that ends with the work. ``cpus``: of an actor where no machine has a GPU; 0: all of a
-    machine's.
+    ``address``: that of a running cluster (``host:port`` or ``auto``), or "" for a cluster of this
+    machine's devices that ends with the work. ``cpus``: CPUs per actor if no machine has a GPU; 0
+    means all CPUs of a machine.
     """
 
     address: str = ""
@@ -45,7 +45,7 @@ class OnRay:
 
     @property
     def device(self) -> str:
-        """For the run's provenance; each shard names its own device."""
+        """The device for the run's provenance. Each shard names its own device."""
         return "a Ray cluster; each shard names its device"
 
     def compute(
@@ -55,10 +55,10 @@ class OnRay:
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
     ) -> None:
-        """See :class:`~hcache.extraction.places.Place`.
+        """Computes ranges; see :class:`~hcache.extraction.places.Place`.
 
         Raises:
-            UsageError: Ray is not installed, nobody answers at the address, or versions differ.
+            UsageError: Ray is not installed, the address does not answer, or versions differ.
             CacheError: a machine does not see the run's folder.
         """
         with session(self.address) as ray, token_in(ranges.folder) as token:
@@ -87,7 +87,7 @@ class _Actor(Worker):
 
 
 class _Actors(Team):
-    """Actors on all machines; each is asked again and again what it has to tell."""
+    """The actors on all machines. Each is polled for its messages."""
 
     def __init__(self, ray: Any, ranges: Ranges, token: Token, cpus: int) -> None:
         self._ray, self._ranges, self._token, self._cpus = ray, ranges, token, cpus
@@ -97,7 +97,7 @@ class _Actors(Team):
         self._looked, self._began = 0.0, time.monotonic()
 
     def look_around(self, waiting: int) -> None:
-        """Starts actors on machines that were not there before."""
+        """Starts actors on new machines."""
         now = time.monotonic()
         if self.living() and (now - self._looked < LOOK or not waiting):
             return
@@ -136,7 +136,7 @@ class _Actors(Team):
             try:
                 messages = self._ray.get(reference)
             except (self._ray.exceptions.RayError, OSError) as error:
-                # one that is only out of reach must not go on with what another gets
+                # an unreachable actor must not continue with a range that another gets
                 with suppress(self._ray.exceptions.RayError):
                     self._ray.kill(worker.actor)
                 worker.reason = _last_line(error)
@@ -154,7 +154,9 @@ class _Actors(Team):
         self._admit()
 
     def _greet(self, worker: _Actor, hello: Hello) -> Iterator[tuple[Worker, Any]]:
-        """Refuses a machine that cannot take part; one that came late is left out instead."""
+        """Refuses a machine that cannot take part. A machine that joined late is left out
+        instead.
+        """
         worker.hello = hello
         if not (problem := disagreement(self._ranges.folder, hello.seen, hello.versions)):
             return
@@ -171,7 +173,9 @@ class _Actors(Team):
         yield worker, Gone()
 
     def _admit(self) -> None:
-        """Lets actors begin: the first ones once all of them have said that they can."""
+        """Lets actors begin. The first ones begin after all of them have reported that they can
+        take part.
+        """
         actors = [worker for worker in self.living() if isinstance(worker, _Actor)]
         silent = [worker for worker in actors if worker.first and worker.hello is None]
         if silent and time.monotonic() - self._began < GATHERING:
@@ -189,7 +193,7 @@ class _Actors(Team):
 
 
 def _last_line(error: BaseException) -> str:
-    """What Ray says of a death, in one line."""
+    """Returns Ray's description of a death in one line."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line for line in lines if "memory" in line.lower() or "died" in line]
     named = [line for line in reversed(lines) if "Error" in line]

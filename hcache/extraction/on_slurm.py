@@ -1,11 +1,11 @@
-"""Ranges computed by a SLURM array, each task a process that outlives whoever submitted it.
+"""Computes ranges by a SLURM array. Each task is a process that may outlive the submitting command.
 
-A task writes its shards, and beside each a record (:mod:`.sidecars`). The submitting command takes
-them in as they come. If it ends before, ``python -m hcache commit RUN`` does, or the next
-extraction of the run. What is left to compute follows from the run's own manifest, never from the
-numbers of jobs. A task that is preempted is queued again and goes on with what it has left.
+A task writes its shards, each with a record (:mod:`.sidecars`). The submitting command adds them to
+the run as they arrive. If it ends before the tasks, ``python -m hcache commit RUN`` or the next
+extraction of the run adds them. The remaining work follows from the run's manifest, never from the
+numbers of jobs. A preempted task is queued again and continues.
 
-submitit is optional (``pip install 'hcache[slurm]'``), and imported when it is asked for.
+submitit is optional (``pip install 'hcache[slurm]'``), and imported only when it is needed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,18 @@ from .shard import Progress
 from .sidecars import is_taken, leave_record, mark_working, take_finished
 
 LOOK = 0.5
-"""Seconds between two looks at what is finished."""
+"""The seconds between two checks for finished shards."""
 
 CLUSTERS = ("slurm", "local")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OnSlurm:
-    """A queue. ``tasks``: of the array; ``cluster``: submitit's executor; ``options``: for it."""
+    """A SLURM queue.
+
+    ``tasks``: the size of the array. ``cluster``: submitit's executor. ``options``: those of the
+    executor.
+    """
 
     tasks: int = 8
     cluster: str = "slurm"
@@ -40,17 +44,17 @@ class OnSlurm:
 
     @classmethod
     def parse(cls, text: str) -> OnSlurm:
-        """``tasks=16,slurm_partition=gpu,gpus_per_node=1,timeout_min=240``.
+        """Parses ``tasks=16,slurm_partition=gpu,gpus_per_node=1,timeout_min=240``.
 
         Raises:
-            UsageError: it is not of that form.
+            UsageError: the text does not have this form.
         """
         given: dict[str, Any] = {}
         for entry in filter(None, text.split(",")):
             name, equals, value = entry.partition("=")
             if not equals or not name.strip().isidentifier() or not value.strip():
                 raise UsageError(
-                    "--slurm takes KEY=VALUE with commas between, such as"
+                    "--slurm takes KEY=VALUE separated by commas, such as"
                     f" tasks=8,slurm_partition=gpu,gpus_per_node=1; got {entry!r}"
                 )
             value = value.strip()
@@ -66,7 +70,7 @@ class OnSlurm:
 
     @property
     def device(self) -> str:
-        """For the run's provenance; each shard names its own device."""
+        """The device for the run's provenance. Each shard names its own device."""
         return "a SLURM array; each shard names its device"
 
     def compute(
@@ -76,10 +80,10 @@ class OnSlurm:
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
     ) -> None:
-        """See :class:`~hcache.extraction.places.Place`.
+        """Computes ranges; see :class:`~hcache.extraction.places.Place`.
 
         Raises:
-            ModelError: tasks ended without all shards; what the first of them said.
+            ModelError: tasks ended without all shards. The message is that of the first..
         """
         jobs = self._submit(ranges)
         try:
@@ -100,7 +104,7 @@ class OnSlurm:
         _check_all_there(ranges, jobs)
 
     def _submit(self, ranges: Ranges) -> list[Any]:
-        """The jobs of an array, each with a part of the ranges."""
+        """Submits an array of jobs, each with a part of the ranges."""
         submitit = require_submitit()
         executor = submitit.AutoExecutor(folder=ranges.folder / SLURM_LOGS, cluster=self.cluster)
         try:
@@ -115,7 +119,7 @@ class OnSlurm:
 
 
 def require_submitit() -> Any:
-    """The module ``submitit``.
+    """Returns the module ``submitit``.
 
     Raises:
         UsageError: it is not installed.
@@ -134,7 +138,7 @@ class _Task:
     ranges: Ranges
 
     def __call__(self) -> int:
-        """Computes what is left of the ranges; how many shards that were."""
+        """Computes the remaining ranges, and returns the number of shards."""
         import platform
 
         from ..models.loading import AUTO
@@ -150,14 +154,14 @@ class _Task:
         return inbox.finished
 
     def checkpoint(self) -> Any:
-        """What submitit queues again when the task is preempted: the same, which goes on with what
-        is left.
+        """Returns the task that submitit queues again after a preemption. It is the same one, which
+        continues with the remaining work.
         """
         return require_submitit().helpers.DelayedSubmission(self)
 
 
 class _Left:
-    """The inbox of a task: the ranges that are in nobody's hands, one after the other."""
+    """The inbox of a task: the ranges that no other worker has, one after the other."""
 
     def __init__(self, ranges: Ranges) -> None:
         self._ranges, self._todo = ranges, iter(ranges.todo)
@@ -175,11 +179,13 @@ class _Left:
         return None
 
     def poll(self) -> bool:
-        """Nobody tells a task anything."""
+        """Returns False, because a task receives no messages."""
         return False
 
     def told(self, message: Any) -> None:
-        """What it tells: a shard gets its record, and a step keeps the mark of the next fresh."""
+        """Handles a message of the task: a shard gets its record, and a step refreshes the mark of
+        the next shard.
+        """
         folder = self._ranges.folder
         if isinstance(message, Finished):
             leave_record(folder, message)

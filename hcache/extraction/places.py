@@ -24,14 +24,15 @@ from ..specs import RunSpec
 from .shard import Progress
 
 Samples = tuple[int, int]
-"""A range of samples: the first, and the one after the last. Each range is one shard."""
+"""A range of samples: the first, and the one after the last. Each range becomes one shard."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ranges:
-    """The parts of a run that are to be computed.
+    """The parts of a run to compute.
 
-    ``todo``: the ranges. ``folder``: where they go. ``provenance``: goes into every shard.
+    ``todo``: the ranges. ``folder``: the folder for their shards. ``provenance``: stored in every
+    shard.
     """
 
     spec: RunSpec
@@ -41,10 +42,10 @@ class Ranges:
 
 
 class Taking(Protocol):
-    """Takes a finished shard into the run.
+    """Adds a finished shard to the run.
 
-    ``done`` counts the samples that are committed. Who holds ``whole`` meets no half of a commit,
-    should commits be made in another thread.
+    ``done`` is the number of committed samples. Holding the lock ``whole`` guarantees a consistent
+    run, even if another thread makes commits.
     """
 
     done: int
@@ -54,7 +55,7 @@ class Taking(Protocol):
 
 
 class Place(Protocol):
-    """Where ranges are computed.
+    """A place where ranges are computed.
 
     ``device`` names the devices for the run's provenance.
     """
@@ -72,12 +73,12 @@ class Place(Protocol):
         """Computes all ranges.
 
         Args:
-            ranges: What to compute.
-            commit: Called here, in the process that holds the lock, with every finished shard.
+            ranges: The ranges to compute.
+            commit: Called in the process that holds the lock, with every finished shard.
             report: Called whenever a step is done.
-            stop: Asked again and again; True ends the work after the steps that are in work.
+            stop: Called repeatedly. If it returns True, the work ends after the current steps.
 
         Raises:
-            Interrupted: ``stop`` said so; what is committed is kept.
+            Interrupted: ``stop`` returned True. Committed shards are kept.
         """
         ...

@@ -1,4 +1,4 @@
-"""A worker on Ray. It serves as any other; its words wait in queues until they are asked for."""
+"""A worker on Ray. Unlike other workers, its messages wait in queues until they are requested."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from ..cache.seen import Token, look_for, versions
 from .places import Ranges, Samples
 
 WAIT = 0.5
-"""Seconds that an actor waits for something to tell, when it is asked."""
+"""The seconds that an actor waits for a message when it is polled."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hello:
-    """The first word of an actor.
+    """The first message of an actor.
 
-    ``seen``: why it does not see the run, or "". ``pid`` and ``host_mark`` name what it writes.
+    ``seen``: why it does not see the run, or "". ``pid`` and ``host_mark`` identify the files that
+    it writes.
     """
 
     seen: str
@@ -32,10 +33,7 @@ class Hello:
 
 @dataclass(frozen=True, kw_only=True)
 class Died:
-    """The last message of an actor that ended by a fault.
-
-    Nobody foresaw this fault.
-    """
+    """The last message of an actor that ended by an unexpected error."""
 
     reason: str
 
@@ -47,7 +45,7 @@ class QueueInbox:
         self._words: queue.Queue[Samples | None] = queue.Queue()
 
     def put(self, word: Samples | None) -> None:
-        """Tells the worker something."""
+        """Sends a message to the worker."""
         self._words.put(word)
 
     def recv(self) -> Samples | None:
@@ -62,7 +60,7 @@ class QueueInbox:
 class RangeActor:
     """Computes ranges on a machine of a Ray cluster.
 
-    It computes in a thread of its own; Ray calls its methods in other threads.
+    It computes in its own thread, and Ray calls its methods in other threads.
     """
 
     def __init__(self, ranges: Ranges, token: Token, device: str, threads: int) -> None:
@@ -87,14 +85,16 @@ class RangeActor:
         serve(self._inbox, self._told.put, ranges, device, threads)
 
     def _live(self, *given: Any) -> None:
-        """Serves; a thread that ends by a fault would otherwise end without a word."""
+        """Serves, and reports an unexpected error, which would otherwise be lost with the
+        thread.
+        """
         try:
             self._serve(*given)
         except BaseException as error:
             self._told.put(Died(reason=f"{type(error).__name__}: {error}"))
 
     def told(self) -> list[Any]:
-        """What there is to tell; waits a little if there is nothing."""
+        """Returns the next messages. It waits a little if there are none."""
         found: list[Any] = []
         try:
             found.append(self._told.get(timeout=WAIT))
@@ -104,11 +104,11 @@ class RangeActor:
             return found
 
     def give(self, samples: Samples) -> None:
-        """Hands a range of samples to it."""
+        """Gives it a range of samples."""
         self._inbox.put(samples)
 
     def end(self, seconds: float) -> bool:
-        """Ends the actor's work after the step it is in.
+        """Ends the actor's work after its current step.
 
         Returns whether it has ended within ``seconds``.
         """
@@ -118,9 +118,9 @@ class RangeActor:
 
 
 def actor_class(ray: Any, node: str, gpu: bool, cpus: int) -> Any:
-    """Makes the actor's class for one machine.
+    """Returns the actor's class for one machine.
 
-    Its actors start there with a GPU, or with so many CPUs.
+    Its actors start there with a GPU, or with a number of CPUs.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

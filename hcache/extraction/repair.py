@@ -1,4 +1,6 @@
-"""Repair of a run: what is proved to be damaged is set aside, and its samples are made again."""
+"""Repairs a run: files with proved damage are moved aside, and their samples are extracted
+again.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,10 @@ from ..specs import RunSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Repaired:
-    """What a repair did.
+    """The result of a repair.
 
-    ``found``: the verification before; ``set_aside``: the files that it took out of the run, under
-    their new names; ``after``: the verification at the end.
+    ``found``: the verification before it. ``set_aside``: the files that it moved out of the run,
+    under their new names. ``after``: the verification at the end.
     """
 
     found: Report
@@ -31,16 +33,16 @@ class Repaired:
 
     @property
     def exit_code(self) -> int:
-        """0 if the run is whole now.
+        """The exit code: 0 if the run is intact now.
 
-        Else that of damage, or of what could not be read.
+        Otherwise it is that of damage, or of unreadable files.
         """
         return self.after.exit_code or (0 if self.after.complete else DamagedError.exit_code)
 
     def in_words(self) -> str:
-        """What was found and done, and the verdict at the end.
+        """Returns the findings, the repair and the final verdict.
 
-        Two lines.
+        The text has two lines.
         """
         return (
             f"{len(self.found.faults)} faults found, {len(self.set_aside)} files set aside; shards"
@@ -61,23 +63,22 @@ def repair(
     agree: Callable[[RunSpec], None],
     drive: Callable[[Generator[float, None, Report], str], Report],
 ) -> Repaired:
-    """Sets damaged files aside and makes them again.
+    """Moves damaged files aside and extracts their samples again.
 
-    Under the run's lock; what is missing is made as well.
-
-    What could not be read is not taken for damaged: nothing is touched then.
+    It holds the run's lock. Missing samples are extracted as well. Unreadable files do not count as
+    damaged; if there are any, nothing is changed.
 
     Args:
-        folder: The run's.
-        extract: Extracts what is missing of the run, into that folder, whose lock is held.
-        agree: Called before anything is changed, if the run's model is going to be loaded; what
-            it raises ends the repair.
-        drive: Runs a verification to its end; the text says what it is.
+        folder: The folder of the run.
+        extract: Extracts the missing samples of the run into that folder, whose lock is held.
+        agree: Called before anything is changed, if the run's model will be loaded. An exception
+            from it ends the repair.
+        drive: Runs a verification to its end. The text describes it.
 
     Raises:
         RunBusyError: another process extracts or repairs the run.
         CacheError: a file could not be read.
-        UsageError: the weights that made the run are not those that its model has now.
+        UsageError: the model's weights have changed since the run was extracted.
     """
     with run_lock(folder):
         found = drive(verify(folder), f"verifying {folder.name}")
@@ -89,7 +90,7 @@ def repair(
         if lost or not found.complete:
             spec = open_run(folder, broken=[]).spec
             agree(spec)
-            check_weights(spec)  # before anything is set aside that could not be made again
+            check_weights(spec)  # before anything is moved aside that could not be extracted again
         moved = set_aside(folder, found)
         run = open_run(folder)
         if not run.complete:

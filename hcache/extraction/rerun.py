@@ -1,8 +1,7 @@
-"""Computes parts of a run again, from what made them, and compares: is what is read what was
-computed?
+"""Computes parts of a run again from its provenance, and compares them with the stored values.
 
-Every step is taken anew from its own cached x_t, so that rounding does not add up along the
-trajectory and the tolerance can be as narrow as the dtypes allow.
+Every step starts from its own cached x_t, so rounding does not accumulate along the trajectory, and
+the tolerance can be as small as the dtypes allow.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from ..sampling.loop import denoise
 from ..specs import FULL, NONE
 
 ROUNDING = {"float32": 1e-4, "float16": 2e-2, "bfloat16": 1e-1}
-"""What computing in another batch, or on another device of the same kind, may change, relative
-to the largest value.
+"""The largest relative change from computing in another batch, or on another device of the same
+kind.
 """
 
 STORING = {"float32": 0.0, "float16": 2.0**-11}
@@ -30,7 +29,7 @@ STORING = {"float32": 0.0, "float16": 2.0**-11}
 def rerun(
     model: Model, run: Run, samples: Sequence[int]
 ) -> Generator[float, None, dict[str, Difference]]:
-    """Yields the share done.
+    """Computes samples again, and yields the share that is done.
 
     Returns for ``x`` and each stored tensor the largest difference and its tolerance.
     """
@@ -48,13 +47,13 @@ def rerun(
 
 
 def _share(run: Run, name: str) -> float:
-    """The tolerance, relative to the largest value of a tensor."""
+    """Returns the tolerance, relative to the largest value of a tensor."""
     return ROUNDING[run.spec.dtype] + (0.0 if name == "x" else STORING[run.spec.store_dtype])
 
 
 def _pairs(model: Model, run: Run, sample: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """(name, as stored, computed again) of one sample, for x_{t-1} and every tensor that is
-    stored, at every step.
+    """Yields (name, stored, computed again) of one sample, for x_{t-1} and every stored tensor, at
+    every step.
     """
     conditioning = run.spec.conditioning.rows([sample])
     for index in range(run.spec.steps):

@@ -1,4 +1,4 @@
-"""Runs a model over many samples and writes what passes the cut to shards."""
+"""Runs a model over many samples, and writes the activations to shards."""
 
 from __future__ import annotations
 
@@ -63,36 +63,35 @@ def extract(
     locked: bool = False,
     place: Place | None = None,
 ) -> Run:
-    """Extracts what is missing of a run, shard by shard.
+    """Extracts the missing samples of a run, shard by shard.
 
-    What was committed before is kept as it is.
+    Committed shards are kept unchanged.
 
     Args:
         model: The loaded model that ``spec`` names.
-        spec: The run; :func:`hcache.cards.pin_weights` has put the weights' digest in.
+        spec: The run, with the weights' digest from :func:`hcache.cards.pin_weights`.
         home: A writable home.
         report: Called after every step.
-        stop: Asked after every step; True ends the extraction there.
-        devices: Two or more: a process of its own on each, with the model loaded from where
-            ``spec`` says. The arrays are those that one device gives. Else all is computed here, by
-            ``model``.
-        show: Given the predicted x_0 of every step; not with several devices.
-        folder: The run's, if it is not where its name says, because somebody renamed it.
-        locked: Whether the caller holds the run's lock already.
-        place: Where to compute, if neither here nor on ``devices``: on Ray, or by SLURM.
+        stop: Called after every step. If it returns True, the extraction ends.
+        devices: If there are two or more, one process runs on each and loads the model that
+            ``spec`` names. The arrays equal those of one device. Otherwise ``model`` computes
+            everything in this process.
+        show: Receives the predicted x_0 of every step, except with several devices.
+        folder: The folder of the run, if somebody has renamed it.
+        locked: Whether the caller already holds the run's lock.
+        place: The place of the computation, if it is Ray or SLURM.
 
     Raises:
-        Interrupted: ``stop`` said so; what is committed is kept and the same call goes on from
-            there.
+        Interrupted: ``stop`` returned True. Committed shards are kept, and the same call continues.
         RunBusyError: another process is extracting this run.
-        NoSpaceError: the disk has not the space that is still needed.
+        NoSpaceError: the disk does not have the space that is still needed.
     """
     folder = folder or home / "runs" / spec.name
     refuse_link(folder)
     here = Here(model=model, show=show)
     where: Place = place or (Pool(devices=devices) if len(devices) > 1 else here)
     if not spec.batch:
-        # of a run that is there its own is taken, and other devices than this cannot be asked here
+        # an existing run has its own batch size, and other devices cannot be tested here
         known = is_there(folder / RUN_JSON) or where is not here
         spec = dataclasses.replace(spec, batch=BATCH if known else find_batch(model, spec))
     try:
@@ -159,10 +158,10 @@ def _extract_described(
 
 
 class _Commit:
-    """Takes finished shards into the run: files, manifest, index. One process does that, the lock's
-    holder.
+    """Adds finished shards to the run: files, manifest, index. Only the process that holds the lock
+    does this.
 
-    Who holds ``whole`` is not met by half a commit.
+    Holding the lock ``whole`` guarantees a consistent run.
 
     Raises:
         CacheError: the run was removed, renamed or replaced meanwhile, or another process has its
@@ -186,7 +185,7 @@ class _Commit:
             self.done += shard.stop - shard.start
 
     def _check(self) -> None:
-        """Makes sure that the run is still there, and still ours."""
+        """Makes sure that the run still exists and still belongs to this process."""
         if (
             not is_there(self.folder / RUN_JSON)
             or (self.folder / RUN_JSON).stat().st_ino != self._of
@@ -196,12 +195,12 @@ class _Commit:
 
 
 def load_model_of(run: Run, device: str = "auto") -> Model:
-    """The model that a run was extracted from.
+    """Loads the model that a run was extracted from.
 
-    With the weights and at the commit it had then.
+    It loads the same weights and commit.
 
     Raises:
-        ModelError: it has changed since.
+        ModelError: the model has changed since.
     """
     check_weights(run.spec)
     model = load_for(run.spec, device, run.provenance)
@@ -212,10 +211,10 @@ def load_model_of(run: Run, device: str = "auto") -> Model:
 def check_revision(model: Model, run: Run) -> None:
     """Makes sure that a hub model is at a run's commit.
 
-    The one that the run was extracted from.
+    It is the commit that the run was extracted from.
 
     Raises:
-        ModelError: it has moved on.
+        ModelError: the model is at another commit.
     """
     then = run.provenance.get("revision", "")
     if then and model.revision != then:
@@ -227,7 +226,7 @@ def check_revision(model: Model, run: Run) -> None:
 
 
 def _describe_run(model: Model, spec: RunSpec, folder: Path, device: str) -> RunSpec:
-    """Writes run.json, or takes up the one that is there; returns the spec to go by."""
+    """Writes run.json, or reads an existing one. Returns the spec to use."""
     path = folder / RUN_JSON
     if is_there(path):
         earlier = open_run(folder)
@@ -250,10 +249,10 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, device: str) -> Run
 
 
 def _check_additions(model: Model, spec: RunSpec) -> None:
-    """The model must have been loaded with the LoRAs and the schedule that its run names.
+    """Makes sure that the model was loaded with the LoRAs and the schedule of its run.
 
     Raises:
-        UsageError: it was not.
+        UsageError: it was loaded with others.
     """
     ours, theirs = ([lora.content for lora in given] for given in (model.loras, spec.loras))
     if ours != theirs:
@@ -269,10 +268,11 @@ def _check_additions(model: Model, spec: RunSpec) -> None:
 
 
 def _check_schedule(model: Model, run: Run) -> None:
-    """A run goes on by the timesteps it has, and where they do not meet it says so.
+    """Makes sure that a run continues with its own timesteps, and says so if its steps do not end
+    at the next timestep.
 
     Raises:
-        ModelError: the model's configuration gives other timesteps than it did.
+        ModelError: the timesteps from the model's configuration have changed.
     """
     now = schedule_of(model, run.spec.steps, run.spec.schedule).timesteps
     if not np.allclose(now, run.timesteps, rtol=0, atol=1e-3):
@@ -291,16 +291,14 @@ def _check_schedule(model: Model, run: Run) -> None:
 
 
 def _raise_schema(path: Path) -> None:
-    """Marks an older run that is gone on with as one that an hcache of then cannot read any
-    more.
-    """
+    """Marks a continued older run, so that older versions of hcache do not read it any more."""
     description = read_json(path, MOST_BYTES)
     if description["schema"] < SCHEMA:
         write_json(path, {**description, "schema": SCHEMA})
 
 
 def _provenance(model: Model, alpha_bar: list[float], device: str) -> dict[str, Any]:
-    """What made the run."""
+    """Returns the provenance of the run."""
     return {
         **environment(),
         "model": model.card.name,
@@ -318,21 +316,23 @@ def _provenance(model: Model, alpha_bar: list[float], device: str) -> dict[str, 
 
 
 def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A scheduler's settings; infinite ones, which JSON cannot hold, are defaults of no effect."""
+    """Returns a scheduler's settings. Infinite values, which JSON cannot contain, are defaults
+    without effect and are left out.
+    """
     return {k: v for k, v in config.items() if not k.startswith("_") and v != -math.inf}
 
 
 def _sweep(folder: Path) -> None:
-    """Removes what killed processes left half written.
+    """Deletes files that killed processes left half written.
 
-    Among the shards that is all but what a worker is at or has finished: other writers would hold
-    the lock. Elsewhere it is what nobody writes any more.
+    Among the shards these are all files except those that a worker is writing or has finished,
+    because other writers would hold the lock. Elsewhere they are files that nobody writes any more.
     """
     for path in (folder / SHARDS).glob(f"*{PARTIAL}"):
         if not in_other_hands(folder, path):
             path.unlink(missing_ok=True)
             forget(path)
-    (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)  # of an older hcache
+    (folder / (INDEX + PARTIAL)).unlink(missing_ok=True)  # of an older version of hcache
     for place in (folder, *(folder / name for name in FOLDERS if name != SHARDS)):
         for path in place.glob(f"*{PARTIAL}"):
             if is_left_over(path):
@@ -340,7 +340,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _tidy_up(folder: Path) -> None:
-    """Leaves no folder behind of a run that was removed while it was extracted."""
+    """Deletes the folder of a run that was removed while it was extracted."""
     with suppress(OSError):
         if is_there(folder / RUN_JSON) or any(
             is_there(folder / name) for name in FOLDERS if name != SHARDS
@@ -356,11 +356,11 @@ def _tidy_up(folder: Path) -> None:
 
 
 def _whole_shards(folder: Path) -> list[Shard]:
-    """The committed shards whose files are there, as long as they were; the others are computed
+    """Returns the committed shards whose files exist with their full size. The others are computed
     again.
 
     Raises:
-        OSError: it cannot be told, which says nothing of the shard.
+        OSError: a file could not be examined, which does not mean damage.
     """
     return [
         shard
@@ -370,12 +370,12 @@ def _whole_shards(folder: Path) -> list[Shard]:
 
 
 def _size(path: Path) -> int:
-    """Bytes of a file; -1 if there is none."""
+    """Returns the bytes of a file, or -1 if it does not exist."""
     return path.stat().st_size if is_there(path) else -1
 
 
 def _bytes_left(model: Model, spec: RunSpec, folder: Path) -> int:
-    """What is still to be written of a run; all of it, where that cannot be told."""
+    """Returns the bytes still to be written for a run, or all of them if the rest is unknown."""
     whole: list[Shard] = []
     with suppress(OSError):
         whole = _whole_shards(folder)

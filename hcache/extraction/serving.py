@@ -1,7 +1,8 @@
-"""A worker's whole life: it loads the model once, and computes the ranges that it is given.
+"""The main function of a worker, which loads the model once and computes the ranges that it is
+given.
 
-The same function serves a process of the pool and an actor on Ray. They differ in how words come
-and go.
+The same function serves a process of the pool and an actor on Ray. They differ in the transport of
+messages.
 """
 
 from __future__ import annotations
@@ -23,16 +24,15 @@ from .shard import Behind, ShardPart, compute_range
 class Inbox(Protocol):
     """Tells a worker which range to compute, or to end.
 
-    ``None`` means to end. Both methods raise EOFError when nobody tells the worker anything any
-    more.
+    ``None`` means to end. Both methods raise EOFError if no more messages can arrive.
     """
 
     def recv(self) -> Samples | None:
-        """Waits for the next word."""
+        """Waits for the next message."""
         ...
 
     def poll(self) -> bool:
-        """Whether there is a word. A worker at work is told nothing but to end."""
+        """Returns whether there is a message. A worker that computes is only told to end."""
         ...
 
 
@@ -42,16 +42,17 @@ def serve(
     """Computes ranges on a device until it is told to end.
 
     Args:
-        inbox: What it is told.
-        tell: Tells a number of steps that are done, a finished shard, or the error that ended it.
-        ranges: The run, and where it lies; ``todo`` is not looked at.
-        device: As PyTorch names it.
-        threads: To compute in, on a CPU.
+        inbox: The messages to the worker.
+        tell: Sends a number of finished steps, a finished shard, or the error that ended the
+            worker.
+        ranges: The run and its folder. ``todo`` is ignored.
+        device: The name of the device in PyTorch.
+        threads: The number of threads on a CPU.
     """
     telling = threading.Lock()
 
     def send(message: Any) -> None:
-        # a shard may be finished while the next one, made smaller for want of memory, is in work
+        # a shard may finish while the next one, made smaller for lack of memory, is computed
         with telling:
             tell(message)
 

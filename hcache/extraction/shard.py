@@ -41,12 +41,12 @@ STORING = {"float16": torch.float16, "float32": torch.float32}
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far an extraction is.
+    """The progress of an extraction.
 
-    It counts the samples committed, of how many, and the steps done of the shard in work. Where
-    several shards are in work, these are the steps of all of them together. ``closing``: samples of
-    the shard before, which is computed and not committed yet. ``devices``: how many compute, where
-    there may be several.
+    It contains the number of committed samples, their total, and the finished steps of the current
+    shard. If there are several current shards, these are the steps of all of them together.
+    ``closing``: samples of the previous shard, which is computed but not committed yet.
+    ``devices``: the number of devices, if there may be several.
     """
 
     done: int
@@ -59,24 +59,25 @@ class Progress:
 
     @property
     def work(self) -> float:
-        """Samples, counting the shard in work by its share of steps."""
+        """The number of samples, including a share of the current shard."""
         return self.done + self.closing + (self.shard * self.step / self.steps if self.steps else 0)
 
 
 def _compute_alone() -> None:
-    """What this thread computes is computed in it alone.
+    """Makes this thread compute alone.
 
-    OpenMP gives every thread that calls it helpers of its own. Once there are more of them than
-    cores, all of them sleep where they used to spin, and the network that computes beside this
-    takes a fifth longer.
+    OpenMP gives every calling thread its own helper threads. If there are more of them than cores,
+    they all sleep instead of spinning, and the network that computes at the same time takes a fifth
+    longer.
     """
-    torch.get_num_threads()  # which sets their number when a thread calls it first, and not again
+    torch.get_num_threads()  # this sets their number at the first call from a thread, and not again
     threadpool_limits(1, user_api="openmp")
 
 
 class Behind:
-    """Does one thing at a time in its own thread. What goes wrong there is raised at the next
-    call, or by ``wait``.
+    """Runs one task at a time in its own thread.
+
+    An error there is raised at the next call, or by ``wait``.
     """
 
     def __init__(self) -> None:
@@ -89,7 +90,7 @@ class Behind:
     def __exit__(
         self, kind: type | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Waits for what is being done; what goes wrong in it counts only if nothing has before."""
+        """Waits for the current task. Its error is raised only if there was none before."""
         try:
             self.wait() if error is None else self.settle()
         finally:
@@ -100,33 +101,31 @@ class Behind:
         self._last = self._thread.submit(work)
 
     def wait(self) -> None:
-        """Until everything is done."""
+        """Waits until everything is done."""
         last, self._last = self._last, None
         if last is not None:
             last.result()
 
     def settle(self) -> None:
-        """Until everything is done, whatever comes of it."""
+        """Waits until everything is done, and ignores errors."""
         last, self._last = self._last, None
         if last is not None:
             last.exception()
 
 
 Show = Callable[[int, int, np.ndarray], None]
-"""Is given the first sample in work, the step that is done, and the predicted x_0 of all samples in
-work, (n, height, width, 3) uint8. It is called in the thread that writes."""
+"""A function that receives the first current sample, the finished step, and the predicted x_0 of
+all current samples, (n, height, width, 3) uint8. It is called in the thread that writes.
+"""
 
 
 def show_nothing(start: int, step: int, x_0: np.ndarray) -> None:
-    """The :data:`Show` of an extraction that nobody watches."""
+    """The :data:`Show` of an extraction without a viewer."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardPart:
-    """Samples of a run, to be computed into one shard.
-
-    ``start`` to ``stop``.
-    """
+    """Samples of a run for one shard: ``start`` to ``stop``."""
 
     model: Model
     spec: RunSpec
@@ -142,9 +141,9 @@ class ShardPart:
 
     @property
     def ticks(self) -> int:
-        """How many steps there are to be told of.
+        """Returns the number of reported steps.
 
-        An inversion takes each of them twice.
+        An inversion takes each step twice.
         """
         return (2 if self.spec.images else 1) * self.spec.steps
 
@@ -159,22 +158,22 @@ def compute_range(
 ) -> int:
     """Computes a part as one shard.
 
-    As several, one after the other, where memory does not suffice for it at once.
+    If memory does not suffice, it is computed as several shards, one after the other.
 
     Args:
-        part: What to compute.
-        tick: Called after every step with what is in work and how many of its steps are done. It
-            may raise.
+        part: The part to compute.
+        tick: Called after every step with the current part and its number of finished steps. It may
+            raise.
         writing: See :func:`compute_shard`.
         closing: Likewise.
         finished: Likewise.
-        most: Samples that are tried at once.
+        most: The batch size to try first.
 
     Returns:
-        What ``most`` came to: it is halved until it fits.
+        The final batch size. ``most`` is halved until it fits.
 
     Raises:
-        ModelError: memory does not suffice for one sample.
+        ModelError: memory does not suffice for a single sample.
     """
     start = part.start
     while start < part.stop:
@@ -206,9 +205,9 @@ def compute_range(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out.
+    """Returns whether an error means that memory ran out.
 
-    Be it a GPU's or this machine's.
+    It may be a GPU's memory or this machine's.
     """
     return isinstance(
         error, torch.OutOfMemoryError | MemoryError
@@ -216,11 +215,11 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _originals(part: ShardPart) -> np.ndarray:
-    """The user's pictures of a part (n, height, width, 3) uint8, as the model sees them."""
+    """Returns the user's pictures of a part (n, height, width, 3) uint8, as the model sees them."""
     digests = part.spec.images[part.start : part.stop]
     found = np.stack([load_prepared(part.folder / IMAGES, digest) for digest in digests])
     is_grey = part.model.anatomy.x == (1, *part.model.anatomy.image[:2])
-    return greyed(found) if is_grey else found  # a grey model sees luminance
+    return greyed(found) if is_grey else found  # a grey model uses luminance
 
 
 def compute_shard(
@@ -233,12 +232,13 @@ def compute_shard(
     """Computes a shard.
 
     Args:
-        part: What to compute.
-        tick: Called after every step with how many are done. It may raise to end the work.
-        writing: Writes steps and completes the shard, which may not be done yet when this returns.
-        closing: Then flushes it. The shard before is told of as ``finished`` before the last tick
-            of this one.
-        finished: Called in that thread with the shard, whole and flushed.
+        part: The part to compute.
+        tick: Called after every step with the number of finished steps. It may raise to end the
+            work.
+        writing: Writes steps and completes the shard, possibly after this function returns.
+        closing: Flushes the shard afterwards. The previous shard is passed to ``finished`` before
+            the last tick of this one.
+        finished: Called in that thread with the complete and flushed shard.
     """
     spec = part.spec
     samples = range(part.start, part.stop)
@@ -274,7 +274,7 @@ def compute_shard(
             partial(_finish, writer, step.x_next.cpu().numpy(), images, labels, closing, finished)
         )
     except BaseException:
-        with writer:  # which takes away what is not finished
+        with writer:  # this deletes unfinished files
             writing.settle()
         raise
 
@@ -287,8 +287,9 @@ def _finish(
     closing: Behind,
     finished: Callable[[Finished], None],
 ) -> None:
-    """Completes and closes a shard, and leaves the rest to ``closing``: two threads in HDF5 at
-    once, of which one meets a full disk, may end the process."""
+    """Completes and closes a shard, and leaves the rest to ``closing``. Two threads in HDF5 at
+    once, one of them on a full disk, may end the process.
+    """
     with writer:
         writer.write_x(writer.steps, x)
         writer.write_images(images)
@@ -302,7 +303,7 @@ def _finish(
 def _labels(
     model: Model, originals: np.ndarray | None, images: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
-    """What is read off the finished pictures: set -> name -> values (n,)."""
+    """Returns the readings of the finished pictures: set -> name -> values (n,)."""
     labels: dict[str, dict[str, np.ndarray]] = {}
     if originals is not None:
         labels["inversion"] = {"reconstruction_error": reconstruction_error(originals, images)}
@@ -319,7 +320,7 @@ def _invert(
     tick: Callable[[int], None],
     finite: Finite,
 ) -> torch.Tensor:
-    """x_T of pictures (n, height, width, 3) uint8."""
+    """Returns x_T of pictures (n, height, width, 3) uint8."""
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
     x = model.codec.encode(pixels)[:, : model.anatomy.x[0]]
     finite.note("the encoded picture", "the start", x)
@@ -331,16 +332,17 @@ def _invert(
 
 
 def reconstruction_error(originals: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Root mean square difference of pictures, of the full range.
+    """Returns the root mean square difference of pictures.
 
-    Pictures are (n, height, width, 3) uint8: (n,).
+    It is a share of the full range. Pictures are (n, height, width, 3) uint8, and the result is
+    (n,).
     """
     difference = (originals.astype(np.float32) - images.astype(np.float32)) / 255
     return np.sqrt(np.square(difference).mean((1, 2, 3)))
 
 
 class _Kept:
-    """What is kept of a step, on its way from the device to a shard."""
+    """The stored parts of a step, on their way from the device to a shard."""
 
     def __init__(self, model: Model, spec: RunSpec, step: Step) -> None:
         self.index, self._sources, self._narrow = step.index, {}, {}
@@ -360,14 +362,14 @@ class _Kept:
             )
             self._arrived = (
                 torch.cuda.Event(blocking=True) if cuda else None
-            )  # waited for by sleeping, not spinning
+            )  # waits by sleeping, not spinning
             if self._arrived is not None:
                 self._arrived.record(torch.cuda.current_stream(model.device))
 
     def to(
         self, writer: ShardWriter, show: Callable[[int, np.ndarray], None]
     ) -> Callable[[], None]:
-        """What writes it, and shows it, in another thread."""
+        """Writes and shows the step, in another thread."""
 
         def write() -> None:
             if self._arrived is not None:
@@ -385,7 +387,7 @@ class _Kept:
 
 
 def _to_host(tensor: torch.Tensor) -> torch.Tensor:
-    """The tensor on the CPU: itself, or from a CUDA device a pinned copy that is still being
+    """Returns the tensor on the CPU: itself, or for a CUDA device a pinned copy that is still being
     filled.
     """
     if tensor.device.type != "cuda":

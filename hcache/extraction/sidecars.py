@@ -27,28 +27,28 @@ from ..cache.shard_files import open_shard
 from ..cache.shards import Finished, commit_shard
 
 FRESH = 600.0
-"""Seconds since a worker was last heard of, after which it counts as dead."""
+"""The seconds since the last sign of a worker after which it counts as dead."""
 
 _RECORD = msgspec.json.Decoder(Shard)
 
 
 def leave_record(run: Path, finished: Finished) -> None:
-    """Tells of a finished shard, for whoever next holds the run's lock."""
+    """Records a finished shard, for the next holder of the run's lock."""
     path = _beside(run / SHARDS / finished.partial, FINISHED)
     write_bytes(path, msgspec.json.encode(finished.shard))
     _beside(path, WORKING).unlink(missing_ok=True)
 
 
 def mark_working(path: Path) -> None:
-    """Keeps the mark of a shard in work fresh."""
+    """Refreshes the mark of a current shard."""
     with suppress(OSError):
         _beside(path, WORKING).touch()
 
 
 def in_other_hands(run: Path, path: Path) -> bool:
-    """Whether a shard with a temporary name belongs to another worker.
+    """Returns whether a temporary shard belongs to another worker.
 
-    The shard is finished, or a living worker has it in work.
+    The shard is finished, or a living worker is computing it.
     """
     if is_there(_beside(path, FINISHED)):
         return True
@@ -60,16 +60,16 @@ def in_other_hands(run: Path, path: Path) -> bool:
 
 
 def is_taken(run: Path, start: int) -> bool:
-    """Whether a worker has taken the shard that begins at ``start``.
+    """Returns whether a worker has taken the shard from ``start`` on.
 
-    The shard is finished, or a living worker has it in work.
+    The shard is finished, or a living worker is computing it.
     """
     found = (run / SHARDS).glob(f"{start:08d}.h5.*{PARTIAL}")
     return any(in_other_hands(run, path) for path in found)
 
 
 def finished_in(run: Run) -> list[Finished]:
-    """Lists the finished shards of a run that are whole.
+    """Lists the finished and complete shards of a run.
 
     They must belong to this run. Other shards are deleted, each with its record.
     """
@@ -89,10 +89,12 @@ def finished_in(run: Run) -> list[Finished]:
 
 
 def take_finished(folder: Path, commit: Callable[[Finished], object]) -> int:
-    """Takes what is finished into a run, and says how many shards. For the holder of its lock only.
+    """Adds finished shards to a run, and returns their number.
+
+    Only the holder of its lock may call this.
 
     Args:
-        folder: The run's.
+        folder: The folder of the run.
         commit: Renames a shard, and enters it into the manifest.
     """
     if not any((folder / SHARDS).glob(f"*{FINISHED}")):
@@ -112,9 +114,9 @@ def take_finished(folder: Path, commit: Callable[[Finished], object]) -> int:
 
 
 def commit_finished(folder: Path) -> int:
-    """Takes finished shards into a run that nobody extracts.
+    """Adds finished shards to a run that nobody extracts.
 
-    It holds the run's lock meanwhile. Returns how many shards it took.
+    It holds the run's lock meanwhile. Returns the number of added shards.
 
     Raises:
         RunBusyError: another process extracts or repairs the run.
@@ -136,12 +138,12 @@ def forget(path: Path) -> None:
 
 
 def _beside(path: Path, kind: str) -> Path:
-    """The path with its last ending replaced."""
+    """Returns the path with another last suffix."""
     return path.with_name(path.name.rpartition(".")[0] + kind)
 
 
 def _now_on(run: Path) -> float:
-    """The time by the clock of the disk, which machines share."""
+    """Returns the time by the clock of the disk, which machines share."""
     probe = partial_path(run / "clock")
     try:
         os.close(os.open(probe, os.O_CREAT | os.O_WRONLY, 0o600))

@@ -1,6 +1,6 @@
-"""A pool of processes of this machine, one on each device. It needs nothing but Python.
+"""A pool of processes on this machine, one per device. It needs only Python.
 
-A worker whose pipe closes ends itself: it does not outlive the process that started it.
+A worker ends itself when its pipe closes, so it does not outlive the process that started it.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .serving import serve
 from .shard import Progress
 
 METHOD = "spawn"
-"""How processes are started: a forked one could not use CUDA."""
+"""The way to start processes. A forked process could not use CUDA."""
 
 
 def parse_devices(text: str) -> list[str]:
-    """``cuda:0,cuda:1`` as a list; ``cpu:2`` are two processes on the CPU.
+    """Parses ``cuda:0,cuda:1``. ``cpu:2`` means two processes on the CPU.
 
     Raises:
-        UsageError: an entry is no device.
+        UsageError: an entry is not a device.
     """
     devices: list[str] = []
     for entry in text.split(","):
@@ -43,7 +43,7 @@ def parse_devices(text: str) -> list[str]:
             or (kind == "cpu" and number == "0")
         ):
             raise UsageError(
-                "--devices takes devices with commas between (cuda:0,cuda:1), or cpu:2; got"
+                "--devices takes devices separated by commas (cuda:0,cuda:1), or cpu:2; got"
                 f" {text!r}"
             )
         devices += ["cpu"] * int(number or 1) if kind == "cpu" else [entry.strip()]
@@ -71,7 +71,7 @@ class Pool:
         report: Callable[[Progress], None],
         stop: Callable[[], bool],
     ) -> None:
-        """See :class:`~hcache.extraction.places.Place`."""
+        """Computes ranges; see :class:`~hcache.extraction.places.Place`."""
         hand_out(_Processes(self.devices[: len(ranges.todo)], ranges), ranges, commit, report, stop)
 
 
@@ -102,7 +102,7 @@ class _Processes(Team):
             self.workers.append(start_worker(context, device, ranges, threads))
 
     def look_around(self, waiting: int) -> None:
-        """There are no others."""
+        """Does nothing, because no workers can join."""
 
     def hear(self) -> Iterator[tuple[Worker, Any]]:
         pipes = {worker.pipe: worker for worker in self.living() if isinstance(worker, _Process)}
@@ -131,12 +131,12 @@ def start_worker(context: Any, device: str, ranges: Ranges, threads: int) -> _Pr
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, ranges, device, threads), daemon=True)
     process.start()
-    theirs.close()  # so that the worker's end is the only one, and its death is heard
+    theirs.close()  # so that only the worker holds this end, and its death is noticed
     return _Process(device=device, process=process, pipe=ours)
 
 
 def _work(pipe: Connection, ranges: Ranges, device: str, threads: int) -> None:
-    """A process's whole life."""
+    """Runs a process from start to end."""
     for number in (signal.SIGINT, signal.SIGTERM):  # its master is told, and closes the pipe
         signal.signal(number, signal.SIG_IGN)
     serve(pipe, pipe.send, ranges, device, threads)

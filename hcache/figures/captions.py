@@ -1,4 +1,4 @@
-"""The captions that figures come with: model, run, samples, steps, methods, strengths."""
+"""The default captions of figures: model, run, samples, steps, methods, strengths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ UNIT = "At strength 1 the root mean square of Δh/σ is 1."
 
 
 def swap_caption(run: Run, choice: Swaps) -> str:
-    """The caption of a U-figure."""
+    """Returns the caption of a U-figure."""
     other = f" of run {choice.donor_run}" if choice.donor_run not in ("", run.name) else ""
     blend = f", blended at {choice.alpha:.0%}" if choice.alpha < 1 else ""
     return (
@@ -25,7 +25,10 @@ def swap_caption(run: Run, choice: Swaps) -> str:
 
 
 def strip_caption(run: Run, choice: Strip, below: str) -> str:
-    """The caption of a strip. ``below``: what the numbers below the pictures are, if any are."""
+    """Returns the caption of a strip.
+
+    ``below`` explains the numbers below the pictures, if there are any.
+    """
     label = name_of(choice.label)
     ways = _ways(choice.ways, choice.top, [choice.label])
     along = f" along {label}" if label and ways_from_label().keys() & set(choice.ways) else ""
@@ -40,7 +43,7 @@ def strip_caption(run: Run, choice: Strip, below: str) -> str:
 
 
 def grid_caption(run: Run, choice: Grid) -> str:
-    """The caption of a grid of samples and methods by attributes."""
+    """Returns the caption of a grid of samples and methods by attributes."""
     saved = choice.attributes[0].startswith(SAVED)
     ways = (
         "Columns: saved directions." if saved else _ways(choice.ways, choice.top, choice.attributes)
@@ -72,7 +75,7 @@ def _symmetry(choice: Strip | Grid) -> str:
 
 
 def _ways(ways: Sequence[str], top: int, labels: Sequence[str]) -> str:
-    """Says to which samples the methods were fitted."""
+    """Says which samples the methods were fitted to."""
     fitted = [name_of(way) for way in ways if way in ways_from_label()]
     if not fitted:
         return ""
@@ -86,7 +89,7 @@ def _ways(ways: Sequence[str], top: int, labels: Sequence[str]) -> str:
 def _part(
     run: Run, samples: Sequence[int], labels: Sequence[str], top: int, ways: Sequence[str]
 ) -> str:
-    """Says whether samples that are shown took part in the fits."""
+    """Says whether the shown samples took part in the fits."""
     if not labels or not ways_from_label().keys() & set(ways):
         return ""
     inside = sorted(chosen_for(run, labels, top) & set(samples))

@@ -1,7 +1,7 @@
-"""What a figure for print is to show, as data, and choices that work for any run with what it has.
+"""The contents of a figure for print, as data, with defaults for any run.
 
-A way to edit is named in one word: a method that is fitted to the samples at the ends of a label
-(``naive``), one that needs nothing (``pca``, ``random``), or ``saved:NAME``, a direction that is
+A way to edit has a name of one word: a method that is fitted to the samples at the ends of a label
+(``naive``), one that needs no samples (``pca``, ``random``), or ``saved:NAME``, a direction that is
 saved with the run.
 """
 
@@ -25,7 +25,7 @@ SAVED = "saved:"
 STRENGTHS = (0.0, 0.5, 1.0, 2.0, 3.0)
 STRENGTH = 2.0
 SAMPLES, ATTRIBUTES = 4, 5
-"""Of the grid, as in the write-ups of the field: four people, five attributes."""
+"""The size of the default grid, as in papers of the field: four people, five attributes."""
 
 MOST_COLUMNS, MOST_ROWS = 12, 24
 
@@ -34,7 +34,8 @@ MOST_COLUMNS, MOST_ROWS = 12, 24
 class Swaps:
     """The U-figure: B with A's activations.
 
-    A is sample ``donor`` of run ``donor_run`` (empty: the recipient's), B sample ``recipient``.
+    A is sample ``donor`` of run ``donor_run`` (empty: the recipient's run). B is sample
+    ``recipient``.
     """
 
     donor: int
@@ -46,8 +47,11 @@ class Swaps:
 
 @dataclass(frozen=True, kw_only=True)
 class Strip:
-    """A row a way, a column a strength. ``label``: what the fitted ones are fitted to, on the
-    ``top`` samples with the most of it (and as many with the least)."""
+    """A strip with a row per way and a column per strength.
+
+    ``label``: the label of fitted ways. They are fitted to the ``top`` samples with its highest
+    values (and as many with the lowest).
+    """
 
     sample: int
     ways: tuple[str, ...]
@@ -64,7 +68,7 @@ class Strip:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """A row a sample and way, a column an attribute.
+    """A grid of samples and ways by attributes. There is a row per sample and way.
 
     Attributes are labels, which every way is fitted to, or saved directions.
     """
@@ -91,7 +95,7 @@ Choice = Swaps | Strip | Grid
 
 
 def default_swaps(run: Run) -> Swaps:
-    """The first two samples, all sites, all steps."""
+    """Returns the first two samples, all sites and all steps."""
     if len(run) < 2:
         raise UsageError(f"the U-figure needs 2 samples; run {run.name} has {len(run)}")
     return Swaps(
@@ -100,9 +104,9 @@ def default_swaps(run: Run) -> Swaps:
 
 
 def default_strip(run: Run) -> Strip:
-    """The naive direction and the VAE of the first label.
+    """Returns the naive direction and the VAE of the first label.
 
-    Without labels saved directions, or what needs neither.
+    Without labels, it uses saved directions, or ways that need neither.
     """
     label = next(iter(usable_labels(run)), "")
     ways = default_ways(run, label)
@@ -112,9 +116,9 @@ def default_strip(run: Run) -> Strip:
 
 
 def default_grid(run: Run) -> Grid:
-    """Four samples, the first five labels, and two methods.
+    """Returns four samples, the first five labels, and two methods.
 
-    The naive direction and the VAE; without labels the saved directions.
+    The methods are the naive direction and the VAE. Without labels, saved directions are used.
     """
     labels, top = usable_labels(run)[:ATTRIBUTES], default_top(run)
     saved = tuple(f"{SAVED}{entry.name}" for entry in list_moves(run))[:ATTRIBUTES]
@@ -141,17 +145,17 @@ def default_ways(run: Run, label: str) -> tuple[str, ...]:
 
 
 def default_top(run: Run) -> int:
-    """How many positives there are by default.
+    """Returns the default number of positives.
 
-    An eighth of the samples, 5 or more if half of them are as many.
+    It is an eighth of the samples, and at least 5 if half of the samples are as many.
     """
     return min(max(5, len(run) // 8), len(run) // 2)
 
 
 def usable_labels(run: Run) -> list[str]:
-    """The labels that directions can be fitted to.
+    """Returns the labels that directions can be fitted to.
 
-    They have two values or more, and the run holds h in full.
+    They have two values or more, and the run stores h in full.
     """
     if run.policy("h") != FULL:
         return []
@@ -160,7 +164,7 @@ def usable_labels(run: Run) -> list[str]:
 
 
 def ways_from_label() -> dict[str, Method]:
-    """The methods that need a label's ends alone, by name."""
+    """Returns the methods that need only a label's ends, by name."""
     return {
         method.name: method
         for method in METHODS.values()
@@ -169,14 +173,14 @@ def ways_from_label() -> dict[str, Method]:
 
 
 def ways_from_nothing() -> dict[str, Method]:
-    """The methods that need nothing but the run's h, by name."""
+    """Returns the methods that need only the run's h, by name."""
     return {method.name: method for method in METHODS.values() if not method.needs}
 
 
 def all_ways(run: Run) -> dict[str, str]:
-    """Every way to edit that a run offers.
+    """Returns every way to edit that a run offers.
 
-    -> what it is called in a figure.
+    The result maps each to its name in a figure.
     """
     methods = {
         **(ways_from_label() if usable_labels(run) else {}),
@@ -187,17 +191,17 @@ def all_ways(run: Run) -> dict[str, str]:
 
 
 def name_of(way: str) -> str:
-    """What a way or an attribute is called in a figure."""
+    """Returns the name of a way or an attribute in a figure."""
     method = way in METHODS and METHODS[way].in_figures
     plain = method or way.removeprefix(SAVED)
     return plain.rpartition("/")[2].replace("_", " ")
 
 
 def fit_of(run: Run, way: str, label: str, top: int) -> Fit:
-    """What a way has to be fitted by.
+    """Returns the fit of a way.
 
     Raises:
-        UsageError: it is no way to fit a direction, or it needs a label or positives.
+        UsageError: it is not a way to fit a direction, or it needs a label or positives.
     """
     if way in ways_from_nothing():
         return Fit(method=way, run=run.name)
@@ -225,16 +229,16 @@ def fit_of(run: Run, way: str, label: str, top: int) -> Fit:
 
 
 def chosen_for(run: Run, labels: Sequence[str], top: int) -> set[int]:
-    """The samples at either end of any of the labels."""
+    """Returns the samples at either end of any of the labels."""
     return {
         s for label in labels for end in both_ends(run, find_label(run, label), top) for s in end
     }
 
 
 def bystanders(run: Run, labels: Sequence[str], top: int, count: int) -> tuple[int, ...]:
-    """The first samples that lie at no end of the labels.
+    """Returns the first samples that are at no end of the labels.
 
-    Others only if there are too few of them.
+    If there are too few of them, others are added.
     """
     part = chosen_for(run, labels, top)
     ordered = sorted(

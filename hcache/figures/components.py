@@ -1,4 +1,4 @@
-"""What principal components explain, and which labels are classes."""
+"""Charts of the variance that principal components explain; also finds which labels are classes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _MARGIN = {"l": 10, "r": 10, "t": 30, "b": 10}
 
 
 def is_categorical(values: np.ndarray) -> bool:
-    """Whether a label takes a few whole numbers only."""
+    """Returns whether a label has only a few whole numbers as values."""
     distinct = np.unique(values[np.isfinite(values)])
     return 0 < len(distinct) <= MOST_CATEGORIES and bool((distinct == np.round(distinct)).all())
 
 
 def variance_explained(explained: np.ndarray, baseline: np.ndarray | None = None) -> go.Figure:
-    """Each component's share of the variance, and their sum.
+    """Plots each component's share of the variance, and their sum.
 
-    And the same of shuffled data where it is known.
+    The shares of shuffled data are added if they are known.
     """
     numbers = np.arange(1, len(explained) + 1)
     figure = go.Figure(

@@ -1,4 +1,6 @@
-"""Differences of a selection's labels from the rest, as points with their intervals around zero."""
+"""Differences between a selection's labels and the rest, as points with their intervals around
+zero.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +16,9 @@ _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 40}
 
 
 def contrast_chart(contrasts: Sequence[LabelContrast]) -> go.Figure:
-    """A row a label, the first on top.
+    """Plots one row per label, with the first at the top.
 
-    In deviations of that label over all samples.
+    Differences are in deviations of the label over all samples.
     """
     found = [contrast.in_spreads for contrast in contrasts]
     names = [contrast.name.replace("_", " ") for contrast in contrasts]

@@ -1,4 +1,4 @@
-"""Pictures of what differs between two pictures: signed around zero, on one diverging scale."""
+"""Pictures of the signed difference of two pictures, on one diverging scale around zero."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ CHANNELS = {"brightness": LUMA, "red": (1, 0, 0), "green": (0, 1, 0), "blue": (0
 
 
 def signed_difference(a: np.ndarray, b: np.ndarray, channel: str = "brightness") -> np.ndarray:
-    """b - a of two pictures in one channel.
+    """Returns b - a of two pictures in one channel.
 
-    Pictures are (h, w, 3) uint8, the difference (h, w) float64, -255 to 255.
+    Pictures are (h, w, 3) uint8, and the difference is (h, w) float64, -255 to 255.
 
     Raises:
-        UsageError: they are not of one size, or there is no such channel.
+        UsageError: they have different sizes, or there is no such channel.
     """
     if a.shape != b.shape:
         raise UsageError(
@@ -30,10 +30,10 @@ def signed_difference(a: np.ndarray, b: np.ndarray, channel: str = "brightness")
 
 
 def draw_difference(difference: np.ndarray, scale: float) -> np.ndarray:
-    """A difference (h, w) as a picture (h, w, 3) uint8.
+    """Draws a difference (h, w) as a picture (h, w, 3) uint8.
 
-    Zero is the middle of the map, ±``scale`` its ends, and what lies beyond them is drawn as
-    they are.
+    Zero is the middle of the map and ±``scale`` are its ends. Larger values have the colours of the
+    ends.
     """
     places = np.array([place for place, _ in DIVERGING])
     colours = np.array([[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for _, colour in DIVERGING])

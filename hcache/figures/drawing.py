@@ -20,18 +20,18 @@ from .png import png_of
 from .svg import svg_of
 
 WIDTHS = {"single": 3.3, "double": 6.9}
-"""Of a column, and of two with what is between them, in inches."""
+"""The width of one column, and of two with the space between, in inches."""
 
 SCALE = 2
-"""Of the PNG: 150 pixels an inch times this."""
+"""The scale of the PNG, times 150 pixels per inch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Style:
-    """How a figure is set: its width and its type.
+    """The style of a figure: its width and its type.
 
-    ``width`` of the sheet in inches, ``size`` of its type in points: as large in print as is
-    said here. ``captioned``: whether the caption is drawn below; a paper often sets its own.
+    ``width`` of the sheet is in inches, and ``size`` of the type in points, both as in print.
+    ``captioned``: whether the caption is drawn below the figure. A paper often sets its own.
     """
 
     width: float = WIDTHS["double"]
@@ -50,9 +50,9 @@ class Style:
 
     @property
     def small(self) -> float:
-        """The size of what is less important.
+        """The size of less important text.
 
-        No less than 5 points, the least that most publishers take.
+        It is at least 5 points, the smallest size that most publishers accept.
         """
         return max(min(self.size, 5.0), 0.875 * self.size)
 
@@ -63,16 +63,16 @@ class Printed(ABC):
     @property
     @abstractmethod
     def svg(self) -> str:
-        """The SVG text."""
+        """Returns the SVG text."""
 
     @property
     @abstractmethod
     def pdf(self) -> bytes:
-        """The PDF file."""
+        """Returns the PDF file."""
 
     @abstractmethod
     def png(self, scale: int = SCALE) -> bytes:
-        """The PNG file, of ``scale`` times 150 pixels an inch."""
+        """Returns the PNG file, with ``scale`` times 150 pixels per inch."""
 
     def save(self, path: str | Path) -> Path:
         """Writes it to a file of one of the formats.
@@ -80,7 +80,7 @@ class Printed(ABC):
         The file's name ends in .png, .svg or .pdf.
 
         Raises:
-            UsageError: the name ends in something else, or the file cannot be written.
+            UsageError: the name has another suffix, or the file cannot be written.
         """
         path = Path(path)
         makers = {".png": self.png, ".svg": lambda: self.svg.encode(), ".pdf": lambda: self.pdf}
@@ -93,7 +93,7 @@ class Printed(ABC):
         return path
 
     def _repr_svg_(self) -> str:
-        """How a notebook shows it."""
+        """Returns the SVG for a notebook."""
         return self.svg
 
 
@@ -101,26 +101,26 @@ class Printed(ABC):
 class Figure(Sheet, Printed):
     """A sheet that shows itself in a notebook, and saves itself.
 
-    As PNG, SVG or PDF.
+    The formats are PNG, SVG and PDF.
     """
 
     @property
     def svg(self) -> str:
-        """The SVG: texts as texts, lines as lines.
+        """Returns the SVG, with texts as texts and lines as lines.
 
-        Pictures are PNGs of their own pixels.
+        Pictures are PNGs with their own pixels.
         """
         return svg_of(self)
 
     @property
     def pdf(self) -> bytes:
-        """One page of the figure's size, with its font inside."""
+        """Returns one PDF page of the figure's size, with its font inside."""
         return pdf_of(self)
 
     def png(self, scale: int = SCALE) -> bytes:
-        """Of ``scale`` times 150 pixels an inch.
+        """Returns the PNG, with ``scale`` times 150 pixels per inch.
 
-        The recipe of every picture that has one is inside.
+        It contains the recipe of every picture that has one.
         """
         return png_of(self, scale)
 
@@ -128,9 +128,9 @@ class Figure(Sheet, Printed):
 def finished(
     marks: Sequence[Mark], height: float, style: Style, title: str, caption: str
 ) -> Figure:
-    """The figure of marks that reach down to ``height``.
+    """Returns the figure of marks down to ``height``.
 
-    With the caption below them if the style has one.
+    The caption is below them if the style has one.
     """
     marks, size = list(marks), style.size
     lines = wrapped(caption, style.points, size) if style.captioned else []

@@ -1,7 +1,6 @@
-"""Charts behind a verdict: every curve with its interval as a band and its null beside it.
+"""The charts of a verdict: every curve with its interval as a band, and its null.
 
-Colours tell runs apart, the same for a run in every chart; dashes tell what is compared on one run;
-grey is the null.
+Each run has the same colour in every chart. Dashes distinguish curves of one run. Grey is the null.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ _NULL = "#8A93A2"
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 _ByRun = Mapping[str, Mapping[str, Sequence[Point]]]
-"""By run, then by what is compared on one run."""
+"""Curves by run, and then by the compared thing on one run."""
 
 
 def chart_of(shown: object) -> go.Figure | None:
-    """The chart of a measure's exhibit.
+    """Returns the chart of a measure's exhibit.
 
-    None of what is not a chart.
+    It is None if the exhibit is not a chart.
     """
     draw = _CHARTS.get(type(shown))
     return None if draw is None else draw(shown)
 
 
 def curves_over_noise(shown: Curves) -> go.Figure:
-    """Measures over log SNR, with bands; thin grey lines are their nulls."""
+    """Plots measures over log SNR with bands. Thin grey lines are nulls."""
     figure = go.Figure()
     add_curves(figure, shown.runs, shown.null)
     if shown.chance is not None:
@@ -57,10 +56,7 @@ def curves_over_noise(shown: Curves) -> go.Figure:
 
 
 def read_and_move(shown: ReadAndMove) -> go.Figure:
-    """Two panels: where a label is read and moved.
-
-    Where it can be read, and where moving h moves it.
-    """
+    """Plots two panels: decodability of a label, and its control by h."""
     titles = ("where it can be read", "where moving h moves it")
     figure = make_subplots(rows=1, cols=2, subplot_titles=titles, horizontal_spacing=0.1)
     add_curves(figure, shown.read, "shuffled labels", row=1, col=1)
@@ -78,10 +74,7 @@ def read_and_move(shown: ReadAndMove) -> go.Figure:
 
 
 def add_curves(figure: go.Figure, curves: _ByRun, null: str, **place: int) -> None:
-    """Curves with bands and nulls.
-
-    Into a figure or one of its panels.
-    """
+    """Adds curves with bands and nulls to a figure or a panel."""
     said = False
     for number, (run, named) in enumerate(curves.items()):
         for dash, (name, points) in zip(DASHES, named.items(), strict=False):
@@ -128,9 +121,9 @@ def add_curves(figure: go.Figure, curves: _ByRun, null: str, **place: int) -> No
 
 
 def response_curves(shown: ResponseCurves) -> go.Figure:
-    """The mean change of a reading over strengths, a panel a run.
+    """Plots the mean change of a reading over strengths, by run.
 
-    With the straight line, and random directions in grey.
+    Each panel has the straight line, and random directions in grey.
     """
     responses = shown.runs
     figure = make_subplots(
@@ -174,11 +167,10 @@ def response_curves(shown: ResponseCurves) -> go.Figure:
 
 
 def leakage_maps(shown: LeakageMaps) -> go.Figure:
-    """The mean change of every reading, a panel a run.
+    """Plots the mean change of every reading under every edit.
 
-    Under every edit.
-
-    A frame is where it was meant; a star is where it leaks beyond chance.
+    There is one panel per run. A frame marks the intended reading, and a star marks a leak beyond
+    chance.
     """
     matrices = shown.runs
     figure = make_subplots(
@@ -232,7 +224,7 @@ def leakage_maps(shown: LeakageMaps) -> go.Figure:
 def heat_maps(shown: HeatMaps) -> go.Figure:
     """Draws tables as heat maps, one panel each.
 
-    A dot marks a cell where chance alone gives as much.
+    A dot marks a cell where chance gives as much.
     """
     across = min(2, len(shown.panels))
     down = -(-len(shown.panels) // across)
@@ -282,7 +274,7 @@ def heat_maps(shown: HeatMaps) -> go.Figure:
 
 
 def bars_with_null(shown: Bars) -> go.Figure:
-    """Values with intervals, a colour a run; grey marks are nulls."""
+    """Plots values with intervals, one colour per run. Grey marks are nulls."""
     figure, count = go.Figure(), len(shown.runs)
     names = list(dict.fromkeys(name for found in shown.runs.values() for name in found))
     for number, (run, found) in enumerate(shown.runs.items()):
@@ -334,9 +326,9 @@ def _in_words(bar: Bar, null: str) -> str:
 
 
 def cosines_over_noise(shown: CosineCurves) -> go.Figure:
-    """The cosine of every pair of directions, a panel a run.
+    """Plots the cosine of every pair of directions over log SNR.
 
-    Over log SNR; nulls are in grey.
+    There is one panel per run, with nulls in grey.
     """
     rows = shown.runs
     figure = make_subplots(rows=1, cols=len(rows), subplot_titles=list(rows), shared_yaxes=True)
@@ -409,7 +401,7 @@ def _error_bars(
 
 
 def _band_of_null(figure: go.Figure, points: Sequence[Point], **place: int) -> None:
-    """± the random directions' root mean square."""
+    """Returns ± the random directions' root mean square."""
     x, null = [p.at for p in points], [p.null or 0.0 for p in points]
     figure.add_scatter(
         x=x + x[::-1],
@@ -449,4 +441,4 @@ _CHARTS: Mapping[type, Callable[[Any], go.Figure]] = {
     LeakageMaps: leakage_maps,
     CosineCurves: cosines_over_noise,
 }
-"""Every exhibit that is a chart, and how it is drawn."""
+"""Every exhibit that is a chart, and the function that draws it."""

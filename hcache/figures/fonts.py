@@ -18,24 +18,24 @@ from ..errors import UsageError
 
 FAMILY = "Arimo, 'Liberation Sans', Arial, Helvetica, 'Nimbus Sans', sans-serif"
 ASCENT, DESCENT = 0.73, 0.21
-"""How far letters reach above and below their line, as a share of the size."""
+"""The extent of letters above and below their line, as a share of the size."""
 
 LEADING = 1.2
-"""From one line to the next, likewise."""
+"""The distance between lines, as a share of the size."""
 
 _FOLDER = Path(__file__).parent / "fonts"
 
 
 def font_path(bold: bool = False) -> Path:
-    """The font's file."""
+    """Returns the path of the font's file."""
     return _FOLDER / f"Arimo-{'Bold' if bold else 'Regular'}.ttf"
 
 
 @cache
 def font_name(bold: bool = False) -> str:
-    """The font's name in a PDF.
+    """Returns the font's name in a PDF.
 
-    It is registered with reportlab when it is first asked for.
+    The first call registers it with reportlab.
     """
     name = f"Arimo{'-Bold' if bold else ''}"
     pdfmetrics.registerFont(TTFont(name, str(font_path(bold))))
@@ -43,12 +43,12 @@ def font_name(bold: bool = False) -> str:
 
 
 def width_of(text: str, size: float, bold: bool = False) -> float:
-    """How wide a text of one line is at a size.
+    """Returns the width of a line of text at a size.
 
-    Both in points.
+    Both are in points.
 
     Raises:
-        UsageError: it has characters that the font lacks.
+        UsageError: the text has characters that the font lacks.
     """
     font = pdfmetrics.getFont(font_name(bold))
     if lacking := sorted({c for c in text if ord(c) not in font.face.charToGlyph}):
@@ -60,9 +60,9 @@ def width_of(text: str, size: float, bold: bool = False) -> float:
 
 
 def wrapped(text: str, width: float, size: float, bold: bool = False) -> list[str]:
-    """A text in lines no wider than ``width`` points.
+    """Returns a text in lines no wider than ``width`` points.
 
-    a word that is wider is broken. Line breaks are kept.
+    A wider word is broken. Line breaks are kept.
     """
     lines = []
     for paragraph in text.splitlines():
@@ -80,9 +80,9 @@ def wrapped(text: str, width: float, size: float, bold: bool = False) -> list[st
 
 
 def shortened(text: str, width: float, size: float, bold: bool = False) -> str:
-    """A text on one line no wider than ``width`` points.
+    """Returns a text on one line no wider than ``width`` points.
 
-    What is too long ends in an ellipsis.
+    A longer text ends in an ellipsis.
     """
     if width_of(text, size, bold) <= width:
         return text

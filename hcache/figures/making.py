@@ -1,5 +1,6 @@
-"""From what a figure is to show to its pictures: directions are fitted, cells rendered, what was
-rendered before taken from there. Generators that yield the share done."""
+"""Makes the pictures of a figure from its description. Directions are fitted, cells are rendered,
+and stored cells are reused. The functions are generators that yield the share that is done.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Maker:
-    """Makes figures of a run, fitting and rendering what it takes.
+    """Makes figures of a run, and fits and renders what they need.
 
-    It has the run, how its model is had when it is needed, and the directions fitted so far, by
+    It has the run, a function that loads its model when it is needed, and the fitted directions by
     way and label.
     """
 
@@ -48,7 +49,7 @@ class Maker:
     fitted: dict[tuple[str, str, int], Move] = field(default_factory=dict)
 
     def make(self, choice: Choice) -> Generator[float, None, Swapped | Table]:
-        """The pictures of any of the three figures, and their caption."""
+        """Returns the pictures of any of the three figures, and their caption."""
         self.run.anatomy.need_unet("a figure of swaps or edits")
         if isinstance(choice, Swaps):
             return (yield from self._swaps(choice))
@@ -158,7 +159,7 @@ class Maker:
         choice: Strip | Grid,
         label: str = "",
     ) -> Recipe:
-        """Strength 0 is the sample as it is."""
+        """Returns the recipe of a cell. Strength 0 is the unedited sample."""
         if not strength:
             return recipe_of(self.run, sample)
         label = label or getattr(choice, "label", "")
@@ -184,8 +185,9 @@ class Maker:
     def _moves(
         self, keys: Sequence[tuple[str, str, int]]
     ) -> Generator[float, None, dict[tuple[str, str, int], Move]]:
-        """The directions by way, label and number of positives: as saved, as fitted before, or
-        fitted now. The shares go to a half; quick fits hardly count."""
+        """Returns the directions by way, label and number of positives: saved, fitted before, or
+        fitted now. Fits count as at most half of the work, and quick fits as hardly anything.
+        """
         keys = list(dict.fromkeys(keys))
         todo = [key for key in keys if key not in self.fitted]
         slow = sum(not _is_quick(key[0]) for key in todo)
@@ -215,8 +217,8 @@ class Maker:
         return found[0]
 
     def _kept(self, cells: Iterable[Rendered], sample: int) -> tuple[list[str], str]:
-        """SSIM of each cell with the unedited sample, and what to say of it: what is shown where
-        no reader reads. Nothing where pictures are too small for it.
+        """Returns SSIM of each cell with the unedited sample, and its description, for labels
+        without a reader. It returns nothing if the pictures are too small.
         """
         pictures = np.stack([cell.picture for cell in cells])
         found = apart(pictures, self.run.images[self.run.position(sample)], {})
@@ -230,8 +232,8 @@ class Maker:
         return [f"{1 - value:.2f}".replace("-", "−") for value in found[STRUCTURE]], said
 
     def _readings(self, cells: Iterable[Rendered], label: str) -> list[str]:
-        """What a reader of the run reads of a label in each cell; nothing if no reader reads
-        that label.
+        """Returns a reader's values of a label in each cell, or nothing if no reader reads the
+        label.
         """
         set_name, _, name = label.rpartition("/")
         names = [set_name] if set_name else readers_of(self.run)
@@ -244,5 +246,5 @@ class Maker:
 
 
 def _is_quick(way: str) -> bool:
-    """Whether a way to edit takes no time to speak of."""
+    """Returns whether a way to edit takes almost no time."""
     return way.startswith(SAVED) or is_quick(way)

@@ -1,7 +1,7 @@
-"""What figures for print are made of: texts, shapes and pictures on a sheet of paper.
+"""The marks of figures for print: texts, shapes and pictures on a sheet of paper.
 
-Lengths are points (1/72 inch), from the upper left corner of the sheet. Shapes lie lowest, pictures
-on them, texts on top; within each kind the later lie on the earlier.
+Lengths are points (1/72 inch) from the upper left corner of the sheet. Shapes are drawn first, then
+pictures, then texts, each in their order.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ from .fonts import ASCENT, DESCENT, width_of
 from .palette import INK
 
 POINTS = 72.0
-"""In an inch."""
+"""Points per inch."""
 
 KAPPA = 0.5523
-"""How far the handles of a Bézier curve stand off, in radii, for it to be a quarter of a circle."""
+"""The distance of the handles of a Bézier curve for a quarter of a circle, in radii."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Text:
-    """One line of text. ``y``: its baseline. ``anchor``: which of its parts lies at ``x``: start,
-    middle or end. ``upward``: turned by 90 degrees, to be read from below."""
+    """One line of text.
+
+    ``y``: its baseline. ``anchor``: the part of the text that is at ``x``: start, middle or end.
+    ``upward``: rotated by 90 degrees, so that it reads from bottom to top.
+    """
 
     x: float
     y: float
@@ -37,7 +40,7 @@ class Text:
 
     @property
     def box(self) -> tuple[float, float, float, float]:
-        """(left, top, right, bottom) of what it covers."""
+        """The box (left, top, right, bottom) that it covers."""
         width = width_of(self.text, self.size, self.bold)
         start = -{"start": 0.0, "middle": width / 2, "end": width}[self.anchor]
         above, below = ASCENT * self.size, DESCENT * self.size
@@ -48,8 +51,9 @@ class Text:
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """A line or an area. ``moves``: points it goes to: (x, y) straight, (x1, y1, x2, y2, x, y)
-    along a Bézier curve.
+    """A line or an area.
+
+    ``moves``: the next points: (x, y) straight, or (x1, y1, x2, y2, x, y) along a Bézier curve.
     """
 
     moves: tuple[tuple[float, ...], ...]
@@ -67,8 +71,8 @@ class Shape:
 class PlacedPicture:
     """A picture on a sheet.
 
-    ``pixels``: (height, width, 3) uint8, kept as they are in SVG and PDF. ``recipe``: what made
-    it, if known.
+    ``pixels``: (height, width, 3) uint8, unchanged in SVG and PDF. ``recipe``: the recipe of the
+    picture, if known.
     """
 
     x: float
@@ -85,8 +89,9 @@ Mark = Text | Shape | PlacedPicture
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """Marks on ``width`` by ``height`` points. ``caption`` is its alternative text, whether or
-    not it is drawn.
+    """Marks on ``width`` by ``height`` points.
+
+    ``caption`` is the alternative text, whether it is drawn or not.
     """
 
     width: float
@@ -111,12 +116,12 @@ class Sheet:
 def line(
     *points: tuple[float, float], stroke: str, width: float = 0.75, dash: tuple[float, ...] = ()
 ) -> Shape:
-    """Straight from point to point."""
+    """Adds a straight line from point to point."""
     return Shape(moves=points, stroke=stroke, width=width, dash=dash)
 
 
 def area(*points: tuple[float, float], fill: str, stroke: str = "", width: float = 0.75) -> Shape:
-    """A filled polygon."""
+    """Adds a filled polygon."""
     return Shape(moves=points, fill=fill, stroke=stroke, width=width)
 
 
@@ -129,7 +134,7 @@ def arch(
     stroke: str,
     width: float = 0.75,
 ) -> Shape:
-    """A line up, over, and down, with round shoulders.
+    """Adds a line up, over, and down, with round shoulders.
 
     ``foot``: the heights of the two feet.
     """
@@ -155,7 +160,7 @@ def frame(
     thick: float,
     fill: str = "#FFFFFF",
 ) -> Shape:
-    """A rectangle that goes around what it is given, on the outside."""
+    """Adds a rectangle around the outside of a box."""
     o = thick / 2
     corners = (
         (x - o, y - o),

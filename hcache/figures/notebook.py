@@ -1,4 +1,4 @@
-"""The figures for print in one call each, from a run: in a notebook they show themselves,
+"""Makes each figure for print in one call, from a run. Figures show themselves in a notebook, and
 ``save`` writes them.
 """
 
@@ -29,17 +29,18 @@ def u_figure(
     alpha: float = 1.0,
     **style: Any,
 ) -> Figure:
-    """The U-figure: what a swap at each site gives.
+    """Makes the U-figure of swaps at each site.
 
-    Donor, recipient, the U, and pictures beside h and every skip group.
+    It shows donor, recipient, the U, and pictures beside h and every skip group.
 
     Args:
-        run: The recipient's, and the donor's unless ``donor_run`` names another of the same home.
-        donor: A's sample number (default: the second there is).
-        recipient: B's (default: the first).
+        run: The recipient's run. It is also the donor's, unless ``donor_run`` names another run of
+            the same home.
+        donor: The sample number of A (default: the second sample).
+        recipient: The sample number of B (default: the first sample).
         donor_run: The name of the donor's run.
         steps: First and last step of the swap (default: all).
-        alpha: Share of the donor that is blended in.
+        alpha: The strength of the swap.
         style: ``width`` ("single", "double" or inches), ``size`` of the type in points, ``caption``
             (a text, or "" for none).
     """
@@ -61,21 +62,21 @@ def strip(
     asymmetric: bool = True,
     **style: Any,
 ) -> Figure:
-    """A strip: one sample edited at several strengths.
+    """Makes a strip: one sample edited at several strengths.
 
-    A row a way to find the direction, a column a strength.
+    There is a row for each way to find the direction, and a column per strength.
 
     Args:
-        run: Holds h in full.
-        label: What is fitted to (default: the first there is).
-        sample: Its number (default: the first that is at no end of the label).
+        run: A run that stores h in full.
+        label: The label that ways are fitted to (default: the first).
+        sample: The sample number (default: the first sample that is at no end of the label).
         ways: ``naive``, ``vae``, ``supervised``, ``boundary``, ``pca``, ``random``, or
             ``saved:NAME``.
-        strengths: Of the columns.
-        top: How many positives.
+        strengths: The strengths of the columns.
+        top: The number of positives.
         steps: First and last step of the edit (default: all).
-        asymmetric: Into P_t only.
-        style: As in ``u_figure``.
+        asymmetric: Whether the edited prediction enters P_t only.
+        style: The style, as in ``u_figure``.
     """
     start = default_strip(run)
     if label is not None and ways is None:
@@ -103,11 +104,10 @@ def grid(
     asymmetric: bool = True,
     **style: Any,
 ) -> Figure:
-    """A grid: samples edited by several attributes.
+    """Makes a grid: samples edited by several attributes.
 
-    A row a sample and way, a column an attribute: labels, or ``saved:NAME`` directions.
-
-    The arguments are those of ``strip``.
+    There is a row per sample and way, and a column per attribute (a label, or a ``saved:NAME``
+    direction). The arguments are those of ``strip``.
     """
     given = {
         "attributes": _tuple(attributes),
@@ -121,9 +121,9 @@ def grid(
 
 
 def changed(choice: Any, **given: Any) -> Any:
-    """A choice with what was given in place of what it has.
+    """Returns a choice with the given values in place of its own.
 
-    None keeps that.
+    None keeps a value.
     """
     return replace(choice, **{name: value for name, value in given.items() if value is not None})
 
@@ -131,7 +131,7 @@ def changed(choice: Any, **given: Any) -> Any:
 def figure_of(
     run: Run, choice: Choice, *, drive: Callable[..., Any] = drive_under_bar, **style: Any
 ) -> Figure:
-    """Renders what is not there yet and draws it.
+    """Renders missing cells of a figure and draws it.
 
     ``drive(work, text)`` runs the work to its end.
     """
@@ -145,9 +145,9 @@ def figure_of(
 
 
 def draw(made: Swapped | Table, style: Style, caption: str | None = None) -> Figure:
-    """Any of the three figures from its pictures.
+    """Draws any of the three figures from its pictures.
 
-    ``caption``: None for the one it comes with.
+    ``caption``: None means the default caption.
     """
     return (
         draw_u(made, style, caption)
@@ -159,9 +159,9 @@ def draw(made: Swapped | Table, style: Style, caption: str | None = None) -> Fig
 def style_of(
     width: str | float = "double", size: float | None = None, caption: str | None = None
 ) -> tuple[Style, str | None]:
-    """The style, and the caption in place of the usual one.
+    """Returns the style, and the caption that replaces the default.
 
-    The type of a single column is smaller if not said.
+    By default the type of a single column is smaller.
     """
     if isinstance(width, str) and width not in WIDTHS:
         raise UsageError(

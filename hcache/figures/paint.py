@@ -1,5 +1,5 @@
-"""A picture to paint a mask on: areas are drawn with the lasso or the box; what is masked stands
-out.
+"""A picture for painting a mask: areas are drawn with the lasso or the box, and the mask is
+highlighted.
 """
 
 from __future__ import annotations
@@ -10,21 +10,21 @@ import plotly.graph_objects as go
 from .pictures import data_uri
 
 SIZE = 300
-"""Of the picture on the page, in CSS pixels."""
+"""The size of the picture on the page, in CSS pixels."""
 
 _DIMMED = 0.3
 _POINTS = 33
 
 
 def draw_paintable(picture: np.ndarray, values: np.ndarray | None) -> go.Figure:
-    """A picture on axes, ready for the lasso.
+    """Draws a picture on axes for the lasso.
 
-    They run from 0 to 1 from its upper left corner.
+    The axes go from 0 to 1 from its upper left corner.
 
     Args:
         picture: (height, width, 3) uint8.
-        values: The mask at the picture's size (height, width) in [0, 1]: the rest is dimmed. None:
-            nothing is.
+        values: The mask at the picture's size (height, width) in [0, 1]. The rest is dimmed. None
+            dims nothing.
     """
     height, width = picture.shape[:2]
     picture = picture if values is None else _dimmed(picture, values[..., None])
@@ -32,7 +32,7 @@ def draw_paintable(picture: np.ndarray, values: np.ndarray | None) -> go.Figure:
     x, y = (
         axis.ravel() for axis in np.meshgrid(*[np.linspace(0, 1, _POINTS, dtype=np.float32)] * 2)
     )
-    # a lasso selects points, and a picture has none: these cannot be seen
+    # a lasso selects points, and a picture has none: these are invisible
     unseen = {"marker": {"opacity": 0}}
     figure.add_trace(
         go.Scatter(
@@ -72,22 +72,22 @@ def draw_paintable(picture: np.ndarray, values: np.ndarray | None) -> go.Figure:
             "range": [1, 0],
             "scaleanchor": "x",
             "scaleratio": height / width,
-        },  # however wide it is shown
+        },  # at any width
         newselection={"line": {"color": "#ff7f0e", "width": 2}},
     )
     return figure
 
 
 def _dimmed(picture: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A picture in grey and darker where a mask (height, width, 1) is 0."""
+    """Returns a picture that is grey and darker where a mask (height, width, 1) is 0."""
     weight, grey = _DIMMED + (1 - _DIMMED) * values, picture.mean(-1, keepdims=True)
     return (weight * (values * picture + (1 - values) * grey)).astype(np.uint8)
 
 
 def areas_of(selection: dict) -> list[list[tuple[float, float]]]:
-    """The polygons of a selection as Streamlit gives it.
+    """Returns the polygons of a selection from Streamlit.
 
-    Corners (x, y) are in the axes' units; boxes are polygons too.
+    Corners (x, y) are in the axes' units. Boxes are polygons too.
     """
     found = [list(zip(area["x"], area["y"], strict=True)) for area in selection.get("lasso", [])]
     for box in selection.get("box", []):

@@ -29,9 +29,9 @@ FONT = "Inter, 'Source Sans Pro', 'Helvetica Neue', Arial, sans-serif"
 
 
 def tinted(colour: str, share: float = 0.16) -> str:
-    """A colour (#RRGGBB) mixed with white.
+    """Mixes a colour (#RRGGBB) with white.
 
-    ``share`` of the colour is left: the same in formats without opacity.
+    ``share`` is the share of the colour. The result is the same in formats without opacity.
     """
     parts = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return "#" + "".join(f"{round(255 + (part - 255) * share):02X}" for part in parts)
@@ -45,7 +45,7 @@ _IN_DARK = {
 
 
 def in_dark(drawing: str) -> str:
-    """An SVG for a white page, in colours for a dark one."""
+    """Converts an SVG for a white page to dark colours."""
     for light, dark in _IN_DARK.items():
         drawing = drawing.replace(light, dark)
     return drawing

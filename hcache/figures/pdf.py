@@ -1,5 +1,5 @@
-"""A figure as PDF: one page of its size, texts in an embedded font, pictures lossless, the same
-bytes every time.
+"""A figure as PDF: one page of its size, with texts in an embedded font and lossless pictures. The
+bytes are the same every time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from .marks import PlacedPicture, Shape, Sheet, Text
 
 
 def pdf_of(figure: Sheet) -> bytes:
-    """The PDF file."""
+    """Returns the PDF file."""
     buffer = io.BytesIO()
     canvas = Canvas(buffer, pagesize=(figure.width, figure.height), pageCompression=1, invariant=1)
     canvas.setTitle(figure.title)
@@ -34,7 +34,7 @@ def pdf_of(figure: Sheet) -> bytes:
 
 
 def _draw_shape(canvas: Canvas, shape: Shape, height: float) -> None:
-    """``height``: of the sheet; in a PDF heights count from below."""
+    """Draws a shape. ``height`` is that of the sheet, because a PDF measures from below."""
     drawn = canvas.beginPath()
     for i, move in enumerate(shape.moves):
         numbers = [height - number if k % 2 else number for k, number in enumerate(move)]

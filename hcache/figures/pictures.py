@@ -1,4 +1,4 @@
-"""Arrays as pictures that a browser shows without asking the server again, and sheets of them."""
+"""Arrays as pictures that a browser shows without another request, and sheets of them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ THUMBNAIL, QUALITY = 128, 90
 
 
 def thumbnail_uri(picture: np.ndarray) -> str:
-    """A picture as a small ``data:`` address.
+    """Returns a picture as a small ``data:`` address.
 
-    Of (height, width, 3) uint8: no larger than 128 pixels, and lossy.
+    The picture is (height, width, 3) uint8. The result is lossy and at most 128 pixels large.
     """
     return (
         "data:image/jpeg;base64," + base64.b64encode(_jpeg(_reduced(picture, THUMBNAIL))).decode()
@@ -28,7 +28,7 @@ def thumbnail_uri(picture: np.ndarray) -> str:
 
 
 def sprite(pictures: np.ndarray, cell: int) -> bytes:
-    """Pictures (n, height, width, 3) uint8 in one JPEG.
+    """Returns pictures (n, height, width, 3) uint8 in one JPEG.
 
     Each is ``cell`` pixels wide, row by row in a square.
     """
@@ -59,17 +59,17 @@ def _jpeg(image: Image.Image) -> bytes:
 
 
 def data_uri(picture: np.ndarray) -> str:
-    """A picture (height, width, 3) uint8 as a ``data:`` address."""
+    """Returns a picture (height, width, 3) uint8 as a ``data:`` address."""
     return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
 
 
 def contact_sheet(
     pictures: np.ndarray, columns: int, gap: int = 4
 ) -> tuple[np.ndarray, list[tuple[int, int, int, int]]]:
-    """Pictures in rows on white, and where each one lies.
+    """Arranges pictures in rows on white, and returns their boxes.
 
-    (n, height, width, 3) uint8 in rows of ``columns``: the sheet, and each one's box in it
-    (left, top, width, height).
+    Pictures are (n, height, width, 3) uint8, in rows of ``columns``. The result is the sheet, and
+    the box (left, top, width, height) of each picture in it.
     """
     n, height, width, _ = pictures.shape
     rows = -(-n // columns)

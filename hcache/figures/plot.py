@@ -31,17 +31,16 @@ from .png import dots_of
 from .svg import fonts_of
 
 MOST_LAYOUTS, STILL = 6, 1e-3
-"""A plot is laid out so often, or until nothing moves by more than this share of its size."""
+"""The number of layout passes, and the share of its size below which a movement counts as none."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plot(Printed):
     """A plot that shows itself in a notebook, and saves itself.
 
-    As PNG, SVG or PDF.
-
-    ``axes``: of the data, from left to right; what is drawn on them is in every format. ``figure``:
-    matplotlib's. ``caption``: its alternative text, whether or not it is drawn.
+    The formats are PNG, SVG and PDF. ``axes``: those of the data, from left to right; anything
+    drawn on them is in every format. ``figure``: the matplotlib figure. ``caption``: its
+    alternative text, whether it is drawn or not.
     """
 
     figure: Canvas
@@ -57,17 +56,17 @@ class Plot(Printed):
 
     @property
     def width(self) -> float:
-        """In points."""
+        """The width in points."""
         return float(self.figure.get_size_inches()[0] * POINTS)
 
     @property
     def height(self) -> float:
-        """In points, with the caption if it is drawn."""
+        """The height in points, including a drawn caption."""
         return float(self.figure.get_size_inches()[1] * POINTS)
 
     @property
     def svg(self) -> str:
-        """Texts as texts, with the font for browsers inside."""
+        """Returns the SVG: texts as texts, with the font for browsers inside."""
         about = {"Title": self.title, "Description": self.caption, "Creator": "hcache"}
         text = self._saved("svg", metadata={**about, "Date": None}).decode()
         text = text.replace("'Arimo'", FAMILY)
@@ -77,22 +76,22 @@ class Plot(Printed):
 
     @property
     def pdf(self) -> bytes:
-        """One page of the plot's size, with its font inside."""
+        """Returns one PDF page of the plot's size, with its font inside."""
         about = {"Title": self.title, "Subject": self.caption, "Creator": "hcache"}
         return self._saved("pdf", metadata={**about, "CreationDate": None})
 
     def png(self, scale: int = SCALE) -> bytes:
-        """Of ``scale`` times 150 pixels an inch.
+        """Returns the PNG, with ``scale`` times 150 pixels per inch.
 
         Raises:
-            UsageError: it would have too many pixels.
+            UsageError: the PNG would have too many pixels.
         """
         width, height = self.figure.get_size_inches() * POINTS
         about = {"Title": self.title, "Description": self.caption, "Software": "hcache"}
         return self._saved("png", dpi=dots_of(width, height, scale), metadata=about)
 
     def _saved(self, kind: str, **options: Any) -> bytes:
-        """The file's bytes.
+        """Returns the file's bytes.
 
         Raises:
             UsageError: a text has characters that the font lacks.
@@ -107,7 +106,7 @@ class Plot(Printed):
 
 @contextmanager
 def in_print(style: Style) -> Iterator[None]:
-    """matplotlib's settings for print, for as long as the block runs."""
+    """Applies matplotlib's settings for print during the block."""
     _add_font()
     small = style.small
     with matplotlib.rc_context(
@@ -139,11 +138,11 @@ def in_print(style: Style) -> Iterator[None]:
             "image.cmap": SEQUENTIAL.lower(),
             "figure.facecolor": PAPER,
             "text.hinting": "none",  # as wide in pixels as in points
-            "text.parse_math": False,  # a name with dollars is a name
+            "text.parse_math": False,  # dollars in a name are literal
             "pdf.fonttype": 42,
             "svg.fonttype": "none",
-            "svg.hashsalt": "hcache",  # else names inside differ each time
-            "savefig.bbox": None,  # the size is what was asked for
+            "svg.hashsalt": "hcache",  # otherwise the names inside differ each time
+            "savefig.bbox": None,  # keep the requested size
         }
     ):
         yield
@@ -151,9 +150,9 @@ def in_print(style: Style) -> Iterator[None]:
 
 @contextmanager
 def on_paper(style: Style, height: float) -> Iterator[Canvas]:
-    """An empty figure for print.
+    """Returns an empty figure for print.
 
-    As wide as the style, ``height`` points high, under settings for print.
+    It is as wide as the style and ``height`` points high, with settings for print.
     """
     with in_print(style):
         yield Canvas(figsize=(style.width, height / POINTS), layout="constrained")
@@ -162,7 +161,7 @@ def on_paper(style: Style, height: float) -> Iterator[Canvas]:
 def finished_plot(
     figure: Canvas, axes: Sequence[Axes], style: Style, title: str, caption: str
 ) -> Plot:
-    """The plot with its caption below, if the style has one."""
+    """Returns the plot with its caption below, if the style has one."""
     size, height = style.size, figure.get_size_inches()[1] * POINTS
     lines = wrapped(caption, style.points, size) if style.captioned else []
     below = size * (1.0 + LEADING * len(lines)) if lines else 0.0
@@ -178,9 +177,9 @@ def finished_plot(
 
 @contextmanager
 def _settled(figure: Canvas) -> Iterator[None]:
-    """The layout as it stays, for as long as the block runs: every format has the same.
+    """Fixes the layout during the block, so that every format has the same.
 
-    Each drawing lays out anew, and the ticks of the last layout change the next.
+    Each drawing computes the layout again, and the ticks of the last layout change the next.
     """
     before = np.inf
     for _ in range(MOST_LAYOUTS):
@@ -199,5 +198,5 @@ def _settled(figure: Canvas) -> Iterator[None]:
 
 @cache
 def _add_font() -> None:
-    """Makes the typeface of figures known to matplotlib, once."""
+    """Registers the typeface of figures with matplotlib, once."""
     fontManager.addfont(font_path())

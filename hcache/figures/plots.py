@@ -32,16 +32,18 @@ from .plot import Plot, finished_plot, on_paper
 COLOURS = SEQUENTIAL.lower()
 
 MOST_NAMES = 12
-"""Rows or columns of a table of values that are named; of more, every second or third is."""
+"""The largest number of named rows or columns. If there are more, every second or third is
+named.
+"""
 
 
 def heat_map(probes: ProbeMap, timesteps: Sequence[float], **options: Any) -> Plot:
-    """How well a label is read at every site and step.
+    """Plots how well a label is read at every site and step.
 
-    The same with shuffled labels stands beside it.
+    The same with shuffled labels is shown beside it.
 
     Args:
-        probes: Of ``hcache.measures.decodability.stored_decodability``.
+        probes: The result of ``hcache.measures.decodability.stored_decodability``.
         timesteps: t of each step.
         options: Style and caption, as in ``u_figure``.
     """
@@ -63,11 +65,11 @@ def heat_map(probes: ProbeMap, timesteps: Sequence[float], **options: Any) -> Pl
 def draw_heat_map(probes: ProbeMap, ax: Axes, quantity: str = "score") -> Axes:
     """Draws one quantity of probes.
 
-    A row a site, a column a step.
+    There is a row per site and a column per step.
 
     Args:
-        probes: Cells that are not known stay grey.
-        ax: What to draw on.
+        probes: The probes. Unknown cells stay grey.
+        ax: The axes to draw on.
         quantity: ``score``, ``control`` (shuffled labels) or ``selectivity``. Colours run from
             chance to 1.
     """
@@ -87,12 +89,12 @@ def draw_heat_map(probes: ProbeMap, ax: Axes, quantity: str = "score") -> Axes:
 
 
 def similarity_map(found: HeatMap, **options: Any) -> Plot:
-    """CKA of every row with every column.
+    """Plots CKA of every row with every column.
 
-    A dot is where shuffled samples give as much.
+    A dot marks cells where shuffled samples give as much.
 
     Args:
-        found: Of ``hcache.measures.declared.cka.map_of``.
+        found: The result of ``hcache.measures.declared.cka.map_of``.
         options: Style and caption, as in ``u_figure``.
     """
     n = max(each.n for row in found.estimates for each in row)
@@ -101,12 +103,12 @@ def similarity_map(found: HeatMap, **options: Any) -> Plot:
 
 
 def swap_map(found: HeatMap, **options: Any) -> Plot:
-    """What a swap of every site carries over, a row a site.
+    """Plots what a swap of every site carries over.
 
-    A dot is where nothing is proven.
+    There is a row per site. A dot marks values that are not significant.
 
     Args:
-        found: Of ``hcache.measures.declared.swaps.swap_map``.
+        found: The result of ``hcache.measures.declared.swaps.swap_map``.
         options: Style and caption, as in ``u_figure``.
     """
     n = max(each.n for row in found.estimates for each in row)
@@ -116,7 +118,7 @@ def swap_map(found: HeatMap, **options: Any) -> Plot:
 
 
 def _value_map(found: HeatMap, scale: str, title: str, told: str, options: Any) -> Plot:
-    """A table of values in the size of a column, with its colour bar."""
+    """Plots a table of values in the size of a column, with its colour bar."""
     options.setdefault("width", "single")
     style, caption = style_of(**options)
     rows, columns = len(found.rows), len(found.columns)
@@ -132,11 +134,11 @@ def _value_map(found: HeatMap, scale: str, title: str, told: str, options: Any) 
 def draw_value_map(found: HeatMap, ax: Axes) -> Axes:
     """Draws a table of values from 0 to 1 in colours.
 
-    What is not defined is grey. A dot marks a value with p above 0.05.
+    Undefined values are grey. A dot marks a value with p above 0.05.
 
     Args:
-        found: Estimates by row and column, with their p where there is one.
-        ax: What to draw on.
+        found: Estimates by row and column, with their p if there is one.
+        ax: The axes to draw on.
     """
     rows, columns = len(found.rows), len(found.columns)
     values = [[each.value if each.defined else math.nan for each in row] for row in found.estimates]
@@ -167,7 +169,7 @@ def draw_value_map(found: HeatMap, ax: Axes) -> Axes:
 
 
 def _name(set_ticks: Callable[[Sequence[float], Sequence[str]], Any], names: Sequence[str]) -> None:
-    """Names in the middle of cells, as many as there is room for."""
+    """Puts names at the middle of cells, as many as there is room for."""
     shown = range(0, len(names), max(1, -(-len(names) // MOST_NAMES)))
     set_ticks([place + 0.5 for place in shown], [names[place] for place in shown])
 
@@ -180,14 +182,14 @@ def scatter(
     name: str = "",
     **options: Any,
 ) -> Plot:
-    """Samples on two principal components, coloured by a label.
+    """Plots samples on two principal components, coloured by a label.
 
     Args:
         pca: The components.
-        first: Number of the component along x, from 1.
-        second: Number of the component along y.
-        values: (n,), of the label; NaN where it is not known. None: one colour.
-        name: Of the label.
+        first: The number of the component along x, from 1.
+        second: The number of the component along y.
+        values: (n,) values of the label; NaN if unknown. None means one colour.
+        name: The name of the label.
         options: Style and caption, as in ``u_figure``.
     """
     options.setdefault("width", "single")
@@ -209,9 +211,8 @@ def draw_scatter(
 ) -> Axes:
     """Draws samples on two components.
 
-    With a colour bar if they have values.
-
-    The arguments are those of ``scatter``; ``ax`` is what to draw on.
+    There is a colour bar if they have values. The arguments are those of ``scatter``, and ``ax`` is
+    the axes to draw on.
     """
     x, y = (pca.scores[:, number - 1].astype(float) for number in (first, second))
     area = float(np.clip(40 / math.sqrt(len(x)), 1.6, 4.0)) ** 2
@@ -234,12 +235,12 @@ def draw_scatter(
 def response_curve(
     strengths: Sequence[float], readings: np.ndarray, name: str, **options: Any
 ) -> Plot:
-    """What an edit does to a reading, over its strengths.
+    """Plots the effect of an edit on a reading over strengths.
 
     Args:
         strengths: (s,), ascending.
         readings: (n, s), of n samples at every strength.
-        name: Of what is read.
+        name: The name of the reading.
         options: Style and caption, as in ``u_figure``.
     """
     options.setdefault("width", "single")
@@ -258,8 +259,8 @@ def draw_response_curve(
 ) -> Axes:
     """Draws every sample's line, their mean, and its 95 % interval.
 
-    The interval is a bootstrap over samples. The arguments are those of ``response_curve``; ``ax``
-    is what to draw on.
+    The interval is a bootstrap over samples. The arguments are those of ``response_curve``, and
+    ``ax`` is the axes to draw on.
     """
     x, y = np.asarray(strengths, float), np.asarray(readings, float)
     means = bootstrap_many(mean_of(y), len(y))
@@ -275,7 +276,7 @@ def draw_response_curve(
 
 
 def _told(probes: ProbeMap, timesteps: Sequence[float]) -> str:
-    """The caption of a heat map."""
+    """Returns the caption of a heat map."""
     counts = sorted({row["score"]["n"] for row in probes.cells.values()})
     told = f"Cross-validated {probes.metric} of linear probes of {probes.label.replace('_', ' ')}"
     told += f", {' and '.join(map(str, counts))} samples; " if counts else "; "

@@ -1,6 +1,4 @@
-"""A figure as PNG, which carries the recipe of every picture in it, and says how many pixels are
-an inch.
-"""
+"""A figure as PNG, with the recipe of every picture in it and its resolution."""
 
 from __future__ import annotations
 
@@ -17,19 +15,21 @@ from .marks import POINTS, PlacedPicture, Shape, Sheet, Text
 from .palette import PAPER
 
 DPI = 150
-"""Pixels an inch at scale 1."""
+"""Pixels per inch at scale 1."""
 
 FINER, CURVE = 3, 10
-"""Lines are drawn so many times finer and then reduced; a curve is so many straight pieces."""
+"""The factor by which lines are drawn finer before they are reduced, and the number of straight
+pieces of a curve.
+"""
 
 MOST_SCALE, MOST_PIXELS = 8, 60_000_000
 
 
 def png_of(figure: Sheet, scale: int) -> bytes:
-    """The PNG file.
+    """Returns the PNG file.
 
     Raises:
-        UsageError: it would have too many pixels.
+        UsageError: the PNG would have too many pixels.
     """
     factor = dots_of(figure.width, figure.height, scale) / POINTS
     size = (round(figure.width * factor), round(figure.height * factor))
@@ -46,9 +46,9 @@ def png_of(figure: Sheet, scale: int) -> bytes:
 
 
 def dots_of(width: float, height: float, scale: int) -> int:
-    """The pixels an inch of a figure at a scale.
+    """Returns the pixels per inch of a figure at a scale.
 
-    The figure has so many points.
+    The figure's size is in points.
 
     Raises:
         UsageError: the scale is out of range, or there would be too many pixels.
@@ -63,9 +63,9 @@ def dots_of(width: float, height: float, scale: int) -> int:
 
 
 def pixel_box(picture: PlacedPicture, scale: int) -> dict[str, int]:
-    """Where a picture lies in the PNG.
+    """Returns the box of a picture in the PNG.
 
-    Left, top, width and height in pixels.
+    It is left, top, width and height in pixels.
     """
     f = _factor(scale)
     left, top = round(picture.x * f), round(picture.y * f)
@@ -74,9 +74,9 @@ def pixel_box(picture: PlacedPicture, scale: int) -> dict[str, int]:
 
 
 def recipes_of(figure: Sheet, scale: int) -> str:
-    """The recipes of the pictures, as the PNG carries them.
+    """Returns the recipes of the pictures, as stored in the PNG.
 
-    With where they lie in the PNG; empty if there are none.
+    They include the boxes of the pictures in the PNG. The text is empty if there are none.
     """
     cells = [
         SheetCell(recipe=picture.recipe, title=picture.title, box=Box(**pixel_box(picture, scale)))
@@ -87,14 +87,14 @@ def recipes_of(figure: Sheet, scale: int) -> str:
 
 
 def _factor(scale: int) -> float:
-    """Pixels a point."""
+    """Returns pixels per point."""
     if not 1 <= scale <= MOST_SCALE:
         raise UsageError(f"the scale of a PNG is 1 to {MOST_SCALE}, got {scale}")
     return DPI * scale / POINTS
 
 
 def _draw_shapes(figure: Sheet, size: tuple[int, int], factor: float) -> Image.Image:
-    """All shapes on paper. Pillow draws lines without smoothing: they are drawn finer and
+    """Draws all shapes on paper. Pillow draws lines without smoothing, so they are drawn finer and
     reduced.
     """
     finer = FINER if size[0] * size[1] * FINER**2 <= MOST_PIXELS else 1
@@ -114,7 +114,7 @@ def _draw_shapes(figure: Sheet, size: tuple[int, int], factor: float) -> Image.I
 
 
 def _flattened(shape: Shape) -> list[tuple[float, float]]:
-    """Curves as short straight pieces."""
+    """Returns curves as short straight pieces."""
     points: list[tuple[float, float]] = []
     for move in shape.moves:
         if len(move) == 2:
@@ -132,7 +132,7 @@ def _flattened(shape: Shape) -> list[tuple[float, float]]:
 def _dashed(
     points: list[tuple[float, float]], dash: tuple[float, ...], factor: float
 ) -> list[list[tuple[float, float]]]:
-    """A line in the pieces that are drawn of it; ``dash``: on and off, in points."""
+    """Returns the drawn pieces of a dashed line. ``dash``: on and off, in points."""
     if not dash:
         return [points]
     on, off = (length * factor for length in (dash[0], dash[-1]))

@@ -1,5 +1,5 @@
-"""Charts of probes: a label by site and step, over the steps with its interval, and by labelled
-samples.
+"""Charts of probes: a label by site and step, over the steps with its interval, and by number of
+labelled samples.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ _MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 
 
 def site_name(site: str) -> str:
-    """``x`` is written as it is in formulas."""
+    """Returns the name of a site, with ``x`` as in formulas."""
     return "x_t" if site == X else site
 
 
 def step_in_words(step: int, timesteps: Sequence[float], log_snr: np.ndarray) -> str:
-    """``step 10 (t = 499, log SNR -2.5)``."""
+    """Returns ``step 10 (t = 499, log SNR -2.5)``."""
     noise = f", log SNR {log_snr[step]:+.1f}" if np.isfinite(log_snr[step]) else ""
     return f"step {step} (t = {timesteps[step]:g}{noise})"
 
 
 def chance_of(metric: str, quantity: str = SCORE) -> float:
-    """What a quantity is where there is nothing to read."""
+    """Returns the value of a quantity by chance."""
     return 0.5 if metric == AUC and quantity != SELECTIVITY else 0.0
 
 
@@ -44,12 +44,12 @@ def probe_heatmap(
     log_snr: np.ndarray,
     chosen: tuple[str, int],
 ) -> go.Figure:
-    """A quantity by site and step; the chosen cell is framed.
+    """Plots a quantity by site and step, with the chosen cell framed.
 
-    Crossed out are cells that labels of nothing equal somewhere in the map in more than 5 % of
-    cases: all cells are one family (:meth:`~hcache.measures.decodability.ProbeMap.family`).
-
-    A heat map takes no clicks: unseen marks over its cells do, with ``customdata`` [site, step].
+    Cells are crossed out if meaningless labels reach their value anywhere in the map in more than 5
+    % of cases, because all cells are one family
+    (:meth:`~hcache.measures.decodability.ProbeMap.family`). A heat map takes no clicks. Invisible
+    marks over its cells take them, with ``customdata`` [site, step].
     """
     names, steps = [site_name(site) for site in probes.sites], list(range(probes.steps))
     low = chance_of(probes.metric, quantity)
@@ -100,7 +100,7 @@ def probe_heatmap(
 
 
 def _add_unseen(figure: go.Figure, cells: list[tuple[str, int]], words: list[str]) -> None:
-    """Marks over cells (site, step) that take clicks, and say what is below them."""
+    """Adds marks over cells (site, step) that take clicks and show what is below them."""
     figure.add_scatter(
         x=[step for _, step in cells],
         y=[site_name(site) for site, _ in cells],
@@ -118,7 +118,7 @@ def _add_unseen(figure: go.Figure, cells: list[tuple[str, int]], words: list[str
 def probe_curves(
     probes: ProbeMap, chosen: tuple[str, int], timesteps: Sequence[float], log_snr: np.ndarray
 ) -> go.Figure:
-    """Scores over the steps, one line a site.
+    """Plots scores over the steps, one line per site.
 
     The chosen site's and x_t's have their intervals and shuffled labels.
     """
@@ -152,13 +152,13 @@ def probe_curves(
 def learning_chart(
     found: Mapping[str, Mapping[str, Any]], sites: Sequence[str], chosen: str
 ) -> go.Figure:
-    """Scores by the samples a probe was fitted on.
+    """Plots scores by the number of training samples.
 
-    One line a site; the chosen one's has its interval and shuffled labels.
+    There is one line per site. The chosen one has its interval and shuffled labels.
 
     Args:
-        found: Results by site, as :func:`~hcache.measures.learning.learning` stores them.
-        sites: All that the page shows, for the colours.
+        found: Results by site, from :func:`~hcache.measures.learning.learning`.
+        sites: All sites on the page, for the colours.
         chosen: One of them.
     """
     figure, metric = go.Figure(), next(iter(found.values()))["metric"]
@@ -194,7 +194,9 @@ def _add_site(
     scores: Sequence[Mapping[str, Any]],
     controls: Sequence[float],
 ) -> None:
-    """A site's line; with ``controls`` its intervals and the scores of shuffled labels as well."""
+    """Adds a site's line. With ``controls`` it adds its intervals and the scores of shuffled labels
+    as well.
+    """
     name, colour, width = (
         site_name(site),
         CATEGORIES[number % len(CATEGORIES)],
@@ -224,7 +226,7 @@ def _add_site(
 def _add_band(
     figure: go.Figure, x: Sequence[float], estimates: Sequence[Mapping[str, Any]], colour: str
 ) -> None:
-    """The intervals of estimates as an area."""
+    """Adds the intervals of estimates as an area."""
     around = [each["high"] for each in estimates] + [each["low"] for each in estimates][::-1]
     red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     figure.add_scatter(
@@ -240,8 +242,8 @@ def _add_band(
 
 
 def _range(figure: go.Figure, metric: str) -> list[float]:
-    """Up to 1, down to a little below chance, or to what a probe of few samples makes of
-    nothing, within reason.
+    """Returns the range: up to 1, and down to a little below chance, or to the scores of probes
+    with few samples, within reason.
     """
     lowest = min(
         float(np.min([v for v in trace.y if v is not None]))
@@ -255,7 +257,7 @@ def _range(figure: go.Figure, metric: str) -> list[float]:
 def _label_steps(
     figure: go.Figure, timesteps: Sequence[float], log_snr: np.ndarray, most: int = MOST_TICKS
 ) -> None:
-    """The axis of steps, each with its timestep and log SNR."""
+    """Labels the axis of steps, each with its timestep and log SNR."""
     shown = range(0, len(timesteps), -(-len(timesteps) // most))
     text = [
         f"{i}<br>{timesteps[i]:g}" + (f"<br>{log_snr[i]:+.1f}" if np.isfinite(log_snr[i]) else "")
@@ -278,7 +280,7 @@ def _label_steps(
 def _in_words(
     probes: ProbeMap, site: str, step: int, timesteps: Sequence[float], log_snr: np.ndarray
 ) -> str:
-    """What hovering says of a cell."""
+    """Returns the hover text of a cell."""
     lines = [f"<b>{site_name(site)}</b>, {step_in_words(step, timesteps, log_snr)}"]
     row = probes.cells.get((site, step))
     if row is None:

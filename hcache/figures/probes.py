@@ -1,4 +1,4 @@
-"""The earlier name of :mod:`hcache.figures.probe_charts`; scripts that use it go on working."""
+"""The earlier name of :mod:`hcache.figures.probe_charts`, kept for scripts that use it."""
 
 from __future__ import annotations
 

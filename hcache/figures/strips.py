@@ -1,4 +1,4 @@
-"""Strips of pictures with the numbers read off them underneath, as HTML tables that line up."""
+"""Strips of pictures with their readings below, as aligned HTML tables."""
 
 from __future__ import annotations
 
@@ -23,19 +23,21 @@ def draw_strip(
     apart: Mapping[str, Mapping[str, np.ndarray]] | None = None,
     others: Mapping[str, float] | None = None,
 ) -> str:
-    """Pictures over strengths, a block a method, with readings below each picture.
+    """Draws pictures over strengths, with readings below each picture.
+
+    There is one block per method.
 
     Args:
-        rows: Method -> pictures (n, height, width, 3) uint8, one a strength.
+        rows: Method -> pictures (n, height, width, 3) uint8, one per strength.
         strengths: (n,), one of them 0.
         readings: Method -> attribute -> values (n,).
         spreads: Attribute -> standard deviation over the run. A reading's cell is tinted by its
             change from strength 0 in these units, blue for less and orange for more.
-        target: The attribute the edit is meant to change, put first.
-        axis: What ``strengths`` are.
+        target: The intended attribute of the edit, which comes first.
+        axis: The meaning of ``strengths``.
         apart: Method -> distance -> values (n,) from the picture at strength 0. A cell is tinted
             by its share of ``others``.
-        others: Distance -> how far two different samples are apart.
+        others: Distance -> its value between two different samples.
     """
     amount, _, _ = axis.partition(" ")
     head = "".join(f"<th scope='col'>{s:+g}</th>" for s in strengths)
@@ -58,9 +60,9 @@ def draw_strip(
 
 
 def draw_sheet(pictures: np.ndarray, columns: Sequence[str]) -> str:
-    """Pictures under the words of their columns.
+    """Draws pictures under the titles of their columns.
 
-    (rows, columns, height, width, 3) uint8.
+    They are (rows, columns, height, width, 3) uint8.
     """
     head = "".join(f"<th scope='col'>{escape(words)}</th>" for words in columns)
     body = "".join(
@@ -78,9 +80,9 @@ def draw_sheet(pictures: np.ndarray, columns: Sequence[str]) -> str:
 
 
 def draw_film(pictures: np.ndarray, captions: Sequence[str]) -> str:
-    """Pictures in a row that wraps, each with its caption.
+    """Draws pictures in a row that wraps, each with its caption.
 
-    (n, height, width, 3).
+    They are (n, height, width, 3).
     """
     cells = "".join(
         f"<figure><img src='{data_uri(p)}'"
@@ -91,7 +93,9 @@ def draw_film(pictures: np.ndarray, captions: Sequence[str]) -> str:
 
 
 def _apart_row(name: str, values: np.ndarray, other: float) -> str:
-    """Distances from the unedited picture; the tint is full where two samples are as far apart."""
+    """Draws distances from the unedited picture. The tint is full at the distance between two
+    samples.
+    """
     cells = []
     for value in values:
         share = float(value) / other if other > 0 else 0.0

@@ -19,7 +19,7 @@ from .pictures import data_uri
 
 
 def svg_of(figure: Sheet) -> str:
-    """The SVG text."""
+    """Returns the SVG text."""
     parts = [_shape(mark) for mark in figure.shapes]
     parts += [_picture(mark) for mark in figure.pictures]
     parts += [_text(mark) for mark in figure.texts]
@@ -35,7 +35,7 @@ def svg_of(figure: Sheet) -> str:
 
 
 def fonts_of(weights: set[bool]) -> str:
-    """A style sheet with the fonts for browsers; ``weights``: bold or not."""
+    """Returns a style sheet with the fonts for browsers. ``weights``: bold or not."""
     return f"<style>{''.join(_face(bold) for bold in sorted(weights))}</style>"
 
 

@@ -1,5 +1,6 @@
-"""Pictures in rows and columns for print: the strip (a row a method, a column a strength) and the
-grid (a row a sample and method, a column an attribute)."""
+"""Pictures in rows and columns for print: the strip (a row per method, a column per strength) and
+the grid (a row per sample and method, a column per attribute).
+"""
 
 from __future__ import annotations
 
@@ -12,18 +13,18 @@ from .marks import Mark, PlacedPicture, Text, line
 from .palette import LINE, MUTED
 
 GAP = 2.5
-"""Between neighbours, in points."""
+"""The distance between neighbours, in points."""
 
 MOST_LABEL = 0.22
-"""Of the width, what the labels of the rows may take."""
+"""The share of the width that the labels of the rows may take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class PictureRow:
     """A row of a table of pictures.
 
-    ``group``: what several rows have in common, shown at the first of them. ``notes``: a text
-    below each picture.
+    ``group``: the common name of several rows, shown at the first of them. ``notes``: a text below
+    each picture.
     """
 
     label: str
@@ -34,7 +35,7 @@ class PictureRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """``corner``: what the columns are, in a word or two."""
+    """A table of pictures. ``corner`` describes the columns in a word or two."""
 
     title: str
     rows: tuple[PictureRow, ...]
@@ -45,7 +46,7 @@ class Table:
 
 @dataclass(kw_only=True)
 class _Page:
-    """Where things lie across, and what has been set so far."""
+    """The horizontal layout, and the marks so far."""
 
     table: Table
     style: Style
@@ -58,12 +59,12 @@ class _Page:
 
 
 def draw_table(what: Table, style: Style | None = None, caption: str | None = None) -> Figure:
-    """The strip or the grid.
+    """Draws the strip or the grid.
 
     Args:
-        what: The pictures, and what stands at rows and columns.
+        what: The pictures, and the labels of rows and columns.
         style: Its width and type.
-        caption: In place of the one that says what was done.
+        caption: A caption that replaces the default.
     """
     style = style or Style()
     label = _label_width(what, style)
@@ -83,7 +84,7 @@ def draw_table(what: Table, style: Style | None = None, caption: str | None = No
 
 
 def _label_width(what: Table, style: Style) -> float:
-    """What the labels of the rows need, with the distance to the pictures."""
+    """Returns the width of the labels of the rows, with the distance to the pictures."""
     widths = [width_of(row.label, style.size) for row in what.rows]
     widths += [width_of(row.group, style.size, bold=True) for row in what.rows]
     widths += [width_of(what.corner, style.small)]
@@ -91,8 +92,8 @@ def _label_width(what: Table, style: Style) -> float:
 
 
 def _head(page: _Page) -> float:
-    """The columns' names, the lowest lines of all at one height; returns where the pictures
-    begin.
+    """Draws the columns' names, with their lowest lines aligned. Returns the top of the
+    pictures.
     """
     size, columns = page.style.size, page.table.columns
     lines = [wrapped(name, page.side, size) or [""] for name in columns]
@@ -119,7 +120,7 @@ def _head(page: _Page) -> float:
 
 
 def _row(page: _Page, row: PictureRow, y: float, with_group: bool) -> float:
-    """One row of pictures with its label; returns where the next begins."""
+    """Draws one row of pictures with its label. Returns the top of the next row."""
     columns, height = page.table.columns, page.side * _aspect(row)
     for column, cell in enumerate(row.cells):
         name = ", ".join(part for part in (row.group, row.label, columns[column]) if part)
@@ -149,8 +150,8 @@ def _row(page: _Page, row: PictureRow, y: float, with_group: bool) -> float:
 
 
 def _row_label(page: _Page, row: PictureRow, y: float, height: float, with_group: bool) -> None:
-    """The row's label in the middle of its height; the group's above it, at the row's upper edge
-    if there is room.
+    """Draws the row's label at the middle of its height. The group's label is above it, at the
+    row's upper edge if there is room.
     """
     size, room = page.style.size, page.label - 5
     group = wrapped(row.group, room, size, bold=True) if with_group else []
@@ -173,7 +174,7 @@ def _row_label(page: _Page, row: PictureRow, y: float, height: float, with_group
 
 
 def _set_lines(page: _Page, lines: list[tuple[str, bool]], y: float) -> None:
-    """Lines of a label, (text, bold), the first with its baseline at ``y``."""
+    """Draws lines of a label, (text, bold), the first with its baseline at ``y``."""
     size = page.style.size
     for number, (text, bold) in enumerate(lines):
         mark = Text(

@@ -20,16 +20,17 @@ from .marks import Mark, PlacedPicture, Text, arch, area, frame, line
 from .palette import BOTTLENECK, DECODER, ENCODER, MUTED, tinted
 
 ARC = "#98A2B3"
-"""Of the lines that are skips."""
+"""The width of the lines that are skips."""
 
 LEFT, CLEAR = 0.19, 2.5
-"""The share of the width that A and B take; how far texts keep from lines, in points."""
+"""The share of the width for A and B, and the distance of texts from lines, in points."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Swapped:
-    """What the U-figure shows. ``cells``: site -> B with A's activations at that site alone.
-    ``names``: of A and B.
+    """The contents of the U-figure.
+
+    ``cells``: site -> B with A's activations at that site only. ``names``: those of A and B.
     """
 
     anatomy: Anatomy
@@ -40,9 +41,9 @@ class Swapped:
     caption: str
 
     def moved(self, site: str) -> float:
-        """How far a swap takes B towards A.
+        """Returns how far a swap moves B towards A.
 
-        Its root mean square distance from B over that of A from B; NaN if A is B.
+        It is the root mean square distance from B, divided by that of A from B; NaN if A is B.
         """
         apart = _distance(self.donor, self.recipient)
         return _distance(self.cells[site], self.recipient) / apart if apart else math.nan
@@ -50,8 +51,9 @@ class Swapped:
 
 @dataclass(frozen=True, kw_only=True)
 class _U:
-    """Where things lie. Rows are counted from h, on the lowest, outward. ``inner``, ``outer``: how
-    far from the centre the trapezoids begin and end; arcs stand between the two."""
+    """The layout of the U. Rows are counted from h, the lowest, outward. ``inner``, ``outer``: the
+    distances from the centre where the trapezoids begin and end. Arcs are between the two.
+    """
 
     groups: int
     left: float
@@ -77,9 +79,7 @@ class _U:
 
     @property
     def tall(self) -> float:
-        """Half the height of the trapezoids where they are tallest; a fifth of that where they
-        meet h.
-        """
+        """Half the largest height of the trapezoids. At h it is a fifth of that."""
         return 0.62 * self.side
 
     @property
@@ -87,26 +87,26 @@ class _U:
         return self.base + max(self.tall, self.side / 2) + 2
 
     def y(self, row: int) -> float:
-        """The height of a row's middle, which is that of its arc's top."""
+        """Returns the height of a row's middle, which is the top of its arc."""
         return self.top + max(self.side, self.row) / 2 + 1.5 + self.row * (self.groups - row)
 
     def x(self, group: int) -> float:
-        """How far from the centre a group's arc stands on the trapezoids."""
+        """Returns the distance from the centre of a group's arc on the trapezoids."""
         return self.inner + (self.outer - self.inner) * (group - 0.25) / (self.groups + 0.25)
 
     def half(self, x: float) -> float:
-        """Half the height of the trapezoids at a distance from the centre."""
+        """Returns half the height of the trapezoids at a distance from the centre."""
         share = (x - self.inner) / (self.outer - self.inner)
         return self.tall * (0.2 + 0.8 * share)
 
 
 def draw_u(what: Swapped, style: Style | None = None, caption: str | None = None) -> Figure:
-    """The U-figure.
+    """Draws the U-figure.
 
     Args:
         what: The pictures.
         style: Its width and type.
-        caption: In place of the one that says what was done.
+        caption: A caption that replaces the default.
     """
     style = style or Style()
     u = _u_of(what.anatomy, style)
@@ -120,8 +120,9 @@ def draw_u(what: Swapped, style: Style | None = None, caption: str | None = None
 
 
 def _u_of(anatomy: Anatomy, style: Style) -> _U:
-    """As large as the width allows; rows as high as a picture, or as what stands beside it, and all
-    as high as A and B are on each other."""
+    """Returns a layout as large as the width allows. Rows are as high as a picture or the text
+    beside it, and together at least as high as A above B.
+    """
     groups, width = len(anatomy.skips), style.points
     left = LEFT * width
     side = min(0.62 * (width - left) / (groups + 1), 0.105 * width + 8)
@@ -168,7 +169,7 @@ def _trapezoids(u: _U, style: Style) -> list[Mark]:
 
 
 def _arcs(u: _U, anatomy: Anatomy) -> list[Mark]:
-    """A line a skip tensor, a bundle of them a group."""
+    """Draws one line per skip tensor, in one bundle per group."""
     marks: list[Mark] = []
     for group in range(u.groups, 0, -1):
         count = len(anatomy.skips[group - 1])
@@ -191,7 +192,7 @@ def _arcs(u: _U, anatomy: Anatomy) -> list[Mark]:
 
 
 def _site(u: _U, row: int, site: str, what: Swapped, style: Style) -> list[Mark]:
-    """A site's result with its name above the arc and how far it went below."""
+    """Draws a site's result with its name above the arc and its distance below."""
     strands = u.strand * (len(what.anatomy.skips[row - 1]) - 1) / 2 if row else 0.5
     x, y = u.centre + u.side / 2 + 4, u.y(row)
     name = Text(x=x, y=y - strands - CLEAR, text=site, size=style.size, bold=True)
@@ -206,8 +207,8 @@ def _site(u: _U, row: int, site: str, what: Swapped, style: Style) -> list[Mark]
 
 
 def _pair_sizes(style: Style) -> tuple[float, float, float, float]:
-    """Of A and B: what is above a picture, its side, what is below, and the distance between the
-    two.
+    """Returns the sizes of A and B: the part above a picture, its side, the part below, and the
+    distance between the two.
     """
     return (
         1.35 * style.size,
@@ -223,7 +224,9 @@ def _pair_height(style: Style) -> float:
 
 
 def _pair(u: _U, what: Swapped, style: Style) -> list[Mark]:
-    """A above B, in the middle of the left side, each with its part above and its name below."""
+    """Draws A above B, at the middle of the left side, each with its letter above and its name
+    below.
+    """
     head, side, foot, gap = _pair_sizes(style)
     top = (u.bottom - _pair_height(style)) / 2
     marks: list[Mark] = []

@@ -16,12 +16,12 @@ from ..specs import FULL, NONE, POOLED, Anatomy
 from .palette import BOTTLENECK, DECODER, ENCODER, FONT, INK, LINE, MUTED, PAPER
 
 STRAND = 5.0
-"""Distance between the lines of one group."""
+"""The distance between the lines of one group."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _U:
-    """The geometry: brackets nested outward, ``row`` apart, of ``members`` lines each; h lies on
+    """The geometry: brackets nested outward, ``row`` apart, with ``members`` lines each. h is on
     the lowest row.
     """
 
@@ -53,24 +53,24 @@ class _U:
         return 74.0
 
     def y(self, group: int) -> float:
-        """The height of a group's bracket; of h for group 0."""
+        """Returns the height of a group's bracket, or of h for group 0."""
         return self.base - self.row * group
 
     def x(self, group: int) -> float:
-        """How far left of the centre a group leaves the encoder."""
+        """Returns how far left of the centre a group leaves the encoder."""
         inner = 0.25 * self.width
         return inner + (0.5 * self.width - inner - 12) * (group - 0.5) / self.groups
 
     def half(self, x: float) -> float:
-        """Half the height of the trapezoids at a distance from the centre."""
+        """Returns half the height of the trapezoids at a distance from the centre."""
         inner, outer = 0.24 * self.width, 0.5 * self.width
         return 15 + (self.outer_half - 15) * (x - inner) / (outer - inner)
 
 
 def draw_anatomy(anatomy: Anatomy, store: Mapping[str, str] | None = None) -> str:
-    """A model's sites with shapes and bytes, as SVG.
+    """Draws a model's sites with shapes and bytes, as SVG.
 
-    Bytes are a sample's at a step; with ``store``, what a run keeps of them.
+    Bytes are those of a sample at one step. With ``store`` they are those that a run stores.
     """
     u = _U(members=tuple(map(len, anatomy.skips)), row=58, left=40, width=820, top=22)
     parts = [_frame(u)]
@@ -90,7 +90,7 @@ def draw_anatomy(anatomy: Anatomy, store: Mapping[str, str] | None = None) -> st
 
 
 def _shapes_text(shapes: Sequence[tuple[int, ...]]) -> str:
-    """``128×8×8 (2), 96×8×8``: equal neighbours counted."""
+    """Returns ``128×8×8 (2), 96×8×8``, with equal neighbours counted."""
     counted: list[list] = []
     for shape in shapes:
         if counted and counted[-1][0] == shape:
@@ -101,7 +101,7 @@ def _shapes_text(shapes: Sequence[tuple[int, ...]]) -> str:
 
 
 def _frame(u: _U) -> str:
-    """Trapezoids, bottleneck and brackets."""
+    """Draws trapezoids, bottleneck and brackets."""
     parts = []
     for group in range(u.groups, 0, -1):
         count = u.members[group - 1]
@@ -129,7 +129,9 @@ def _frame(u: _U) -> str:
 
 
 def _label(u: _U, group: int, site: str, shapes: str, size: str, policy: str) -> str:
-    """A site's name, shapes and bytes on its bracket, on a pill whose edge tells what is stored."""
+    """Draws a site's name, shapes and bytes on its bracket, in a pill whose border shows how it is
+    stored.
+    """
     width, height, y = 340.0, 44.0, u.y(group)
     edge = {FULL: DECODER, POOLED: "#E69F00"}.get(policy, LINE)
     dash = ' stroke-dasharray="5 4"' if policy == NONE else ""

@@ -1,8 +1,8 @@
-"""The table of a verdict as HTML: a question a row, a run a column; in every cell a figure, its
-interval and its null.
+"""The table of a verdict as HTML: one row per question and one column per run. Every cell has a
+value, its interval and its null.
 
-The intervals of a row are drawn on one scale, so that one sees whether they overlap. Colours come
-from CSS variables, with which a page or a report says what is light and what is dark.
+The intervals of a row are drawn on one scale, so that overlaps are visible. Colours come from CSS
+variables, which a page or a report sets for light or dark.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ _WIDTH, _HEIGHT = 132, 14
 
 
 def key_of(row: Row, run: str) -> str:
-    """What a cell is called when it is chosen."""
+    """Returns the key of a cell."""
     return f"{row.question}|{row.subject}|{run}"
 
 
 def anchor_of(row: Row) -> str:
-    """The place of a row's evidence in a report."""
+    """Returns the anchor of a row's evidence in a report."""
     return "evidence-" + "".join(
         letter if letter.isalnum() else "-" for letter in f"{row.question} {row.subject}"
     )
 
 
 def row_title(row: Row) -> str:
-    """A row in words: ``smile: read off h``."""
+    """Returns a row in words: ``smile: read off h``."""
     question = find_question(*row.key)
     return row.question if question is None else question.title(*row.key)
 
 
 def _sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """The rows by the part of the table that they stand in, in the order of their questions."""
+    """Returns the rows by their part of the table, in the order of their questions."""
     found: dict[str, list[Row]] = {}
     for question in registry().questions():
         inside = [row for row in rows if question.asks(*row.key)]
@@ -49,15 +49,14 @@ def _sections(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def verdict_table(
     rows: Sequence[Row], runs: Sequence[str], *, chosen: str = "", clickable: bool = False
 ) -> str:
-    """The table.
+    """Draws the table.
 
     Args:
-        rows: Of ``compare``.
+        rows: The rows of ``compare``.
         runs: The columns.
         chosen: The key of the cell whose evidence is shown.
-        clickable: Cells are buttons with ``data-key``, and what was not measured one with
-            ``data-measure`` (``run|part``), for a page to listen to. Else they are links into the
-            report.
+        clickable: Whether cells are buttons with ``data-key``, and missing results buttons with
+            ``data-measure`` (``run|part``), for a page. Otherwise cells are links into the report.
     """
     head = "".join(
         f"<th scope='col'>{_letter(runs, run)}<span class='run'>{escape(run)}</span></th>"
@@ -76,9 +75,9 @@ def verdict_table(
 
 
 def carriers_table(table: Sequence[Carriers]) -> str:
-    """Which site carries what: quantities in rows, sites in columns.
+    """Draws which site carries what: quantities by sites.
 
-    Bold where it is proven, grey where it is not.
+    Significant values are bold, and others are grey.
     """
     if not table:
         return ""
@@ -135,7 +134,7 @@ def _row(
 
 
 def _of_reader(cell: Cell) -> str:
-    """The reader that gave the values, with its error where that is known."""
+    """Returns the reader of the values, with its error if it is known."""
     if not cell.reader:
         return ""
     short = cell.reader.partition(" against ")[0]
@@ -143,7 +142,7 @@ def _of_reader(cell: Cell) -> str:
 
 
 def _cell(cell: Cell, scale: tuple[float, float]) -> str:
-    """The figure, the interval drawn and in numbers, null and p."""
+    """Returns the value, the interval drawn and in numbers, null and p."""
     e = cell.estimate
     if not e.defined:
         return f"<span class='missing'>{escape(str(e))}</span>"
@@ -181,7 +180,7 @@ def _missing(row: Row, run: str, clickable: bool) -> str:
 
 
 def _order(row: Row, runs: Sequence[str]) -> str:
-    """``B > A``, every pair of which it is known; or why nothing is ranked."""
+    """Returns ``B > A``, every known pair, or why nothing is ranked."""
     if len(row.cells) < 2:
         return ""
     at = f"<small>first {row.first} of each</small>" if row.first else ""
@@ -195,8 +194,9 @@ def _letter(runs: Sequence[str], run: str) -> str:
 
 
 def _scale(row: Row, section: Sequence[Row]) -> tuple[float, float]:
-    """What a row's intervals are drawn between: all of its section in the same unit, so that
-    lengths compare from row to row, with their nulls and 0."""
+    """Returns the range of a row's intervals: that of all rows of its section in the same unit,
+    with their nulls and 0, so that lengths are comparable between rows.
+    """
     units = {cell.unit for cell in row.cells.values()}
     numbers = [0.0]
     shown = (cell for each in section for cell in each.cells.values() if cell.unit in units)
@@ -208,7 +208,9 @@ def _scale(row: Row, section: Sequence[Row]) -> tuple[float, float]:
 
 
 def _interval(cell: Cell, scale: tuple[float, float]) -> str:
-    """A line from end to end, a dot at the value, a dashed mark at the null, a thin one at 0."""
+    """Draws a line from end to end, a dot at the value, a dashed mark at the null, a thin one
+    at 0.
+    """
     low, high = scale
 
     def x(value: float) -> str:

@@ -1,3 +1,3 @@
-"""Measures over a run: what drives the model, reads what comes out, and stores what the analysis
-makes of it.
+"""Measures over a run: they drive the model, read its pictures, and store the results of the
+analysis.
 """

@@ -1,7 +1,8 @@
-"""CKA over a run: between all steps of a site, all sites of a step, and two runs. Needs no model.
+"""CKA over a run: between all steps of a site, all sites of a step, and two runs. It needs no
+model.
 
-A record holds a whole map. Rows and columns are steps or sites. Two runs are compared on samples
-that belong together: of the same seed, or inversions of the same real picture.
+A record contains a whole map. Rows and columns are steps or sites. Two runs are compared on samples
+that belong together: those of the same seed, or inversions of the same real picture.
 """
 
 from __future__ import annotations
@@ -24,14 +25,14 @@ from .noise import spread_steps
 from .stored import Measuring, measured
 
 STEPS, SITES, RUNS = "steps", "sites", "runs"
-"""What a map compares."""
+"""The kinds of maps."""
 
 ENDS = ("value", "low", "high")
 MOST_STEPS = 50
-"""Steps of a map; of longer runs so many, evenly spread."""
+"""The largest number of steps of a map. For longer runs, this many steps are evenly spread."""
 
 READING = 0.7
-"""The share of the work that reading takes, for the bar."""
+"""The share of the work for reading, for the progress bar."""
 
 
 def mapped_steps(run: Run) -> list[int]:
@@ -60,7 +61,7 @@ def steps_alike(run: Run, site: str, samples: int, shuffles: int) -> Measuring:
 
 
 def sites_alike(run: Run, step: int, samples: int, shuffles: int) -> Measuring:
-    """All stored sites, and x_t, with one another at a step."""
+    """Compares all stored sites, and x_t, with one another at a step."""
     sites = [X, *run.stored_sites]
     rows = np.arange(min(samples, len(run)))
     parameters = {"of": SITES, "step": step, "compared": len(rows), "shuffles": shuffles}
@@ -79,7 +80,7 @@ def runs_alike(run: Run, other: Run, site: str, samples: int, shuffles: int) -> 
     Rows are the steps of ``run``, and columns those of ``other``.
 
     Raises:
-        UsageError: too few of their samples belong together, or one does not store the site.
+        UsageError: too few of their samples belong together, or one run does not store the site.
     """
     own, theirs = (each[:samples] for each in shared_samples(run, other))
     _check_site(other, site)
@@ -105,10 +106,10 @@ def runs_alike(run: Run, other: Run, site: str, samples: int, shuffles: int) -> 
 
 
 def other_run(run: Run, name: str) -> Run:
-    """Another run of the same home, to be compared with.
+    """Returns another run of the same home, for comparison.
 
     Raises:
-        UsageError: it is the run itself, or none of that name can be read.
+        UsageError: it is the run itself, or no run of that name can be read.
     """
     if name == run.name:
         raise UsageError(f"{name} is the run itself; name another to compare it with")
@@ -124,12 +125,13 @@ def shared_samples(run: Run, other: Run) -> tuple[np.ndarray, np.ndarray]:
     Returns the rows (m,) in each run that belong to the same noise or real picture.
 
     Raises:
-        UsageError: fewer than 5 do, or equal seeds are not equal noise: x differs in shape.
+        UsageError: fewer than 5 do, or equal seeds do not give equal noise because x has different
+            shapes.
     """
     if run.real != other.real:
         raise UsageError(
-            f"one of {run.name} and {other.name} is of real pictures, the other of noise; no sample"
-            " of one belongs to one of the other"
+            f"one of {run.name} and {other.name} has real pictures and the other has none, so"
+            " their samples do not correspond"
         )
     if not run.real and run.anatomy.x != other.anatomy.x:
         raise UsageError(
@@ -153,7 +155,7 @@ def shared_samples(run: Run, other: Run) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _origin(run: Run, sample: int) -> str | int:
-    """What a sample began with: its picture's digest, or its seed."""
+    """Returns the origin of a sample: its picture's digest, or its seed."""
     return run.spec.images[sample] if run.real else run.seed(sample)
 
 
@@ -165,7 +167,9 @@ def _check_site(run: Run, site: str) -> None:
 def _grams(
     places: Sequence[tuple[Run, str, int]], rows: np.ndarray, weight: float
 ) -> Generator[float, None, np.ndarray]:
-    """What CKA takes of some sites and steps (places, n, n), of the samples in those rows."""
+    """Returns the inner products of some sites and steps (places, n, n) for CKA, for the samples in
+    these rows.
+    """
     order = np.argsort(np.argsort(rows))
     found = np.empty((len(places), len(rows), len(rows)), np.float32)
     for number, (run, site, step) in enumerate(places):
@@ -178,7 +182,7 @@ def _grams(
 
 
 def _rows_of(run: Run, site: str, step: int, rows: np.ndarray) -> Rows:
-    """Blocks of some rows, ascending; shards beyond the last of them are not read."""
+    """Yields blocks of some rows, ascending. Shards beyond the last row are not read."""
 
     def blocks() -> Iterator[np.ndarray]:
         start = 0
@@ -193,7 +197,7 @@ def _rows_of(run: Run, site: str, step: int, rows: np.ndarray) -> Rows:
 
 
 def estimates_of(result: Mapping[str, Any], n: int) -> list[list[Estimate]]:
-    """The estimates of a stored map of ``n`` samples, as (rows, columns)."""
+    """Returns the estimates (rows, columns) of a stored map of ``n`` samples."""
     value, low, high = (result[name] for name in ENDS)
     return [
         [
@@ -205,7 +209,7 @@ def estimates_of(result: Mapping[str, Any], n: int) -> list[list[Estimate]]:
 
 
 def _result(found: Alike, rows: Sequence[Any], columns: Sequence[Any]) -> dict[str, Any]:
-    """Plain tables of numbers, with as many digits as mean something: maps are large."""
+    """Returns plain tables of numbers, with only the significant digits, because maps are large."""
     ends = {
         name: [[getattr(each, name) for each in row] for row in found.estimates] for name in ENDS
     }

@@ -1,7 +1,7 @@
-"""A measure over steps, told at log SNR 0, where signal and noise are equal.
+"""The value of a measure over steps at log SNR 0, where signal and noise are equal.
 
-That place is chosen beforehand, not for its score, and is of the same noise for every model: in
-proportion between the two steps on either side.
+This level is fixed in advance and not chosen by the score, and it is the same noise for every
+model. The value is interpolated between the two steps on either side.
 """
 
 from __future__ import annotations
@@ -21,12 +21,11 @@ from .noise import MIDDLE, log_snr_of, middle_step
 def at_middle(
     run: Run, steps: Sequence[int], estimates: Sequence[Estimate], *others: Sequence[float]
 ) -> tuple[Estimate, tuple[float, ...], tuple[int, ...], str]:
-    """A measure over steps, at log SNR 0.
+    """Returns the value of a measure over steps, at log SNR 0.
 
-    The estimate, other numbers there, the rows that it is from, and where it is.
-
-    Where no steps lie on both sides, or the run does not say its noise, it is that of the middle
-    step.
+    It returns the estimate, other numbers there, the rows that they come from, and the place in
+    words. If no steps lie on both sides, or the run does not contain its noise levels, the middle
+    step is used.
     """
     steps, level = list(steps), log_snr_of(run)[list(steps)]
     below, above = np.flatnonzero(level <= MIDDLE), np.flatnonzero(level > MIDDLE)
@@ -56,5 +55,5 @@ def at_middle(
 
 
 def estimates_of(rows: Sequence[Mapping[str, Any]], name: str) -> list[Estimate]:
-    """The estimates that stored rows have under ``name``."""
+    """Returns the estimates under ``name`` in stored rows."""
     return [Estimate.from_json(row[name]) for row in rows]

@@ -1,4 +1,4 @@
-"""An answer of a verdict: a value with its interval, its null and p, and the record it is from."""
+"""An answer of a verdict: a value with its interval, its null and p, and its record."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from ..cache.records import Record
 class Cell:
     """An answer to one question about one run.
 
-    ``estimate`` is in ``unit``. ``null`` is what chance gives on the same scale, and ``p`` is of
-    that null, if it was tested. ``note`` says more; ``warning`` says why not to rely on it.
-    ``evidence`` is the record that the answer is from. ``drawn`` has the value under each draw of
-    the null, if they were kept. ``family_p`` is p adjusted for the ``asked`` answers to the same
-    question, of other labels or sites (:func:`~hcache.measures.cells.with_families`).
-    ``reader`` says which reader's values it is about and what is known of that reader's error.
+    ``estimate`` is in ``unit``. ``null`` is the value by chance on the same scale, and ``p`` tests
+    this null, if it was tested. ``note`` gives details, and ``warning`` says why not to rely on the
+    answer. ``evidence`` is the record of the answer. ``drawn`` has the value under each draw of the
+    null, if they were kept. ``family_p`` is p adjusted for the ``asked`` answers to the same
+    question, of other labels or sites (:func:`~hcache.measures.cells.with_families`). ``reader``
+    says which reader's values it is about and what is known of that reader's error.
     """
 
     question: str

@@ -1,7 +1,7 @@
-"""What stored results say, as the cells of a verdict: one figure a question, with its interval, its
-null and p.
+"""Stored results as the cells of a verdict: one number per question, with its interval, its null
+and p.
 
-Nothing is computed here but families of p, and no model is loaded: what was not measured is
+Only p values of families are computed here, and no model is loaded. What was not measured is
 missing. Each measure reads its own results (:mod:`~hcache.measures.registry`).
 """
 
@@ -28,17 +28,16 @@ from .registry import OLDER, find_question, is_older, measures
 
 
 def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
-    """The answers that were measured on a run.
+    """Returns the answers that were measured on a run.
 
-    They are by (question, subject): (``decodable``, ``smile``), say.
-
-    Of several results that answer one question that of most samples is taken, and of these that
-    with most of a null.
+    The keys are (question, subject), for example (``decodable``, ``smile``). If several results
+    answer one question, the one with the most samples is used, and among these the one with the
+    largest null.
 
     Args:
         run: The run.
-        reader: The name of the reader whose readings of edits are told; the run's first that edits
-            were measured by, if empty. Readings of two readers are never mixed.
+        reader: The name of the reader whose readings of edits are shown. If it is empty, it is the
+            first reader of the run that measured edits. Readings of two readers are never mixed.
     """
     found: dict[tuple[str, str], Cell] = {}
     named = named_labels(run)
@@ -57,9 +56,9 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
 
 
 def with_readers(cells: Mapping[tuple[str, str], Cell], run: Run) -> dict[tuple[str, str], Cell]:
-    """The cells of labels with what is known of their reader's error.
+    """Adds the known error of their reader to the cells of labels.
 
-    A label that was not read by a kept reader has none.
+    A label that was not read by a saved reader gets none.
     """
     made = {
         name: (each, attribute)
@@ -87,11 +86,11 @@ def _error_told(run: Run, name: str, attribute: str) -> str:
 
 
 def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
-    """The cells with ``family_p`` and ``asked``.
+    """Adds ``family_p`` and ``asked`` to the cells.
 
-    The answers to one question are a family, of all labels or sites. p is adjusted by the largest
-    in each draw of the null (max-T) where all draws were kept and are as many, else by Holm. Over
-    different questions nothing is adjusted.
+    The answers to one question, for all labels or sites, are a family. p is adjusted by the largest
+    value in each draw of the null (max-T) if all draws were kept and their numbers are equal, and
+    otherwise by Holm. p is not adjusted over different questions.
     """
     families: dict[str, list[tuple[str, str]]] = {}
     asked = {key: find_question(*key) for key in cells}
@@ -108,7 +107,7 @@ def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str]
 
 
 def _adjusted(cells: Sequence[Cell], question: Question | None) -> np.ndarray:
-    """p of every answer of a family, adjusted for all of them."""
+    """Returns p of every answer of a family, adjusted for all of them."""
     drawn = [cell.drawn for cell in cells]
     own = np.array([np.nan if cell.p is None else cell.p for cell in cells])
     same = len(set(map(len, drawn))) == 1 and len({cell.unit for cell in cells}) == 1
@@ -120,8 +119,8 @@ def _adjusted(cells: Sequence[Cell], question: Question | None) -> np.ndarray:
 
 
 def _read(record: Record, run: Run) -> Sequence[Cell]:
-    """The cells of a record; none of one that does not say what its kind says: it was changed,
-    or is not hcache's.
+    """Returns the cells of a record, or none if the record does not match its kind, because it was
+    changed or is not from hcache.
     """
     try:
         cells = [
@@ -143,11 +142,13 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
 
 
 BY_GROUP = (CODES, COSINES, ALIGNMENT)
-"""Kinds whose results go by groups of samples, where the run has groups, and once did not."""
+"""Kinds whose results now use the groups of the run, but once did not."""
 
 
 def _is_older(record: Record, grouped: bool) -> bool:
-    """Whether a result is of an older definition; of a run with groups, that it left them out."""
+    """Returns whether a result has an older definition, or ignored the groups of a run with
+    groups.
+    """
     left_out = grouped and record.kind in BY_GROUP and GROUPS not in record.parameters
     return left_out or is_older(record.kind, record.parameters)
 

@@ -1,9 +1,9 @@
-"""Disentanglement of what a run holds, step by step: DCI and SAP of h and of x_t, and cosines
-between directions.
+"""Disentanglement of a run step by step: DCI and SAP of h and of x_t, and cosines between
+directions.
 
-Needs no model. Codes are of three kinds: the leading principal components of h, the same of x_t
-beside them, and h's channels, each averaged over space. Factors are the run's labels: read off the
-pictures, or known.
+It needs no model. There are three kinds of codes: the leading principal components of h, those of
+x_t for comparison, and the channels of h, each averaged over space. Factors are the run's labels,
+which are read from the pictures or known.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from .stored import Measuring, measured
 COMPONENTS, CHANNELS = "components", "channels"
 KINDS = ((COMPONENTS, H), (COMPONENTS, X), (CHANNELS, H))
 COUNT = 32
-"""Principal components that serve as codes."""
+"""The number of principal components that serve as codes."""
 
 
 def codes_of(run: Run, kind: str, site: str, step: int, count: int = COUNT) -> np.ndarray:
-    """Codes (n, d) of all samples.
+    """Returns codes (n, d) of all samples.
 
-    Principal scores of standardised activations, or channels averaged over space.
+    They are principal scores of standardised activations, or channels averaged over space.
     """
     if kind == CHANNELS:
         return run.pooled(site, step)
@@ -54,11 +54,11 @@ def codes(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """DCI and SAP at some steps.
+    """Computes DCI and SAP at some steps.
 
-    ``{"codes": how many, "steps": [{"step", "disentanglement", "completeness", "sap",
-    "informativeness": {factor: Estimate}, "rotated": {"disentanglement", "sap"}, "p":
-    {"disentanglement", "sap"}}]}``. ``rotated``: the mean over random rotations of the codes.
+    The result is ``{"codes": number of codes, "steps": [{"step", "disentanglement", "completeness",
+    "sap", "informativeness": {factor: Estimate}, "rotated": {"disentanglement", "sap"}, "p":
+    {"disentanglement", "sap"}}]}``. ``rotated`` is the mean over random rotations of the codes.
     """
     if len(factors) < 2:
         raise UsageError(f"disentanglement is among 2 factors or more, got {len(factors)}")
@@ -66,7 +66,7 @@ def codes(
     steps = list(steps)
 
     def compute() -> Generator[float, None, dict[str, Any]]:
-        """DCI and SAP of the codes at each step."""
+        """Computes DCI and SAP of the codes at each step."""
         rows, width = [], 0
         for step in steps:
             found = codes_of(run, kind, site, step)
@@ -120,11 +120,10 @@ def direction_cosines(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """Cosines between the directions of some labels, by step.
+    """Computes cosines between the directions of some labels, by step.
 
-    ``name -> (positives, negatives)``, at some steps.
-
-    ``[{"step", "pairs": [Cosine, ...]}]``.
+    The labels are given as ``name -> (positives, negatives)``. The result is ``[{"step", "pairs":
+    [Cosine, ...]}]``.
     """
     marks = {name: np.zeros(len(run)) for name in ends}
     for name, (positives, negatives) in ends.items():
@@ -133,7 +132,7 @@ def direction_cosines(
     steps = list(steps)
 
     def compute() -> Generator[float, None, list[dict[str, Any]]]:
-        """The cosines of all pairs at each step."""
+        """Computes the cosines of all pairs at each step."""
         rows = []
         for step in steps:
             rows.append(

@@ -29,57 +29,60 @@ from ..cache.reading import Run
 from ..recipes.window import Window
 
 CHEAP = 10.0
-"""Seconds: what is estimated to take no longer may be started by a page itself."""
+"""A page may start work by itself if its estimate is at most this many seconds."""
 
 EDITED = 2.0
-"""What a step of an edited trajectory costs, in steps of an extraction: the decoder runs twice
-where an edit is asymmetric, and batches are smaller."""
+"""The cost of a step of an edited trajectory, in steps of an extraction. The decoder runs twice if
+an edit is asymmetric, and batches are smaller.
+"""
 
 READ = 8e-9
-"""Seconds to read a number of an activation from a shard and convert it to float32."""
+"""The seconds to read a number of an activation from a shard and convert it to float32."""
 
 GRAM, EIGEN, CELL, ROW = 2.6e-11, 4.1e-10, 3e-3, 1e-5
-"""Seconds of a ridge probe by n² d, by n min(n, d)², by itself, and by n, for n samples of d
+"""The seconds of a ridge probe: per n² d, per n min(n, d)², fixed, and per n, for n samples of d
 numbers.
 """
 
 LOGISTIC_CELL, LOGISTIC_ROW = 2e-2, 2.1e-4
-"""Seconds that a logistic probe takes longer than a ridge probe: by itself, and by n."""
+"""The additional seconds of a logistic probe: fixed, and per n."""
 
 PROJECTED_STEP = 1e-2
-"""Seconds of a projection by step, beside the Gram matrix, whose leading eigenvectors alone are
+"""The seconds of a projection per step, without the Gram matrix. Only leading eigenvectors are
 computed.
 """
 
 PASSES, COLUMNS = 3, 80
-"""Passes of a projection of very many samples, and the columns that a pass multiplies each number
-with, for own and joint components, there and back.
+"""The passes of a projection of very many samples, and the columns that a pass multiplies each
+number with, for own and joint components, there and back.
 """
 
 MAP_ONCE, MAP_PLACE = {"tsne": 0.5, "umap": 12.0}, {"tsne": 2e-3, "umap": 1.3e-3}
 MAP_PAIR = 4e-7
-"""Seconds of a map by itself (UMAP compiles first), by place, and by pair of places."""
+"""The seconds of a map: fixed (UMAP compiles first), per place, and per pair of places."""
 
 SHUFFLED = 3e-9
-"""Seconds to shuffle a number of a matrix of all pairs of samples."""
+"""The seconds to shuffle a number of a matrix of all pairs of samples."""
 
 ALIGNED_STEP, ALIGNED_ROW = 2e-2, 2e-4
 CODES_CELL, CODES_ROW = 0.1, 5e-4
-"""Seconds of an alignment by step, and of DCI and SAP by factor and step: by itself, and by n."""
+"""The seconds of an alignment per step, and of DCI and SAP per factor and step: fixed, and
+per n.
+"""
 
 
 def is_cheap(seconds: float | None) -> bool:
-    """Whether a page may start this by itself. What has no estimate is not cheap."""
+    """Returns whether a page may start this by itself. Work without an estimate is not cheap."""
     return seconds is not None and seconds <= CHEAP
 
 
 def probe_seconds(run: Run, cells: Mapping[str, int], values: Sequence[np.ndarray]) -> float:
-    """Seconds that probes take.
+    """Estimates the seconds that probes take.
 
     Args:
         run: The run.
-        cells: Site -> how many steps are probed there.
-        values: The labels, (n,) each; every one is probed in every cell.
+        cells: Site -> the number of probed steps.
+        values: The labels, (n,) each. Every label is probed in every cell.
     """
     n, total = len(run), 0.0
     labels = sum(_label_seconds(n, is_binary(column[np.isfinite(column)])) for column in values)
@@ -94,9 +97,9 @@ def probe_seconds(run: Run, cells: Mapping[str, int], values: Sequence[np.ndarra
 
 
 def projection_seconds(run: Run, site: str) -> float:
-    """Seconds to project the samples of a run.
+    """Estimates the seconds to project the samples of a run.
 
-    At all steps, on each step's components and on joint ones.
+    The projection is at all steps, on each step's own components and on joint ones.
     """
     n, d = len(run), run.width(site)
     if n > EXACT:
@@ -107,7 +110,7 @@ def projection_seconds(run: Run, site: str) -> float:
 def similarity_seconds(run: Run, cells: Mapping[str, int], n: int, shuffles: int) -> float:
     """Estimates the seconds that a map of CKA takes.
 
-    It is over so many steps of some sites, as ``cells`` says, and of ``n`` samples.
+    ``cells`` is the number of steps of all its sites, and ``n`` the number of samples.
     """
     count = sum(cells.values())
     reading = sum(steps * n * run.width(site) * READ for site, steps in cells.items())
@@ -118,7 +121,7 @@ def similarity_seconds(run: Run, cells: Mapping[str, int], n: int, shuffles: int
 def map_seconds(run: Run, site: str, way: str, steps: int) -> float:
     """Estimates the seconds that it takes to map a site.
 
-    The map is of so many ``steps`` together. ``way``: ``tsne`` or ``umap``.
+    The map is of ``steps`` steps together. ``way`` is ``tsne`` or ``umap``.
     """
     n, d = len(run) * steps, run.width(site)
     return MAP_ONCE[way] + n * MAP_PLACE[way] + n * d * READ + GRAM * n * n * d + n * n * MAP_PAIR
@@ -127,15 +130,17 @@ def map_seconds(run: Run, site: str, way: str, steps: int) -> float:
 def render_seconds(
     run: Run, recipes: int, window: Window, step_seconds: float | None
 ) -> float | None:
-    """Seconds to render pictures of a run.
+    """Estimates the seconds to render pictures of a run.
 
-    From the first step of a window on; None without a measured step.
+    The steps are those from the first step of a window on. The result is None without a measured
+    step.
 
     Args:
         run: The run.
-        recipes: How many pictures.
+        recipes: The number of pictures.
         window: The steps that are edited.
-        step_seconds: That one sample takes for one step, as measured by an extraction of the model.
+        step_seconds: The seconds that one sample takes for one step, as measured by an extraction
+            of the model.
     """
     return (
         None
@@ -145,18 +150,20 @@ def render_seconds(
 
 
 def alignment_seconds(run: Run, steps: int) -> float:
-    """Seconds that the alignment of a label takes at so many steps."""
+    """Estimates the seconds of the alignment of a label at some steps."""
     n = len(run)
     return steps * (ALIGNED_STEP + ALIGNED_ROW * n + n * run.width(H) * READ)
 
 
 def codes_seconds(run: Run, factors: int, steps: int) -> float:
-    """Seconds of DCI and SAP of one kind of codes."""
+    """Estimates the seconds of DCI and SAP for one kind of codes."""
     return factors * steps * (CODES_CELL + CODES_ROW * len(run))
 
 
 def about(seconds: float | None) -> str:
-    """``about 40 s``, ``about 6 min``, ``about 2 h``; ``time unknown``."""
+    """Formats a time. Examples are ``about 40 s``, ``about 6 min``, ``about 2 h`` and ``time
+    unknown``.
+    """
     if seconds is None or not math.isfinite(seconds):
         return "time unknown"
     if seconds < 55:

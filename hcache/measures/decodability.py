@@ -1,9 +1,9 @@
-"""Decodability over a run: every label at every site and step, h beside x_t and the skips. Needs no
-model.
+"""Decodability over a run: every label at every site and step, for h, x_t and the skips. It needs
+no model.
 
-A record is of one label at one site, and holds the steps that were asked for so far: what a command
-measured at some steps, a page that shows all of them need not measure again, and what was cancelled
-goes on where it stood.
+A record is for one label at one site, and contains the steps that were requested so far. Steps that
+a command has measured need not be measured again by a page, and cancelled work continues where it
+stopped.
 """
 
 from __future__ import annotations
@@ -35,15 +35,14 @@ from .stored import Measuring, measured
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeOptions:
-    """What is asked of a probe besides its label and site.
+    """The options of a probe besides its label and site.
 
-    It is part of every result's parameters.
-
-    ``kind``: ``ridge`` or ``logistic``, by the label if None. ``pooled``: averaged over space
-    first. ``folds`` of the cross-validation, ``controls``: shuffled labels beside the true ones
-    (None: as many as the metric's default), ``repeats``: draws of the bootstrap, ``seed`` of folds,
-    shuffling and draws. ``groups``: which samples belong together: ``run`` (as the run says),
-    ``none``, or the name of a label.
+    They are part of every result's parameters. ``kind``: ``ridge`` or ``logistic``; None chooses by
+    the label. ``pooled``: activations are first averaged over space. ``folds``: those of the
+    cross-validation. ``controls``: the number of shuffled labels (None: the default for the
+    metric). ``repeats``: the number of bootstrap draws. ``seed``: that of folds, shuffling and
+    draws. ``groups``: the samples that belong together: ``run`` (as the run defines), ``none``, or
+    the name of a label.
     """
 
     kind: str | None = None
@@ -55,10 +54,11 @@ class ProbeOptions:
     groups: str = BY_RUN
 
     def check(self, name: str, values: np.ndarray) -> str:
-        """The metric that a label calls for.
+        """Returns the metric for a label.
 
         Raises:
-            AnalysisError: naming the label, why no probe of it is defined.
+            AnalysisError: no probe is defined for the label. The message names the label and the
+                reason..
         """
         try:
             return check_labels(values, self.folds, self.kind)[1]
@@ -66,7 +66,7 @@ class ProbeOptions:
             raise AnalysisError(f"{name}: {error}") from error
 
     def probing(self, values: np.ndarray, groups: np.ndarray | None = None) -> Probing:
-        """The folds, shuffled orders and draws for a label."""
+        """Returns the folds, shuffled orders and draws for a label."""
         return Probing.of(
             values,
             kind=self.kind,
@@ -78,7 +78,7 @@ class ProbeOptions:
         )
 
     def shuffles(self, values: np.ndarray) -> int:
-        """How many shuffled orders of a label stand beside it."""
+        """Returns the number of shuffled orders for a label."""
         return (
             CONTROLS[check_labels(values, self.folds, self.kind)[1]]
             if self.controls is None
@@ -88,7 +88,9 @@ class ProbeOptions:
     def parameters(
         self, name: str, values: np.ndarray, site: str, groups: np.ndarray | None
     ) -> dict[str, Any]:
-        """Of a record. A kind that is the label's own is none that was asked for."""
+        """Returns the parameters of a record. The label's default kind counts as no requested
+        kind.
+        """
         own = RIDGE if check_labels(values, self.folds)[1] == R2 else LOGISTIC
         found = {
             "label": name,
@@ -112,7 +114,7 @@ USUAL = ProbeOptions()
 class ProbeMap:
     """A label at some sites and all steps of a run.
 
-    ``cells``: (site, step) -> row of a record, those that are known.
+    ``cells`` maps (site, step) to the row of a record, for known cells.
     """
 
     label: str
@@ -123,16 +125,15 @@ class ProbeMap:
 
     @property
     def missing(self) -> int:
-        """How many cells are not known."""
+        """The number of unknown cells."""
         return len(self.sites) * self.steps - len(self.cells)
 
     def family(self) -> dict[tuple[str, int], float]:
-        """p of every cell, adjusted for all cells.
+        """Returns p of every cell, adjusted for all cells.
 
-        The chance that labels of nothing give any of the map's as good.
-
-        By the largest of all cells in each shuffle (max-T), since all cells have the same shuffles;
-        by Holm where the scores of shuffles were not kept.
+        This is the probability that meaningless labels give any cell of the map such a score. All
+        cells have the same shuffles, so the largest score over cells in each shuffle is used
+        (max-T). If the scores of shuffles were not kept, Holm's method is used.
         """
         known = [cell for cell, row in self.cells.items() if row["p"] is not None]
         if not known:
@@ -146,9 +147,9 @@ class ProbeMap:
         return dict(zip(known, adjusted.tolist(), strict=True))
 
     def values(self, quantity: str) -> np.ndarray:
-        """``score``, ``selectivity``, ``control`` or ``p`` by site and step.
+        """Returns ``score``, ``selectivity``, ``control`` or ``p`` by site and step.
 
-        NaN where it is not known.
+        Unknown cells are NaN.
         """
         found = np.full((len(self.sites), self.steps), np.nan)
         for (site, step), row in self.cells.items():
@@ -166,23 +167,22 @@ def decodability(
 ) -> Generator[float, None, dict[tuple[str, str], Record]]:
     """Probes labels at sites and steps.
 
-    Yields the share done, returns a record for every (label, site).
-
-    A record's result is ``{"metric", "steps": [{"step", "score", "accuracy", "control",
-    "selectivity", "p", "drawn"}]}``, ``drawn`` the scores of the shuffled labels; of the steps
-    asked for and of those that were measured before. Each is stored as soon as it is known.
+    It yields the share that is done, and returns a record for every (label, site). The result of a
+    record is ``{"metric", "steps": [{"step", "score", "accuracy", "control", "selectivity", "p",
+    "drawn"}]}``. ``drawn`` contains the scores of the shuffled labels. It contains the requested
+    steps and those that were measured before. Each step is stored as soon as it is known.
 
     Args:
         run: The run.
         labels: Names, or ``set/name``.
-        sites: Of those stored, and ``x`` for x_t; all of them, and x_t, if None.
-        steps: All if None.
-        options: Of the probes.
+        sites: Stored sites, and ``x`` for x_t. None means all of them and x_t.
+        steps: The steps. None means all.
+        options: The options of the probes.
 
     Raises:
-        AnalysisError: before anything is computed: a label that is missing somewhere, constant, or
-            too rare.
-        NotStoredError: before anything is computed: a site that the run does not hold.
+        AnalysisError: a label is missing somewhere, constant, or too rare. This is raised before
+            anything is computed.
+        NotStoredError: the run does not store a site. This is raised before anything is computed.
     """
     chosen = list(default_sites(run) if sites is None else sites)
     steps = list(range(run.spec.steps) if steps is None else steps)
@@ -220,7 +220,7 @@ def decodability(
 
 
 def _check_stored(run: Run, sites: Sequence[str], steps: Sequence[int]) -> None:
-    """Reads nothing yet, but knows what there is."""
+    """Checks that sites are stored, without reading them."""
     for site in sites:
         for step in steps:
             run.blocks(site, step)
@@ -229,10 +229,10 @@ def _check_stored(run: Run, sites: Sequence[str], steps: Sequence[int]) -> None:
 def stored_decodability(
     run: Run, label: str, sites: Sequence[str], options: ProbeOptions = USUAL
 ) -> ProbeMap:
-    """What is known of a label so far. Computes nothing.
+    """Returns the known results for a label, without computing.
 
     Raises:
-        AnalysisError: a label that no probe is defined on.
+        AnalysisError: no probe is defined for the label.
     """
     values = find_label(run, label)
     metric = options.check(label, values)
@@ -252,9 +252,9 @@ def stored_decodability(
 
 
 def data_of(run: Run, site: str, step: int, pooled: bool) -> Space:
-    """A site at a step as probes see it.
+    """Returns a site at a step in the form for probes.
 
-    What does not fit into memory is taken in blocks.
+    Data that do not fit into memory are read in blocks.
     """
     return Space.of(run.pooled(site, step) if pooled else partial(run.blocks, site, step))
 
@@ -262,15 +262,15 @@ def data_of(run: Run, site: str, step: int, pooled: bool) -> Space:
 def _probe_cell(
     run: Run, pooled: bool, probings: Mapping[str, Probing], cell: tuple[str, int, tuple[str, ...]]
 ) -> tuple[str, int, dict[str, Decoding]]:
-    """Some labels at one site and step."""
+    """Probes some labels at one site and step."""
     site, step, names = cell
     space = data_of(run, site, step, pooled)
     return site, step, {name: probings[name].decode(space) for name in names}
 
 
 def _add(run: Run, parameters: Mapping[str, Any], metric: str, row: Mapping[str, Any]) -> None:
-    """Enters a step into a label's record at a site, beside those that others may have entered
-    meanwhile.
+    """Adds a step to a label's record at a site, and keeps steps that other processes may have
+    added meanwhile.
     """
     rows = _steps_of(load_record(run, DECODABILITY, parameters)) | {row["step"]: row}
     save_record(
@@ -286,7 +286,7 @@ def _steps_of(record: Record | None) -> dict[int, Any]:
 
 
 def default_sites(run: Run) -> tuple[str, ...]:
-    """The sites that a run stores, in full or pooled, and x_t."""
+    """Returns x_t and the sites that a run stores in any form."""
     return (*(site for site in run.anatomy.all_sites if run.policy(site) != NONE), X)
 
 
@@ -301,9 +301,9 @@ def alignment_of(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """How well some positives agree in h, by step.
+    """Computes how well some positives agree in h, by step.
 
-    ``[{"step", "alignment", "reliability", "p", "warning"}]``.
+    The result is ``[{"step", "alignment", "reliability", "p", "warning"}]``.
     """
     steps = list(range(run.spec.steps) if steps is None else steps)
     if not positives:
@@ -339,6 +339,6 @@ def _row(found: Decoding) -> dict[str, Any]:
     row = {
         name: getattr(found, name) for name in ("score", "accuracy", "control", "selectivity", "p")
     }
-    if found.projected:  # what is stated of features that were too many for so many samples
+    if found.projected:  # the description of features that were too many for the number of samples
         row["projected"] = found.projected
     return {**row, "drawn": [float(f"{score:.5g}") for score in found.drawn]}

@@ -1,5 +1,5 @@
-"""What all measures of edits drive: a model, a run, the reader of its pictures; and the random
-moves of the null.
+"""The driver of all measures of edits: a model, a run and the reader of its pictures. It also makes
+the random moves of the null.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from ..recipes.window import Window
 NULLS = NOISE, SAMPLES = "noise", "samples"
 BATCH = 32
 Sets = tuple[int, int, tuple[int, ...]]
-"""Sizes of two sets of samples, and the samples that are in neither."""
+"""The sizes of two sets of samples, and the samples that are in neither."""
 
 NULL_SEED = 1_000_000
-"""Random directions of the null begin here, far from the seeds that one chooses by hand."""
+"""The first seed of the random directions of the null, far from the seeds that users choose."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialGrid:
-    """What a direction is tried on.
+    """The grid that a direction is tried on.
 
-    Samples of the run, strengths with 0 among them, a window of steps.
+    It has samples of the run, strengths that include 0, and a window of steps.
     """
 
     samples: tuple[int, ...]
@@ -62,9 +62,9 @@ class TrialGrid:
 
 
 def no_readings(pictures: np.ndarray) -> dict[str, np.ndarray]:
-    """Stands in place of a reader where there is none.
+    """Replaces a reader if there is none.
 
-    What needs no attribute is measured all the same.
+    Measures that need no attribute then still work.
     """
     return {}
 
@@ -75,10 +75,9 @@ class Driver:
     Args:
         model: The run's model.
         run: The run.
-        reader: From pictures to readings; :func:`no_readings` if there is none.
-        reader_name: Its key, which goes into the parameters of every result; empty if there is
-            none.
-        batch: Samples at once.
+        reader: A function from pictures to readings; :func:`no_readings` if there is none.
+        reader_name: Its key, which is part of every result's parameters. Empty if there is none.
+        batch: The batch size.
         encoder: Distances between pictures beside those of pixels, structure and colour, by name:
             those of an image encoder (:mod:`hcache.readers.likeness`).
     """
@@ -103,7 +102,7 @@ class Driver:
         self.executor = Executor(model, run)
         self._randoms: dict[tuple[Any, ...], Move] = {}
         self.kept: dict[tuple[Any, ...], Any] = {}
-        """What measures of several labels share, by what it was made of."""
+        """Creates the driver. Values that several labels share are kept by their origin."""
 
     @property
     def beyond_pictures(self) -> dict[str, Any]:
@@ -121,9 +120,10 @@ class Driver:
         first: int,
         asymmetric: bool,
     ) -> Generator[float, None, np.ndarray]:
-        """Samples taken up at a step under a change.
+        """Returns pictures of samples under a change, from a step on.
 
-        ``change(rows)``, from step ``first``, repeats allowed: (n, height, width, 3) uint8.
+        They are those of ``change(rows)`` from step ``first``: (n, height, width, 3) uint8. Samples
+        may repeat.
         """
         parts = []
         for start in range(0, len(samples), self.batch):
@@ -134,19 +134,19 @@ class Driver:
         return np.concatenate(parts)
 
     def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
-        """A batch moved along a direction in h or x_t.
+        """Returns the change that moves a batch along a direction.
 
-        Row i with ``strengths[i]``.
+        It acts in h or x_t, and moves row i with ``strengths[i]``.
 
         Raises:
-            UsageError: a direction in x_t whose step lies outside the window.
+            UsageError: a direction in x_t has its step outside the window.
         """
         return self.executor.moved(move, strengths, window)
 
     def unedited(self, samples: Sequence[int]) -> np.ndarray:
-        """The run's own pictures of some samples.
+        """Returns the run's own pictures of some samples.
 
-        (n, height, width, 3) uint8: what strength 0 gives.
+        They are (n, height, width, 3) uint8, the result of strength 0.
         """
         return self.run.images[[self.run.position(sample) for sample in samples]]
 
@@ -162,19 +162,19 @@ class Driver:
     def randoms(
         self, count: int, kind: str = NOISE, like: Move | None = None, tried: Sequence[int] = ()
     ) -> list[Move]:
-        """The null: as many random directions, of unit length.
+        """Returns random directions of unit length as the null.
 
-        Or of the norm of ``like``, where that moves x_t.
+        If ``like`` moves x_t, they have its norm.
 
         Args:
-            count: How many.
+            count: The number of directions.
             kind: ``noise``, independent at every coordinate; or ``samples``, the difference between
-                the means of two sets of samples chosen at random: what the same procedure makes of
-                a label that is dealt out anew. They are as large as those that ``like`` was fitted
-                on, a quarter of the unseen samples each if it does not say, and no sample is in
-                them that directions are tried on. They lie where h varies, as any fitted direction
-                does, and are the harder to beat.
-            like: What they are the null of; a direction in h, if None.
+                the means of two random sets of samples. The latter is the result of the same
+                procedure for a shuffled label. The sets are as large as those that ``like`` was
+                fitted on, or a quarter of the unseen samples each if it does not say. They contain
+                no sample that directions are tried on. Such directions lie where h varies, like any
+                fitted direction, and are harder to beat.
+            like: The direction that they are a null for. None means a direction in h.
             tried: Samples that directions are tried on.
         """
         if kind not in NULLS:
@@ -184,13 +184,13 @@ class Driver:
         if isinstance(like, PixelMove):
             return [self._random_in_x(seed, kind, like, sets) for seed in seeds]
         key = (kind, sets) if kind == SAMPLES else (kind,)
-        for seed in seeds:  # made once: each takes a pass over all of h
+        for seed in seeds:  # made once, because each takes a pass over all of h
             if (*key, seed) not in self._randoms:
                 self._randoms[*key, seed] = self._random_in_h(seed, kind, sets)
         return [self._randoms[*key, seed] for seed in seeds]
 
     def _sizes(self, like: Move | None, tried: Sequence[int]) -> Sets:
-        """How many samples are in the two sets of the null, and which samples are in neither."""
+        """Returns the sizes of the two sets of the null, and the samples that are in neither."""
         unseen = len(self.run) - len(set(tried))
         if unseen < 2:
             raise UsageError(
@@ -218,10 +218,10 @@ class Driver:
     def random_sets(
         self, count: int, sizes: tuple[int, int], tried: Sequence[int]
     ) -> list[tuple[list[int], list[int]]]:
-        """Pairs of random sets, the first of which :meth:`randoms` takes too.
+        """Returns pairs of random sets. :meth:`randoms` also uses the first ones.
 
         Raises:
-            UsageError: there are not enough samples that are not tried.
+            UsageError: there are not enough samples besides the tried ones.
         """
         if sum(sizes) > len(self.run) - len(set(tried)):
             raise UsageError(
@@ -236,13 +236,14 @@ class Driver:
     ) -> Generator[float, None, dict[str, np.ndarray]]:
         """Measures how moving h at one step changes predicted readings.
 
-        The readings are those of the predicted x_0. A change is half the difference of both signs,
-        in spreads of the run's readings: by reading (m, n). Yields the share done.
+        The readings are those of the predicted x_0. A change is half the difference between both
+        signs, in spreads of the run's readings: by reading (m, n). It yields the share that is
+        done.
 
         Args:
             delta: Δh of m directions (m, c, h, w).
             samples: n samples of the run.
-            step: At which h is moved.
+            step: The step at which h is moved.
         """
         start = self.executor.starts(samples, step)
         found: dict[str, list[np.ndarray]] = {name: [] for name in self.spreads}
@@ -256,7 +257,7 @@ class Driver:
         return {name: np.array(rows, np.float64) for name, rows in found.items()}
 
     def _random_in_x(self, seed: int, kind: str, like: PixelMove, sets: Sets) -> PixelMove:
-        """A direction in x_t, at the step and of the norm of another."""
+        """Returns a direction in x_t with the step and the norm of another."""
         if kind == NOISE:
             delta = np.random.default_rng(seed).standard_normal(like.delta.shape)
         else:

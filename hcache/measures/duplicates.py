@@ -1,7 +1,8 @@
-"""Samples of a run that have the same picture, to the bit.
+"""Samples of a run that have bit-identical pictures.
 
-They are copies, not further samples: a probe that learned one knows the other, and intervals are
-too narrow. One pass over the pictures finds them by a digest of each; the result is stored.
+They are copies and not additional samples. A probe that was fitted to one knows the other, and
+intervals are too narrow. One pass over the pictures finds them by a digest of each, and the result
+is stored.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from .kinds import DUPLICATES
 from .stored import Measuring, measured
 
 SHOWN = 5
-"""Groups of copies that a warning names."""
+"""The number of groups of copies that a warning names."""
 
 
 def duplicates_of(run: Run) -> Measuring:
-    """The samples with the same picture: ``{"same": [[sample, ...], ...]}``."""
+    """Finds samples with the same picture.
+
+    The result is ``{"same": [[sample, ...], ...]}``.
+    """
 
     def compute() -> Generator[float, None, dict[str, Any]]:
-        """One pass over the pictures, a shard at a time."""
+        """Takes one pass over the pictures, one shard at a time."""
         known: dict[bytes, list[int]] = {}
         done = 0
         for samples, pictures in run.image_blocks(lambda start, stop: True):

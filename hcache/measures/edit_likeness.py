@@ -1,4 +1,6 @@
-"""How far pictures are moved along a direction, in all distances, against random directions."""
+"""Measures how far pictures move along a direction, in all distances, compared with random
+directions.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ def likeness_of(
 
     The result is ``{"changed": {distance: Contrast}, "strength"}``. The distances are pixels,
     structure and colour, and those of the driver's encoder. The pictures are those of
-    :func:`~hcache.measures.responses.responses`: what was rendered for another measure is not
+    :func:`~hcache.measures.responses.responses`: pictures that another measure has rendered are not
     rendered again.
     """
     parameters = {
@@ -46,7 +48,7 @@ def likeness_of(
     most = int(np.argmax(grid.strengths))
 
     def compute() -> Generator[float, None, dict[str, Any]]:
-        """The distances at the largest strength, of the direction and of random ones."""
+        """Computes the distances at the largest strength, for the direction and for random ones."""
         randoms = driver.randoms(nulls, null, move, grid.samples) if nulls else []
         tables = []
         for done, each in enumerate([move, *randoms]):

@@ -1,5 +1,5 @@
-"""What several directions, or one in several windows of steps, do: controllability over steps,
-leakage, additivity.
+"""The effects of several directions, or of one in several windows of steps: controllability over
+steps, leakage, additivity.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ def controllability_over(
     repeats: int = 2000,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """Controllability by window of steps: ``[{"window", "readings": {name: Controllability}}]``.
+    """Computes controllability by window of steps.
 
-    The change per unit of strength is half the difference of both signs, over the strength.
-    ``groups``: numbers (n,) of the run's samples that belong together.
+    The result is ``[{"window", "readings": {name: Controllability}}]``. The change per unit of
+    strength is half the difference between both signs, divided by the strength. ``groups``: numbers
+    (n,) of the run's samples that belong together.
     """
     among = groups_among(driver.run, groups, samples)
     grids = [
@@ -68,7 +69,7 @@ def controllability_over(
     }
 
     def compute() -> Generator[float, None, list[dict[str, Any]]]:
-        """Controllability in each window, of the direction against random ones."""
+        """Computes controllability in each window, for the direction and for random ones."""
         moves, rows = [move, *driver.randoms(nulls, null, move, samples)], []
         for done, grid in enumerate(grids):
             tables = yield from part(
@@ -96,14 +97,12 @@ def leakage_of(
     repeats: int = 2000,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """The leakage matrix of directions, at the largest strength.
+    """Computes the leakage matrix of directions, at the largest strength.
 
-    Each is meant for the reading that it is named after.
-
-    ``{"leakage": Leakage, "leaks", "chance", "p"}``; ``p``: how often as large a share of the
-    movement would be where it was meant to be, were edits dealt to attributes at random. ``nulls``:
-    random directions that cells are held against. ``groups``: numbers (n,) of the run's samples
-    that belong together.
+    Each direction is intended for the reading that it is named after. The result is ``{"leakage":
+    Leakage, "leaks", "chance", "p"}``. ``p`` is the probability of such a share of intended change
+    if edits were assigned to attributes at random. ``nulls``: the random directions that cells are
+    compared with. ``groups``: numbers (n,) of the run's samples that belong together.
     """
     among = groups_among(driver.run, groups, grid.samples)
     parameters = {
@@ -117,7 +116,7 @@ def leakage_of(
     }
 
     def compute() -> Generator[float, None, Any]:
-        """The matrix of all readings' changes under all moves, and how far it is from chance."""
+        """Computes the matrix of all readings' changes under all moves, and its null."""
         randoms = (
             driver.randoms(nulls, null, next(iter(moves.values())), grid.samples) if nulls else []
         )
@@ -148,14 +147,13 @@ def additivity_of(
     null: str = NOISE,
     repeats: int = 2000,
 ) -> Measuring:
-    """Additivity of every pair of directions.
+    """Computes additivity of every pair of directions.
 
-    At the largest strength, against that of pairs of random ones.
-
-    ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings",
-    "pixels"}}``: for every pair, and for all pairs as one, that of all readings together, each in
-    its spread, and of the picture. ``nulls``: how many pairs of random directions, which count as
-    one: their failures and their changes are summed.
+    It is measured at the largest strength and compared with pairs of random directions. The result
+    is ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings",
+    "pixels"}}``. For every pair, and for all pairs together, it has the additivity of all readings
+    together, each in its spread, and of the picture. ``nulls``: the number of pairs of random
+    directions. They count as one: their interactions and their changes are summed.
     """
     if len(moves) < 2:
         raise UsageError(f"additivity is of 2 directions or more, got {len(moves)}")
@@ -170,7 +168,7 @@ def additivity_of(
     }
 
     def compute() -> Generator[float, None, dict[str, Any]]:
-        """Four pictures of every sample and pair, and what does not add up in them."""
+        """Computes four pictures of every sample and pair, and the parts that do not add up."""
         randoms = driver.randoms(2 * nulls, null, next(iter(moves.values())), grid.samples)
         todo = [(moves[a], moves[b]) for a, b in pairs] + list(
             zip(randoms[::2], randoms[1::2], strict=True)
@@ -198,7 +196,7 @@ def additivity_of(
 
 
 def _scaled(driver: Driver, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """All readings of some pictures, each in its spread: (n, readings)."""
+    """Returns all readings of some pictures, each in its spread: (n, readings)."""
     read = [driver.reader(each) for each in images]
     return [
         np.stack([part[name] / spread for name, spread in driver.spreads.items()], 1)
@@ -213,8 +211,8 @@ def _flat(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _fours(
     driver: Driver, pairs: Sequence[tuple[Move, Move]], grid: TrialGrid
 ) -> Generator[float, None, list[list[np.ndarray]]]:
-    """Pictures of f(0), f(a), f(b) and f(a + b) of every pair; a direction of several pairs is
-    rendered once.
+    """Yields the pictures of f(0), f(a), f(b) and f(a + b) for every pair. A direction of several
+    pairs is rendered once.
     """
     alone = {id(move): move for pair in pairs for move in pair}
     todo = [(move,) for move in alone.values()] + list(pairs)
@@ -234,7 +232,7 @@ def _fours(
 def _together(
     driver: Driver, moves: Sequence[Move], grid: TrialGrid
 ) -> Generator[float, None, np.ndarray]:
-    """Samples moved along one direction or several, each at the largest strength."""
+    """Returns samples moved along one or several directions, each at the largest strength."""
 
     def change(rows: slice) -> Change:
         strengths = [max(grid.strengths)] * len(grid.samples[rows])

@@ -1,7 +1,7 @@
-"""All stored results of a run, read once: measures gather what stands behind their cells here.
+"""All stored results of a run, read once, from which measures collect the evidence for their cells.
 
-Plain numbers; nothing is computed, no model is loaded, and what was not measured is an empty list
-or None.
+They are plain numbers. Nothing is computed and no model is loaded. What was not measured is an
+empty list or None.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from .of_reader import is_of, of_one_reader
 class Evidence:
     """The stored results of a run.
 
-    Of its samples and labels as they are now; others are passed over. Of several readers' results
-    those of one are taken: of ``reader``, or as :func:`~.of_reader.of_one_reader` chooses.
+    Only results for its present samples and labels are used. Among results of several readers,
+    those of one reader are used: ``reader``, or the one that :func:`~.of_reader.of_one_reader`
+    chooses.
     """
 
     def __init__(self, run: Run, reader: str = "") -> None:
@@ -30,13 +31,13 @@ class Evidence:
         self._level = log_snr_of(run)
 
     def of_kind(self, kind: str) -> Iterator[Record]:
-        """The results of one kind, by file name."""
+        """Returns the results of one kind, by file name."""
         return (record for record in self.records if record.kind == kind)
 
     def largest(self, kind: str, size: Callable[[Record], int]) -> Record | None:
-        """The result of a kind that is largest by ``size``.
+        """Returns the result of a kind with the largest ``size``.
 
-        None if there is none.
+        It is None if there is none.
         """
         return max(self.of_kind(kind), key=size, default=None)
 
@@ -51,17 +52,17 @@ class Evidence:
         return [] if record is None else record.result
 
     def point(self, row: Mapping[str, Any], name: str, null: float, p: float) -> Point:
-        """What a row says, at the log SNR of its step.
+        """Returns the point of a row at its step's log SNR.
 
-        Under ``name``.
+        The value is the one under ``name``.
         """
         return Point(
             at=self.level(row["step"]), estimate=Estimate.from_json(row[name]), null=null, p=p
         )
 
     def level(self, step: int) -> float:
-        """The log SNR of a step.
+        """Returns the log SNR of a step.
 
-        NaN where the run does not say.
+        It is NaN if the run does not contain it.
         """
         return float(self._level[step])

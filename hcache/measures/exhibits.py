@@ -1,7 +1,7 @@
-"""What a measure shows as evidence, as plain data: ``figures/evidence.py`` draws each kind.
+"""The evidence of a measure as plain data. ``figures/evidence.py`` draws each kind.
 
-A measure says which of these it has, and knows no chart. ``Curves``, ``Bars``, ``HeatMaps`` and
-``PictureSheet`` serve any measure; the others are of one measure each.
+A measure returns such data and knows no chart. ``Curves``, ``Bars``, ``HeatMaps`` and
+``PictureSheet`` serve any measure. Each of the others is for one measure.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ LEVEL = "log SNR (left: mostly noise)"
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """A value at a place on the axis.
+    """A value at a position on the axis.
 
-    The place is a log SNR, or what the axis says.
-
-    With its null there and p, if there are any.
+    The position is a log SNR, or what the title of the axis says. It has a null and p if there are
+    any.
     """
 
     at: float
@@ -37,10 +36,8 @@ class Point:
 class Curves:
     """Curves with bands.
 
-    By run, then by what is compared on one run.
-
-    ``axis`` and ``x`` are the titles of the axes. ``null`` says what the thin grey lines are.
-    ``chance`` is the value where nothing is found.
+    They are by run, and then by the compared thing on one run. ``axis`` and ``x`` are the titles of
+    the axes. ``null`` describes the thin grey lines. ``chance`` is the value by chance.
     """
 
     runs: Mapping[str, Mapping[str, Sequence[Point]]]
@@ -52,10 +49,7 @@ class Curves:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """A value with its interval.
-
-    And the null beside it, if there is one.
-    """
+    """A value with its interval, and its null if there is one."""
 
     measured: Estimate
     null: Estimate | None = None
@@ -63,7 +57,10 @@ class Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class Bars:
-    """Values with intervals: by run, then by name. ``null`` says what the grey marks are."""
+    """Values with intervals, by run and then by name.
+
+    ``null`` describes the grey marks.
+    """
 
     runs: Mapping[str, Mapping[str, Bar]]
     axis: str
@@ -72,7 +69,7 @@ class Bars:
 
 @dataclass(frozen=True, kw_only=True)
 class PictureSheet:
-    """Pictures (rows, columns, height, width, 3) uint8 with what their columns are."""
+    """Pictures (rows, columns, height, width, 3) uint8 with titles of columns."""
 
     title: str
     columns: tuple[str, ...]
@@ -81,9 +78,9 @@ class PictureSheet:
 
 @dataclass(frozen=True, kw_only=True)
 class ReadAndMove:
-    """Where a label can be read, and where moving h moves it.
+    """Decodability and control of a label over noise.
 
-    ``read`` is as in ``Curves``; ``move`` has a point a window of steps.
+    ``read`` is as in ``Curves``. ``move`` has one point per window of steps.
     """
 
     read: Mapping[str, Mapping[str, Sequence[Point]]]
@@ -93,9 +90,9 @@ class ReadAndMove:
 
 @dataclass(frozen=True, kw_only=True)
 class ResponseCurves:
-    """What moving along a direction did to a reading.
+    """The responses of a reading to moving along a direction.
 
-    By run: to the reading ``label``, with the strengths.
+    They are by run, for the reading ``label``, with the strengths.
     """
 
     runs: Mapping[str, Mapping[str, Any]]
@@ -106,9 +103,9 @@ class ResponseCurves:
 class HeatMap:
     """A table of values with intervals, drawn in colours.
 
-    ``rows`` and ``columns`` name them, ``x`` and ``y`` the axes. ``estimates`` (rows, columns).
-    ``null`` likewise: what chance alone gives. ``p``: adjusted for all cells. None where there is
-    none.
+    ``rows`` and ``columns`` are their names, and ``x`` and ``y`` those of the axes. ``estimates``
+    is (rows, columns), and so is ``null``, the values by chance. ``p`` is adjusted for all cells.
+    Missing entries are None.
     """
 
     rows: tuple[str, ...]
@@ -125,7 +122,7 @@ class HeatMaps:
     """Heat maps on one scale, one named panel each.
 
     The scale goes from ``low`` to ``high``, and its title is ``scale``. Cells that are not above
-    chance are dotted; ``chance`` says what that is.
+    chance are dotted, and ``chance`` describes chance.
     """
 
     panels: Mapping[str, HeatMap]
@@ -137,7 +134,10 @@ class HeatMaps:
 
 @dataclass(frozen=True, kw_only=True)
 class LeakageMaps:
-    """By run: a leakage matrix, as :class:`~hcache.analysis.leakage.Leakage` was written."""
+    """Leakage matrices by run.
+
+    Each has the stored form of :class:`~hcache.analysis.leakage.Leakage`.
+    """
 
     runs: Mapping[str, Mapping[str, Any]]
 
@@ -146,7 +146,7 @@ class LeakageMaps:
 class CosineCurves:
     """The cosines between directions, by run.
 
-    A mapping with ``step``, ``at``, ``pairs`` a step.
+    Each step has a mapping with ``step``, ``at``, ``pairs``.
     """
 
     runs: Mapping[str, Sequence[Mapping[str, Any]]]
@@ -154,7 +154,7 @@ class CosineCurves:
 
 @dataclass(frozen=True, kw_only=True)
 class CarriersTable:
-    """Which site carries what of a donor: a row a quantity."""
+    """A table of what each site carries, with a row per quantity."""
 
     rows: tuple[Carriers, ...]
 
@@ -174,7 +174,10 @@ Shown = (
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
-    """A piece of evidence; ``title`` says what it shows. ``run``: whose pictures they are."""
+    """A piece of evidence.
+
+    ``title`` describes it. ``run`` is the run of its pictures.
+    """
 
     title: str
     shown: Shown

@@ -1,9 +1,9 @@
-"""Which samples of a run belong together, as the run itself says: one prompt, one class, one
-picture.
+"""The samples of a run that belong together: those of one prompt, one class or one picture.
 
-Samples of one real picture, of one prompt where there are several, or of one class, share what a
-probe can learn from one and tell of the other (:mod:`~hcache.analysis.groups`). Seeds are different
-in every run. A label set may say it better: any label whose values name the groups.
+Samples of one real picture, of one prompt if there are several, or of one class have something in
+common. A probe can learn it from one sample and predict it for another
+(:mod:`~hcache.analysis.groups`). Seeds differ in every run. A label can define groups better: any
+label whose values name the groups.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from ..cache.labels import find_label
 from ..cache.reading import Run
 
 BY_RUN, APART = "run", "none"
-"""Groups as the run says, or every sample by itself; anything else is the name of a label that
-tells them apart.
+"""Groups as the run defines them, or every sample by itself. Any other value is the name of a label
+that distinguishes them.
 """
 
 
@@ -28,13 +28,13 @@ GROUPS = "groups"
 
 
 def groups_of(run: Run, by: str = BY_RUN) -> np.ndarray | None:
-    """The number of the group of every sample (n,).
+    """Returns the number of the group of every sample (n,).
 
-    None if every sample is its own.
+    It is None if every sample is its own group.
 
     Args:
         run: The run.
-        by: ``run``, ``none``, or the name of a label, every value of which is a group.
+        by: ``run``, ``none``, or the name of a label. Every value of the label is a group.
     """
     if by == APART:
         return None
@@ -42,15 +42,15 @@ def groups_of(run: Run, by: str = BY_RUN) -> np.ndarray | None:
         return as_groups(find_label(run, by), len(run))
     found = np.arange(len(run))
     for values in _shared(run):
-        if len(set(values)) > 1:  # what all have in common tells nobody apart
+        if len(set(values)) > 1:  # a property that all share does not distinguish samples
             found = _joined(found, values)
     return as_groups(found, len(run))
 
 
 def in_words(run: Run, groups: np.ndarray | None) -> str:
-    """``64 samples of 8 groups``, for pages and tables.
+    """Returns ``64 samples of 8 groups``, for pages and tables.
 
-    Empty if every sample is its own.
+    It is empty if every sample is its own group.
     """
     return (
         ""
@@ -60,7 +60,7 @@ def in_words(run: Run, groups: np.ndarray | None) -> str:
 
 
 def groups_digest(groups: np.ndarray | None) -> str | None:
-    """Hex digits that name groups, as part of a result's parameters."""
+    """Returns hex digits that identify groups, for a result's parameters."""
     return (
         None
         if groups is None
@@ -71,7 +71,7 @@ def groups_digest(groups: np.ndarray | None) -> str | None:
 def of_groups(groups: np.ndarray | None) -> dict[str, str]:
     """Describes groups for the parameters of a result.
 
-    It is empty where every sample is its own group.
+    It is empty if every sample is its own group.
     """
     digest = groups_digest(groups)
     return {} if digest is None else {GROUPS: digest}
@@ -80,7 +80,7 @@ def of_groups(groups: np.ndarray | None) -> dict[str, str]:
 def groups_among(run: Run, groups: np.ndarray | None, samples: Sequence[int]) -> np.ndarray | None:
     """Returns the groups of some samples of a run.
 
-    It is None if no two of them are of one group.
+    It is None if no two of them belong to one group.
     """
     if groups is None:
         return None
@@ -88,7 +88,7 @@ def groups_among(run: Run, groups: np.ndarray | None, samples: Sequence[int]) ->
 
 
 def _shared(run: Run) -> list[Sequence[Hashable]]:
-    """What samples may have in common, a value a sample."""
+    """Returns the properties that samples may share, one value per sample."""
     ids = run.sample_ids.tolist()
     given = run.spec.conditioning
     told = (run.spec.images, given.prompts, given.classes)
@@ -96,7 +96,7 @@ def _shared(run: Run) -> list[Sequence[Hashable]]:
 
 
 def _joined(groups: np.ndarray, values: Sequence[Hashable]) -> np.ndarray:
-    """Groups (n,) with those put together that have a value in common."""
+    """Returns groups (n,), with groups of equal values joined."""
     joined, first = groups.copy(), {}
     for row, value in enumerate(values):
         known = first.setdefault(value, row)

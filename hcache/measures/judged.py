@@ -1,6 +1,6 @@
-"""What is known of a label's direction beside random ones, in words, for pages.
+"""Describes for pages how a label's direction compares with random ones.
 
-Nothing is computed: what was measured is told, with its null; what was not is said to be so.
+Nothing is computed. Measured results are given with their null, and missing ones are mentioned.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ _KINDS = {
 
 
 def null_in_words(run: Run, label: str) -> str:
-    """Describes how far a direction moves its label beside random ones.
+    """Describes how much a direction changes its label, beside random ones.
 
     It also says which random directions these are.
     """
     said = filter(None, (_by_previews(run, label), _by_renders(run, label)))
     return " ".join(said) or (
-        f"The direction of {label} was not held against a null. Any direction moves readings, also"
-        f" one to random positives: `python -m hcache measure {run.name} --what random` says how"
+        f"The direction of {label} was not compared with a null. Any direction changes readings,"
+        f" even one to random positives: `python -m hcache measure {run.name} --what random` says"
+        " how"
         " far."
     )
 
@@ -67,7 +68,7 @@ def _times(found: dict[str, Any] | None) -> str:
 
 
 def _largest(run: Run, kind: str, label: str) -> Record | None:
-    """The result on a label's direction with most random ones; None if there is none."""
+    """Returns the result with the most random directions for a label's direction, or None."""
     known = [
         record
         for record in list_records(run, kind)

@@ -1,4 +1,4 @@
-"""The kinds of stored results by name, to look for them without loading what measures them."""
+"""The names of the kinds of stored results, for finding them without loading the measures."""
 
 from __future__ import annotations
 

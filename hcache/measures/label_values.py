@@ -1,4 +1,4 @@
-"""Which values a label had when something was measured: other values under the same name are
+"""The values that a label had when something was measured. Other values under the same name make
 another label.
 """
 
@@ -15,21 +15,21 @@ from ..cache.records import Record, list_records
 
 
 def values_digest(values: np.ndarray) -> str:
-    """Hex digits that name a label's values (n,)."""
+    """Returns hex digits that identify a label's values (n,)."""
     return hashlib.sha256(np.ascontiguousarray(values, np.float64).tobytes()).hexdigest()[:12]
 
 
 def values_of(run: Run, names: Iterable[str]) -> dict[str, str]:
-    """The digests of some labels' values, by name.
+    """Returns the digests of some labels' values, by name.
 
-    Of those that there are.
+    Labels that do not exist are left out.
     """
     labels = named_labels(run)
     return {name: values_digest(labels[name]) for name in names if name in labels}
 
 
 def current_records(run: Run) -> list[Record]:
-    """The results of a run that are of today's labels."""
+    """Returns the results of a run for the present labels."""
     records = list_records(run)
     now = (
         values_of(run, named_labels(run))
@@ -44,6 +44,6 @@ def current_records(run: Run) -> list[Record]:
 
 
 def _values(record: Record) -> dict[str, str]:
-    """The labels that a result is of, with their digests."""
+    """Returns the labels of a result, with their digests."""
     found = record.parameters.get("values", {})
     return {record.parameters["label"]: found} if isinstance(found, str) else found

@@ -1,5 +1,5 @@
-"""One label at one step, closer: how many labelled samples are enough, and how much more is read
-than from x_t.
+"""Details of one label at one step: how many labelled samples are enough, and how much more a probe
+reads than from x_t.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from .groups import groups_of
 
 LEARNING = "learning"
 DRAWS, CONTROLS = 5, 5
-"""Subsets at each size, and fits of each with its labels shuffled."""
+"""The number of subsets at each size, and of fits with shuffled labels for each."""
 
 
 def learning(
@@ -34,28 +34,28 @@ def learning(
     sites: Sequence[str] | None = None,
     options: ProbeOptions = USUAL,
 ) -> Generator[float, None, dict[str, Record]]:
-    """The learning curve of a label at every site.
+    """Computes the learning curve of a label at every site.
 
-    Yields the share done, returns a record a site.
-
-    A record's result is ``{"metric", "sizes", "scores", "controls", "enough", "beyond_x"}``.
-    ``beyond_x`` is the score with all samples less that of x_t's probe at the same step, paired by
-    sample; null for x_t itself.
+    It yields the share that is done, and returns one record per site. The result of a record is
+    ``{"metric", "sizes", "scores", "controls", "enough", "beyond_x"}``. ``beyond_x`` is the score
+    with all samples minus that of x_t's probe at the same step, paired by sample. It is null for
+    x_t itself.
 
     Args:
         run: The run.
         label: Its name, or ``set/name``.
-        step: 0 is the step with most noise.
+        step: 0 is the step with the most noise.
         sites: As in :func:`~hcache.measures.decodability.decodability`.
-        options: Of the probes; ``controls`` has no part in it.
+        options: The options of the probes. ``controls`` is ignored.
 
     Raises:
-        AnalysisError: before anything is computed: a label that no probe is defined on.
-        NotStoredError: likewise, a site that the run does not hold.
+        AnalysisError: no probe is defined for the label. This is raised before anything is
+            computed.
+        NotStoredError: the run does not store a site. This is raised before anything is computed.
     """
     chosen = list(default_sites(run) if sites is None else sites)
     for site in chosen:
-        run.blocks(site, step)  # reads nothing yet, but knows what there is
+        run.blocks(site, step)  # checks that sites are stored, without reading them
     values = find_label(run, label)
     options.check(label, values)
     groups = groups_of(run, options.groups)
@@ -73,13 +73,13 @@ def learning(
     yield 1.0
     return {
         site: record for site, record in records.items() if record is not None
-    }  # none is: all are measured
+    }  # nothing is missing: all are measured
 
 
 def stored_learning(
     run: Run, label: str, step: int, sites: Sequence[str], options: ProbeOptions = USUAL
 ) -> dict[str, dict[str, Any]]:
-    """The results that are known, by site. Computes nothing."""
+    """Returns the known results by site, without computing."""
     values, groups = find_label(run, label), groups_of(run, options.groups)
     found = {
         site: load_record(
@@ -98,7 +98,7 @@ def learning_parameters(
     options: ProbeOptions,
     groups: np.ndarray | None,
 ) -> dict[str, Any]:
-    """Of a record."""
+    """Returns the parameters of a record."""
     own = replace(options, controls=CONTROLS).parameters(label, values, site, groups)
     return own | {"step": step, "draws": DRAWS, "sizes": default_sizes(len(values), options.folds)}
 
@@ -121,7 +121,7 @@ def _closer(
     groups: np.ndarray | None,
     beside: Decoding | None,
 ) -> Generator[float, None, dict[str, Any]]:
-    """The result of one site; ``beside``: the probe of x_t."""
+    """Computes the result of one site. ``beside`` is the probe of x_t."""
     beyond = None
     if beside is not None:
         with one_thread():

@@ -1,8 +1,9 @@
-"""Maps of a run's samples by t-SNE and UMAP, stored with how well they kept neighbours. No model.
+"""Maps of a run's samples by t-SNE and UMAP, stored with how well they keep neighbours. They need
+no model.
 
-A map is of one step, or of all steps together. In a map of all steps every sample has a place at
-each of them, so that its way over the steps is drawn; each step is centred at its own mean, for
-what all samples do alike is no neighbourhood of theirs.
+A map is of one step, or of all steps together. In a map of all steps, every sample has a position
+at each step, so that its path over the steps can be drawn. Each step is centred at its own mean,
+because a change that all samples share does not make them neighbours.
 """
 
 from __future__ import annotations
@@ -21,16 +22,18 @@ from .kinds import MAP
 from .stored import Measuring, measured
 
 MOST_SAMPLES = 4096
-"""Of a map of one step."""
+"""The largest number of samples in a map of one step."""
 
 MOST_PLACES = 6000
-"""Of a map of all steps together: of longer or larger runs, fewer steps, evenly spread."""
+"""The limits of a map of all steps together. For longer or larger runs, fewer steps are used,
+evenly spread.
+"""
 
 
 def map_parameters(
     run: Run, site: str, way: str, step: int | None, neighbours: int
 ) -> dict[str, Any]:
-    """What decides a map; ``step``: None for all steps together."""
+    """Returns the parameters of a map. ``step`` is None for all steps together."""
     steps = together(run) if step is None else [step]
     return {
         "site": site,
@@ -42,7 +45,7 @@ def map_parameters(
 
 
 def together(run: Run) -> list[int]:
-    """The steps of a map of all steps together."""
+    """Returns the steps of a map of all steps together."""
     count = max(2, min(run.spec.steps, MOST_PLACES // max(1, len(run))))
     return np.unique(np.linspace(0, run.spec.steps - 1, count).round().astype(int)).tolist()
 
@@ -56,12 +59,12 @@ def made_map(run: Run, site: str, way: str, step: int | None, neighbours: int) -
 
 
 def make_map(run: Run, site: str, way: str, step: int | None, neighbours: int) -> Measuring:
-    """Makes a map, and measures how well it kept neighbours.
+    """Makes a map, and measures how well it keeps neighbours.
 
-    The first two principal components are kept beside it.
+    The first two principal components are stored with it.
 
     Raises:
-        AnalysisError: too few samples or too many for it.
+        AnalysisError: there are too few or too many samples.
     """
     parameters = map_parameters(run, site, way, step, neighbours)
     steps = parameters["steps"]
@@ -90,7 +93,7 @@ def make_map(run: Run, site: str, way: str, step: int | None, neighbours: int) -
 def too_many(run: Run, steps: int) -> str:
     """Says why a run is too large for a map.
 
-    The map is of so many ``steps``. The text is empty if it can be made.
+    The map is of ``steps`` steps. The text is empty if it can be made.
     """
     most = MOST_SAMPLES if steps == 1 else MOST_PLACES // 2
     if len(run) <= most:
@@ -121,7 +124,9 @@ def _row(run: Run, site: str, step: int, row: int) -> np.ndarray:
 
 
 def _data(run: Run, site: str, steps: Sequence[int]) -> Rows:
-    """Blocks of rows of some steps one after the other, each step centred at its own mean."""
+    """Yields blocks of rows of some steps one after the other, each step centred at its own
+    mean.
+    """
     if len(steps) == 1:
         return lambda: run.blocks(site, steps[0])
 

@@ -1,9 +1,9 @@
-"""A measure, as it says itself what it is: one object, from which everything else is made.
+"""A measure with its own description: one object, from which everything else is generated.
 
 The command's ``--what`` and options, the Verdict page's table, controls and evidence, the verdict's
-rows, the report and the background tasks all go through :mod:`~hcache.measures.registry`, and know
-no measure by name. A file of :mod:`~hcache.measures.declared` holds one each; another package adds
-its own by an entry point in the group ``hcache.measures``.
+rows, the report and the background tasks all use :mod:`~hcache.measures.registry`, and know no
+measure by name. Each file of :mod:`~hcache.measures.declared` contains one measure. Another package
+adds its own by an entry point in the group ``hcache.measures``.
 """
 
 from __future__ import annotations
@@ -26,30 +26,32 @@ from .parameter import Parameter
 from .setting import Setting
 
 LABELS, READER, MODEL = "labels", "reader", "model"
-"""What a measure may need: labels of the run, a reader of edited pictures, the run's model."""
+"""The possible needs of a measure: labels of the run, a reader of edited pictures, the run's
+model.
+"""
 
 LABEL, SITE, WHOLE = "label", "site", "model"
-"""What a question is asked of: every label, every site, or the model as a whole."""
+"""The subjects of a question: every label, every site, or the model as a whole."""
 
 READABLE, MOVABLE = "Readable in h", "Movable by h"
 DISENTANGLED, CARRIED = "Disentangled", "Carried over by a swap"
 SECTIONS = (READABLE, MOVABLE, DISENTANGLED, CARRIED)
-"""The parts of the verdict's table, in order; other parts come after."""
+"""The parts of the verdict's table in order. Other parts follow after them."""
 
 GUIDE = Path(__file__).resolve().parent.parent / "guide" / "measures"
 
 Runs = Mapping[str, Evidence]
-"""By name."""
+"""The parts by name."""
 
 Work = Generator[float, None, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """A piece of a measure: ``work`` yields the share done.
+    """A piece of a measure. ``work`` yields the share that is done.
 
-    ``seconds``: about how long it takes without the model; None if nobody knows. ``passes``: how
-    many times it takes a sample through all steps of the model.
+    ``seconds``: about how long it takes without the model; None if unknown. ``passes``: how many
+    times it takes a sample through all steps of the model.
     """
 
     title: str
@@ -59,7 +61,7 @@ class Part:
 
 
 def later(make: Callable[[], Work]) -> Work:
-    """Work that begins when it is its turn.
+    """Returns work that is set up only when its turn comes.
 
     Fitting directions and loading the model take time.
     """
@@ -69,7 +71,10 @@ def later(make: Callable[[], Work]) -> Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """A page that explains a measure. ``source``: its Markdown, or the file that holds it."""
+    """A page that explains a measure.
+
+    ``source`` is its Markdown, or the file that contains it.
+    """
 
     name: str
     source: str | Path
@@ -83,21 +88,21 @@ class Explanation:
 
 
 def shipped_page(name: str) -> Explanation:
-    """A page of ``hcache/guide/measures``."""
+    """Returns a page of ``hcache/guide/measures``."""
     return Explanation(name=name, source=GUIDE / f"{name}.md")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Question:
-    """What a measure answers: one or more rows of the verdict.
+    """A question that a measure answers, in rows of the verdict.
 
-    A row for every label or site, or one for the model.
-
-    ``name`` and the subject are a cell's ``question`` and ``subject``. A question of labels has the
-    label as its subject; one of sites is named ``<name> <site>``; both others have ``subject``.
-    ``words`` say it in the table. ``exhibits(of, runs)`` gives the evidence of a label or site
-    (empty for the model). ``two_sided``: a value far below the null is as much as one above.
-    ``asked_for``: it is shown only where it was answered, for it takes a choice without a default.
+    There is a row for every label or site, or one for the model. ``name`` and the subject are a
+    cell's ``question`` and ``subject``. A question about labels has the label as its subject. One
+    about sites is named ``<name> <site>``. Questions about sites and the model have ``subject``.
+    ``words`` is its text in the table. ``exhibits(of, runs)`` returns the evidence of a label or
+    site (empty for the model). ``two_sided``: a value far below the null means as much as one
+    above. ``asked_for``: the question is shown only if it was answered, because it needs a choice
+    without a default.
     """
 
     name: str
@@ -111,7 +116,7 @@ class Question:
     asked_for: bool = False
 
     def keys(self, labels: Sequence[str], sites: Sequence[str]) -> list[tuple[str, str]]:
-        """Its rows, as (question, subject)."""
+        """Returns its rows, as (question, subject)."""
         if self.of == LABEL:
             return [(self.name, label) for label in labels]
         if self.of == SITE:
@@ -119,7 +124,7 @@ class Question:
         return [(self.name, self.subject)]
 
     def asks(self, question: str, subject: str) -> bool:
-        """Whether a row is one of this question's."""
+        """Returns whether a row belongs to this question."""
         if self.of == LABEL:
             return question == self.name
         if self.of == SITE:
@@ -127,20 +132,20 @@ class Question:
         return (question, subject) == (self.name, self.subject)
 
     def clashes(self, other: Question) -> bool:
-        """Whether one could not tell its rows from another question's."""
+        """Returns whether its rows could be confused with another question's."""
         both_whole = self.of == other.of == WHOLE
         return self.name == other.name and not (both_whole and self.subject != other.subject)
 
     def asked_of(self, question: str, subject: str) -> str:
-        """The label or site of a row.
+        """Returns the label or site of a row.
 
-        Empty if it is of the model.
+        It is empty for a row about the model.
         """
         site = question.removeprefix(self.name).strip()
         return {LABEL: subject, SITE: site}.get(self.of, "")
 
     def title(self, question: str, subject: str) -> str:
-        """A row in words: ``smile: read off h``."""
+        """Returns a row in words: ``smile: read off h``."""
         of = self.asked_of(question, subject)
         if self.of == SITE:
             return of
@@ -151,8 +156,8 @@ class Question:
 class Summary:
     """A table beside the verdict, one for each run.
 
-    ``of`` gives what it shows of a run's evidence, or None. ``text`` stands below it; ``missing``
-    says that nothing of it was measured.
+    ``of`` returns its content from a run's evidence, or None. ``text`` is shown below it.
+    ``missing`` is shown if nothing was measured.
     """
 
     title: str
@@ -166,21 +171,21 @@ class Measure:
     """A measure.
 
     Attributes:
-        name: A word: what ``--what`` takes.
-        title: What it measures, as it goes on after "This measures".
-        parts: The work of a setting, in order. Nothing heavy is imported or computed before a part
-            is begun.
-        questions: What it answers.
-        cells: By the kind of a stored result: the answers that such a result holds.
-        definitions: By the kind of a stored result: how often what it means has changed, from 1
-            on. It is part of a result's parameters where it is more than 1, so that an older
-            result is told from today's.
-        needs: Of ``LABELS``, ``READER``, ``MODEL``.
-        parameters: What a user chooses.
-        refuses: Why a setting has nothing for it, beyond its needs; empty if it has.
+        name: A word, the value of ``--what``.
+        title: What it measures, in words that follow "This measures".
+        parts: The parts of the work in a setting, in order. Nothing expensive is imported or
+            computed before a part begins.
+        questions: The questions that it answers.
+        cells: By the kind of a stored result: the answers that such a result contains.
+        definitions: By the kind of a stored result: the version of its definition, from 1 on. It is
+            part of a result's parameters if it is more than 1, so that older results can be
+            recognised.
+        needs: Some of ``LABELS``, ``READER``, ``MODEL``.
+        parameters: The choices of a user.
+        refuses: Says why it cannot be taken in a setting, apart from its needs; empty if it can.
         summaries: Tables beside the verdict.
-        along_with: The measure that it goes with on the page, if it answers no question itself.
-        starts_itself: The Verdict page starts it by itself where it is cheap.
+        along_with: The measure whose place on the page it shares, if it answers no question itself.
+        starts_itself: Whether the Verdict page starts it by itself if it is cheap.
         defined_on: Whether a label of a run can be measured.
     """
 
@@ -199,9 +204,9 @@ class Measure:
     defined_on: Callable[[Run, str], bool] = lambda run, label: True
 
     def refused(self, setting: Setting) -> str:
-        """Says why the measure cannot be taken of a setting.
+        """Says why the measure cannot be taken in a setting.
 
-        The text says what to do, too. It is empty if the measure can be taken.
+        The text also says what to do. It is empty if the measure can be taken.
         """
         read = (
             f"add a reader: python -m hcache read {setting.run.name} --reader"
@@ -214,29 +219,27 @@ class Measure:
         return self.refuses(setting)
 
     def work(self, setting: Setting) -> Iterator[Part]:
-        """Its parts; none of a setting that has nothing for it."""
+        """Returns its parts, or none if a setting has nothing for it."""
         if not self.refused(setting):
             yield from self.parts(setting)
 
 
 @contextmanager
 def faults_named(measure: Measure) -> Iterator[None]:
-    """Tells a fault of another package's measure in one line.
+    """Reports a fault of another package's measure in one line.
 
-    As long as the block runs.
-
-    A fault of hcache's own measures is left as it is. The traceback goes to the log, at the level
-    of debugging.
+    It covers the errors within the block. A fault of hcache's own measures is passed on unchanged.
+    The traceback is logged at the level of debugging.
 
     Raises:
-        AnalysisError: the measure raised something that is no error of hcache.
+        AnalysisError: the measure raised something that is not an error of hcache.
     """
     module = getattr(measure.parts, "__module__", "an unknown module")
     try:
         yield
     except HcacheError:
         raise
-    except Exception as error:  # whatever another package does
+    except Exception as error:  # other packages may raise anything
         if module.split(".")[0] == __name__.split(".")[0]:
             raise
         logging.getLogger(__name__).debug("a fault of %s", module, exc_info=True)

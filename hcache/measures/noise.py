@@ -1,8 +1,8 @@
-"""The noise levels of a run's steps: what makes runs comparable whose steps are not.
+"""The noise levels of a run's steps, which make runs with different steps comparable.
 
-A step is told by its log SNR (:mod:`~hcache.analysis.noise_level`), windows of steps by the log SNR
-between which they lie; so that a window means the same noise on every model, however many steps it
-has there.
+A step is described by its log SNR (:mod:`~hcache.analysis.noise_level`), and a window of steps by
+the log SNRs at its ends. A window thus means the same noise on every model, whatever its number of
+steps.
 """
 
 from __future__ import annotations
@@ -21,25 +21,27 @@ MIDDLE = 0.0
 """The log SNR at which signal and noise are equal."""
 
 EDGES = (-6.0, -4.0, -2.0, 0.0, 2.0)
-"""Log SNRs between the windows in which a direction is tried."""
+"""The log SNRs between the windows in which a direction is tried."""
 
 COARSE_EDGES = (-4.0, 0.0)
-"""The same for swaps, which cost more: mostly noise, in between, mostly signal."""
+"""The same for swaps, which cost more. The three windows are mostly noise, in between, and mostly
+signal.
+"""
 
 
 def says_noise(run: Run) -> bool:
-    """Whether a run's own description has the noise of its steps.
+    """Returns whether a run's description has the noise of its steps.
 
-    Those of before have not.
+    Descriptions of older runs do not.
     """
     return bool(run.provenance.get("alpha_bar"))
 
 
 def log_snr_of(run: Run) -> np.ndarray:
-    """The log SNR of every step (steps,).
+    """Returns the log SNR of every step (steps,).
 
-    As the run's description has it; of a run of before, as it was computed since from the model's
-    configuration. NaN where neither says, or where there is no signal or no noise.
+    It comes from the run's description. For an older run it was computed later from the model's
+    configuration. It is NaN if neither has it, or if there is no signal or no noise.
     """
     if not says_noise(run):
         record = load_record(run, LEVELS, {"steps": run.spec.steps})
@@ -53,9 +55,9 @@ def log_snr_of(run: Run) -> np.ndarray:
 
 
 def middle_step(run: Run, steps: Sequence[int]) -> int:
-    """Of some steps the one with log SNR nearest 0.
+    """Returns the step with log SNR nearest 0 among some steps.
 
-    Of runs that do not say, the middle one.
+    For a run without noise levels, it is the middle step.
     """
     distance = np.abs(log_snr_of(run)[list(steps)])
     return int(
@@ -66,9 +68,10 @@ def middle_step(run: Run, steps: Sequence[int]) -> int:
 
 
 def spread_steps(run: Run, count: int) -> list[int]:
-    """So many steps, evenly spread.
+    """Returns a number of steps, evenly spread.
 
-    And the two that stand on either side of log SNR 0, between which one may read.
+    The two steps on either side of log SNR 0 are included, so that values there can be
+    interpolated.
     """
     steps = {
         int(step) for step in np.linspace(0, run.spec.steps - 1, min(count, run.spec.steps)).round()
@@ -82,11 +85,10 @@ def spread_steps(run: Run, count: int) -> list[int]:
 
 
 def windows_of(run: Run, edges: Sequence[float]) -> list[Window]:
-    """The run's steps cut at some log SNRs, most noise first.
+    """Returns the run's steps in windows between log SNRs.
 
-    Of runs that do not say, into as many equal parts.
-
-    A window without a step is left out.
+    The first window has the most noise. For a run without noise levels, the windows are equal
+    parts. A window without a step is left out.
     """
     level = log_snr_of(run)
     if np.isfinite(level).any():
@@ -100,9 +102,9 @@ def windows_of(run: Run, edges: Sequence[float]) -> list[Window]:
 
 
 def level_of(run: Run, window: Window) -> float:
-    """The mean log SNR of a window's steps.
+    """Returns the mean log SNR of a window's steps.
 
-    NaN if the run does not say.
+    It is NaN if the run has no noise levels.
     """
     inside = log_snr_of(run)[window.first : window.last + 1]
     return float(inside[np.isfinite(inside)].mean()) if np.isfinite(inside).any() else float("nan")

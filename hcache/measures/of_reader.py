@@ -1,7 +1,7 @@
-"""Which reader a stored result is by: results of two readers are never mixed.
+"""Finds the reader of a stored result, because results of two readers are never mixed.
 
-A result names attributes by the reader's own names. A run may have two readers that read an
-attribute of one name; its labels are then called ``reader/attribute``.
+A result uses the reader's own names for attributes. If two readers of a run read an attribute of
+the same name, its labels are called ``reader/attribute``.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def reader_name(record: Record) -> str:
 def of_one_reader(run: Run, records: Sequence[Record], wanted: str = "") -> list[Record]:
     """Selects the records of one reader, and those without a reader.
 
-    The reader is the wanted one. If none is wanted, it is the run's first reader if there are
-    results by it, else the first that there are results by.
+    The reader is the wanted one. If none is wanted, it is the run's first reader if it has results,
+    and otherwise the first reader with results.
     """
     names = list(dict.fromkeys(reader_name(record) for record in records if reader_name(record)))
     first = next(iter(readers_of(run)), "")
@@ -34,9 +34,9 @@ def of_one_reader(run: Run, records: Sequence[Record], wanted: str = "") -> list
 
 
 def is_of(record: Record, label: str) -> bool:
-    """Whether a result is named after a label.
+    """Returns whether a result is named after a label.
 
-    It has the label's own name, or the name that its reader gives the label.
+    The result has the label's own name, or the reader's name for the label.
     """
     name = record.parameters.get("name")
     reader, _, alone = label.partition("/")
@@ -44,6 +44,6 @@ def is_of(record: Record, label: str) -> bool:
 
 
 def own_name(record: Record, label: str) -> str:
-    """What a result's reader calls a label."""
+    """Returns the name of a label in a result's reader."""
     name = record.parameters.get("name")
     return str(name) if is_of(record, label) else label

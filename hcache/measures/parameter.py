@@ -1,6 +1,6 @@
-"""What a user chooses for a measure, as data.
+"""A user's choice for a measure, as data.
 
-The command's options and the page's controls are made of it.
+The command's options and the page's controls are generated from it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _NAME = re.compile(r"[a-z][a-z0-9_]*")
 class Parameter(Option):
     """One choice that a measure offers: an option with a name.
 
-    ``sizes`` has other values by the sizes of the Verdict page (``quick``, ``thorough``).
-    ``half_the_run``: the page never takes more than half of a run's samples.
+    ``sizes`` has other values for the sizes of the Verdict page (``quick``, ``thorough``).
+    ``half_the_run``: the page never uses more than half of a run's samples.
 
     Raises:
-        UsageError: the name is no word, or the default is of another type.
+        UsageError: the name is not a word, or the default has another type.
     """
 
     name: str
@@ -49,10 +49,10 @@ class Parameter(Option):
         return f"--{self.name.replace('_', '-')}"
 
     def read(self, value: Any) -> Any:
-        """A value, checked.
+        """Returns a checked value.
 
         Raises:
-            UsageError: it is of another type, out of bounds, or not among the choices.
+            UsageError: it has another type, is out of bounds, or is not among the choices.
         """
         return self.checked(value, self.name)
 
@@ -62,14 +62,14 @@ class Parameter(Option):
         A bool is ``yes`` or ``no``.
 
         Raises:
-            UsageError: as ``read``.
+            UsageError: the errors of ``read``.
         """
         return self.typed(text, self.name)
 
     def at_size(self, size: str, samples: int) -> Any:
-        """The value at a size of the Verdict page.
+        """Returns the value at a size of the Verdict page.
 
-        ``samples``: of the run.
+        ``samples`` is the number of samples of the run.
         """
         value = self.sizes.get(size, self.default)
         return min(value, samples // 2) if self.half_the_run else value
@@ -78,12 +78,12 @@ class Parameter(Option):
 def check_options(
     parameters: Mapping[str, Parameter], given: Mapping[str, Any], whose: str
 ) -> dict[str, Any]:
-    """Values by name, each checked.
+    """Returns values by name, each checked.
 
-    ``whose`` says in an error whose parameters they are.
+    ``whose`` names the owner of the parameters in an error.
 
     Raises:
-        UsageError: there is no such parameter, or a value does not fit.
+        UsageError: there is no such parameter, or a value is wrong.
     """
     for name in given:
         if name not in parameters:

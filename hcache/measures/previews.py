@@ -1,9 +1,9 @@
-"""What directions do by one-step previews: a cheap stand-in for full renders.
+"""The effects of directions in one-step previews, a cheap replacement for full renders.
 
-A preview moves h at one step and decodes that step alone. It gives the predicted x_0 there, which
-is read as a picture is. Two decodings a sample take the place of a whole trajectory, so that 200
-random directions can be tried. Whether previews stand for renders is checked where random
-directions were rendered too (:func:`agreement`).
+A preview moves h at one step and decodes only that step. The result is the predicted x_0 there,
+which is read like a picture. Two decodings per sample replace a whole trajectory, so 200 random
+directions can be tried. Whether previews agree with renders is checked if random directions were
+rendered too (:func:`agreement`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .kinds import PREVIEWS
 from .stored import Measuring, measured
 
 FEWEST_CHECKED = 8
-"""Rendered random directions from which a correlation with previews says something."""
+"""The smallest number of rendered random directions for a meaningful correlation with previews."""
 
 
 def against_random(
@@ -44,23 +44,21 @@ def against_random(
 ) -> Measuring:
     """Compares a label's direction with random positives by previews.
 
-    Random directions go to random positives; all are compared at three lengths.
-
+    Random directions go to random positives, and all are compared at three lengths. The result is
     ``{"readings": {reading: {"equal", "own", "rest": Controllability, "changes": mean change of
-    every random direction at equal length}}, "lengths", "share"}``; None at a length at which no
-    random direction moves the reading. ``lengths``: of the direction and the random ones, before
-    they are brought to one length. ``share``: how much of each lies along the first principal
-    components.
+    every random direction at equal length}}, "lengths", "share"}``. A length at which no random
+    direction changes the reading has None. ``lengths``: those of the direction and the random ones
+    before scaling. ``share``: how much of each lies along the first principal components.
 
     Args:
-        driver: With a reader.
+        driver: The driver, with a reader.
         name: The label.
-        sets: Positives and negatives of its direction.
-        samples: To try on; in none of the sets.
-        step: At which h is moved.
-        directions: How many pairs of random sets, as large as ``sets``.
-        components: Principal components that are projected out.
-        repeats: Draws of the bootstrap.
+        sets: The positives and negatives of its direction.
+        samples: The samples to try on. They are in none of the sets.
+        step: The step at which h is moved.
+        directions: The number of pairs of random sets, which are as large as ``sets``.
+        components: The number of principal components that are projected out.
+        repeats: The number of bootstrap draws.
         groups: Numbers (n,) of the run's samples that belong together.
     """
     among = groups_among(driver.run, groups, samples)
@@ -79,11 +77,11 @@ def against_random(
     }
 
     def compute() -> Generator[float, None, dict[str, Any]]:
-        """The changes of all readings under all directions, at every length."""
+        """Computes the changes of all readings under all directions, at every length."""
         sizes = (len(sets[0]), len(sets[1]))
         own = yield from part(_tried(driver, [sets], samples, step, components), 0, 0.1)
         key = (PREVIEWS, sizes, tuple(samples), step, directions, components)
-        if key not in driver.kept:  # labels with sets of one size have the same random ones
+        if key not in driver.kept:  # labels with sets of one size share the random directions
             random = driver.random_sets(directions, sizes, samples)
             work = _tried(driver, random, samples, step, components)
             driver.kept[key] = yield from part(work, 0.1, 0.9)
@@ -94,7 +92,11 @@ def against_random(
 
 @dataclass(frozen=True, kw_only=True)
 class _Tried:
-    """``changes``: by length and reading (m, n), in spreads; the others as in Differences."""
+    """The tried directions.
+
+    ``changes``: by length and reading (m, n), in spreads. The other fields are those of
+    Differences.
+    """
 
     changes: Mapping[str, Mapping[str, np.ndarray]]
     lengths: np.ndarray
@@ -108,7 +110,7 @@ def _told(
     among: np.ndarray | None,
     repeats: int,
 ) -> dict[str, Any]:
-    """The result of a label: its direction beside random ones, by reading."""
+    """Returns the result of a label: its direction beside random ones, by reading."""
     both = own, random
     return {
         "readings": {
@@ -122,7 +124,7 @@ def _told(
 def _changes(
     both: tuple[_Tried, _Tried], reading: str, among: np.ndarray | None
 ) -> dict[str, np.ndarray]:
-    """The changes of a reading by length: (1 + m, n), of samples or of groups."""
+    """Returns the changes of a reading by length: (1 + m, n), for samples or groups."""
     return {
         length: group_means(
             np.concatenate([each.changes[length][reading] for each in both]), among, 1
@@ -134,7 +136,7 @@ def _changes(
 def _tried(
     driver: Driver, pairs: Sequence[Sets], samples: Sequence[int], step: int, components: int
 ) -> Generator[float, None, _Tried]:
-    """The differences of pairs of sets, previewed at every length."""
+    """Returns the differences of pairs of sets, previewed at every length."""
     found = yield from part(differences(driver.run, pairs, step, components), 0, 0.1)
     changes = {}
     for number, length in enumerate(LENGTHS):
@@ -144,9 +146,10 @@ def _tried(
 
 
 def _compared(changes: Mapping[str, np.ndarray], repeats: int) -> dict[str, Any]:
-    """A reading's changes (1 + m, n) in spreads, at every length, as the results.
+    """Compares a reading's changes (1 + m, n) in spreads, at every length.
 
-    None at a length at which no random direction moves the reading: there is no null.
+    If no random direction changes the reading at a length, there is no null, and the result is
+    None.
     """
     found: dict[str, Any] = {
         length: controllability(each[0], each[1:], repeats=repeats) if each[1:].any() else None
@@ -162,12 +165,12 @@ def agreement(previews: Record, rendered: Record | None, reading: str) -> tuple[
 
     Args:
         previews: A result of :func:`against_random`.
-        rendered: The result on the same label's direction by full renders, with random directions
-            of the same sets; None if there is none.
-        reading: Of which reading.
+        rendered: The result for the same label's direction by full renders, with random directions
+            of the same sets, or None.
+        reading: The reading to compare.
 
     Returns:
-        None where fewer than 8 random directions were rendered, or either does not vary.
+        None if fewer than 8 random directions were rendered, or if either does not vary.
     """
     if rendered is None or reading not in rendered.result["readings"]:
         return None

@@ -1,9 +1,9 @@
-"""All measures there are: those of this package, and those that installed packages add.
+"""All measures: those of this package, and those of installed packages.
 
-Another package adds a measure by an entry point in the group ``hcache.measures``: the entry's name
-is the measure's, its value names a :class:`~hcache.measures.measure.Measure`, as
-``package.module:MEASURE``. One that cannot be used, or whose words mean something else already, is
-left out, and said so in one line. Listing measures imports no torch.
+Another package adds a measure by an entry point in the group ``hcache.measures``. The entry's name
+is the measure's, and its value names a :class:`~hcache.measures.measure.Measure`, as
+``package.module:MEASURE``. If a measure cannot be used, or its names already have another meaning,
+it is left out with one line of explanation. Listing measures does not import torch.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ DECLARED = (
     "random",
     "swaps",
 )
-"""A module each in ``declared/``, with its measure as ``MEASURE``; cheapest first."""
+"""The modules in ``declared/``, each with its measure as ``MEASURE``, cheapest first."""
 
 TAKEN = (
     "what label width reader encoder lpips device json status home help forget_stale run_name run"
     " labels options"
 ).split()
-"""Names that the command or a task has already: no parameter may have them."""
+"""Names that the command or a task already uses. No parameter may have them."""
 
 
 def _check(name: str, found: Any) -> None:
@@ -63,17 +63,17 @@ MEASURES = Registry[Measure](
 class Known:
     """The measures by name, in order.
 
-    ``refused`` has a line for each that cannot be used.
+    ``refused`` has a line for each measure that cannot be used.
     """
 
     measures: dict[str, Measure] = field(default_factory=dict)
     refused: list[str] = field(default_factory=list)
 
     def add(self, measure: Measure) -> None:
-        """Takes a measure in.
+        """Adds a measure.
 
         Raises:
-            UsageError: it has a word that means something else already.
+            UsageError: one of its names already has another meaning.
         """
         known = self.parameters()
         for parameter in measure.parameters:
@@ -93,7 +93,7 @@ class Known:
         self.measures[measure.name] = measure
 
     def parameters(self) -> dict[str, Parameter]:
-        """What can be chosen for any of the measures, by name."""
+        """Returns the parameters of all measures, by name."""
         return {
             parameter.name: parameter
             for measure in self.measures.values()
@@ -101,22 +101,25 @@ class Known:
         }
 
     def definition(self, kind: str) -> int:
-        """How often the meaning of a kind of result changed.
+        """Returns the version of the definition of a kind of result.
 
-        From 1 on.
+        Versions start at 1.
         """
         said = [each.definitions.get(kind, 1) for each in self.measures.values()]
         return max(said, default=1)
 
     def questions(self) -> list[Question]:
-        """All questions, in the order of the verdict's table."""
+        """Returns all questions, in the order of the verdict's table."""
         found = [each for measure in self.measures.values() for each in measure.questions]
         sections = list(dict.fromkeys([*SECTIONS, *(each.section for each in found)]))
         return sorted(found, key=lambda each: sections.index(each.section))
 
 
 def registry() -> Known:
-    """All measures, found once; again when ``sys.path`` has changed."""
+    """Returns all measures.
+
+    They are found once, and again when ``sys.path`` has changed.
+    """
     return _known(tuple(sys.path))
 
 
@@ -126,7 +129,7 @@ def _known(_: tuple[str, ...]) -> Known:
     for name, measure in zip(MEASURES, MEASURES.values(), strict=True):
         try:
             found.add(measure)
-        except Exception as error:  # whatever another package calls a measure
+        except Exception as error:  # other packages may provide anything
             where = getattr(measure.parts, "__module__", "an unknown module")
             why = " ".join(str(error).split())
             line = f"hcache: the measure {name!r} of the module {where} is left out; {why}"
@@ -137,15 +140,15 @@ def _known(_: tuple[str, ...]) -> Known:
 
 
 def measures() -> Mapping[str, Measure]:
-    """The measures by name."""
+    """Returns the measures by name."""
     return registry().measures
 
 
 def find_measure(name: str) -> Measure:
-    """A measure by name.
+    """Returns a measure by name.
 
     Raises:
-        UsageError: there is none; the nearest are named.
+        UsageError: there is no such measure. The message names the nearest..
     """
     known = measures()
     if name not in known:
@@ -157,38 +160,38 @@ def find_measure(name: str) -> Measure:
 
 
 def is_older(kind: str, parameters: Mapping[str, Any]) -> bool:
-    """Whether a stored result is of an older definition than today's."""
+    """Returns whether a stored result has an older definition."""
     return parameters.get("definition", 1) < registry().definition(kind)
 
 
 def as_of_today(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with the definition that they are asked by."""
+    """Returns parameters with the present version of their definition."""
     definition = registry().definition(kind)
     return {**parameters, **({"definition": definition} if definition > 1 else {})}
 
 
 def rendering() -> tuple[str, ...]:
-    """The measures that run the model."""
+    """Returns the measures that run the model."""
     return tuple(name for name, measure in measures().items() if MODEL in measure.needs)
 
 
 def parameters_of(what: Iterable[str]) -> dict[str, Parameter]:
-    """The parameters of some measures, by name."""
+    """Returns the parameters of some measures, by name."""
     chosen = [find_measure(name) for name in what]
     return {each.name: each for measure in chosen for each in measure.parameters}
 
 
 def find_question(question: str, subject: str) -> Question | None:
-    """The question that a row of the verdict is of.
+    """Returns the question of a row of the verdict.
 
-    None if no measure asks it.
+    It is None if no measure has it.
     """
     known = registry().questions()
     return next((each for each in known if each.asks(question, subject)), None)
 
 
 def measured_by(question: str, subject: str) -> str:
-    """The measure that answers a question; empty if none does."""
+    """Returns the measure that answers a question, or "" if none does."""
     for name, measure in measures().items():
         if any(each.asks(question, subject) for each in measure.questions):
             return name

@@ -1,10 +1,9 @@
-"""What moving along a direction does: responses over a grid of strengths, and how straight and how
-strong they are.
+"""The effects of moving along a direction: responses over a grid of strengths, and their linearity
+and size.
 
-Every picture that a measure needs is rendered once: the readings of a direction's responses are
-themselves a stored result, and linearity, controllability and leakage are made of the same ones.
-Random directions of the same norm go through the same loop as the direction that they are the null
-of.
+Every picture is rendered once. The readings of a direction's responses are a stored result, and
+linearity, controllability and leakage are computed from the same readings. Random directions of the
+same norm go through the same loop as the direction.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from .kinds import DIRECTION, RESPONSES
 from .stored import Measuring, Pictured, measured
 
 FEWEST_COMPARED, MOST_COMPARED = 6, 12
-"""Random directions whose cosines say in how many dimensions they lie."""
+"""The number of random directions whose cosines estimate how many dimensions they span."""
 
 SHOWN = 4
-"""Samples whose pictures are kept, to be looked at."""
+"""The number of samples whose pictures are stored for viewing."""
 
 
 def responses(driver: Driver, move: Move, grid: TrialGrid) -> Measuring:
@@ -40,15 +39,17 @@ def responses(driver: Driver, move: Move, grid: TrialGrid) -> Measuring:
 
     The result is ``{"readings": {name: (n, strengths)}, "pixels": (n, strengths), "distances":
     {name: (n, strengths)}}``. ``pixels``: the distance from the same sample at strength 0, as a
-    share of the range. ``distances``: all distances from that picture, in structure and colour too.
-    Strength 0 is not rendered again: it is the run's own picture. The pictures of the first samples
-    are kept, a row each, over strengths.
+    share of the range. ``distances``: all distances from that picture, including structure and
+    colour. Strength 0 is not rendered again: it is the run's own picture. The pictures of the first
+    samples are stored, one row each, over strengths.
     """
     n, zero = len(grid.samples), grid.strengths.index(0)
     moving = [strength for strength in grid.strengths if strength]
 
     def compute() -> Generator[float, None, Pictured]:
-        """The pictures at every strength but 0, read and held against the run's own."""
+        """Renders the pictures at every strength except 0, reads them, and compares them with the
+        run's own.
+        """
         samples, strengths = np.repeat(grid.samples, len(moving)).tolist(), moving * n
 
         def change(rows: slice) -> Change:
@@ -86,7 +87,7 @@ def responses(driver: Driver, move: Move, grid: TrialGrid) -> Measuring:
 
 
 def responses_of(move: str, grid: TrialGrid, driver: Driver) -> dict[str, Any]:
-    """The parameters of the responses to a move of that digest."""
+    """Returns the parameters of the responses to the move with a digest."""
     return {
         "move": move,
         "grid": grid.to_json(),
@@ -106,15 +107,15 @@ def direction(
     repeats: int = 2000,
     groups: np.ndarray | None = None,
 ) -> Measuring:
-    """Linearity and controllability of a direction, for every reading.
+    """Measures linearity and controllability of a direction, for every reading.
 
-    ``{"readings": {reading: {"linearity", "verdict", "controllability", "natural", "curve",
-    "null_curves"}}, "null_moves", "null_dimensions", "lengths"}``. Controllability is of the slope:
-    the change per unit of strength. ``natural``: the same with every direction as long as it was
-    fitted, by the slope: a difference of two means at random is short, and is stretched by the
-    unit. ``lengths``: of the direction and the random ones. ``null_dimensions``: in about how many
-    dimensions the random directions lie. ``curve``: the mean change at every strength, in spreads;
-    ``null_curves``: that of every random direction; ``null_moves``: their digests. ``groups``:
+    The result is ``{"readings": {reading: {"linearity", "verdict", "controllability", "natural",
+    "curve", "null_curves"}}, "null_moves", "null_dimensions", "lengths"}``. Controllability is the
+    slope: the change per unit of strength. ``natural``: the slope with every direction at its own
+    fitted length, because a random difference of two means is short and the unit stretches it.
+    ``lengths``: those of the direction and the random ones. ``null_dimensions``: about how many
+    dimensions the random directions span. ``curve``: the mean change at every strength, in spreads.
+    ``null_curves``: that of every random direction. ``null_moves``: their digests. ``groups``:
     numbers (n,) of the run's samples that belong together; intervals and tests are over groups.
     """
     among = groups_among(driver.run, groups, grid.samples)
@@ -130,7 +131,9 @@ def direction(
     }
 
     def compute() -> Generator[float, None, dict[str, Any]]:
-        """Every reading's response to the direction, against those to random ones as long."""
+        """Compares every reading's response to the direction with those to random directions of the
+        same length.
+        """
         randoms = driver.randoms(nulls, null, move, grid.samples)
         lengths = np.array([getattr(each, "length", np.nan) for each in (move, *randoms)])
         tables = yield from tables_of(driver, [move, *randoms], grid, among)
@@ -150,7 +153,7 @@ def direction(
 def _response(
     values: np.ndarray, grid: TrialGrid, lengths: np.ndarray, spread: float, repeats: int
 ) -> dict[str, Any]:
-    """A reading's response (1 + m, n, s) to a direction and to m random ones."""
+    """Returns a reading's response (1 + m, n, s) to a direction and to m random ones."""
     gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
     straight = linearity(values[0], grid.strengths, values[1:], repeats=repeats)
     change = values - values[:, :, [zero]]
@@ -166,12 +169,10 @@ def _response(
 
 
 def null_dimensions(randoms: Sequence[Move]) -> float | None:
-    """In about how many dimensions random directions lie.
+    """Estimates how many dimensions random directions span.
 
-    By their cosines: one over the mean square; None of others.
-
-    A direction among them moves a readout at most √dimensions times as far as they do in the root
-    mean square.
+    The estimate is 1 over the mean square of their cosines, and None for other moves. A direction
+    among them changes a readout at most √dimensions times as much as their root mean square.
     """
     alike = [each for each in randoms if isinstance(each, Direction)]
     if len(randoms) < FEWEST_COMPARED or len(alike) < len(randoms):
@@ -185,8 +186,8 @@ def null_dimensions(randoms: Sequence[Move]) -> float | None:
 def _at_natural_length(
     slopes: np.ndarray, lengths: np.ndarray, spread: float, repeats: int
 ) -> Controllability | None:
-    """Controllability of directions (1 + m) as long as they were fitted; None where they do not
-    say.
+    """Computes controllability of directions (1 + m) at their own fitted lengths, or None if these
+    are unknown.
     """
     if not (np.isfinite(lengths).all() and len(lengths) > 2):
         return None
@@ -197,9 +198,9 @@ def _at_natural_length(
 def tables_of(
     driver: Driver, moves: Sequence[Move], grid: TrialGrid, groups: np.ndarray | None = None
 ) -> Generator[float, None, dict[str, np.ndarray]]:
-    """Every reading's responses under some directions: (moves, n, strengths).
+    """Returns every reading's responses under some directions: (moves, n, strengths).
 
-    ``groups``: of the grid's samples; in place of samples there are then the means of groups.
+    ``groups``: those of the grid's samples. If they are given, means of groups replace samples.
     """
     results = []
     for done, move in enumerate(moves):
@@ -213,8 +214,8 @@ def tables_of(
 
 
 def _means(changes: np.ndarray, zero: int, repeats: int) -> list[Estimate]:
-    """The mean over samples at every strength (n, strengths); at strength 0 nothing has changed,
-    and that is exact.
+    """Returns the mean over samples at every strength (n, strengths). At strength 0 the change is
+    exactly 0.
     """
     moving = np.delete(changes, zero, 1)
     found = list(bootstrap_many(mean_of(moving), len(changes), repeats=repeats))

@@ -1,7 +1,7 @@
-"""How many samples a question needs: for an interval of a given width, or to be decided at all.
+"""The number of samples that a question needs, for an interval of a given width or for a decision.
 
-What was measured is the pilot. The width of an interval shrinks with the root of n, so n grows with
-the square of the ratio of widths. That holds for the quantity as the pilot found it.
+The existing results are the pilot. The width of an interval shrinks with the square root of n, so n
+grows with the square of the ratio of widths. The estimate holds for the value that the pilot found.
 """
 
 from __future__ import annotations
@@ -10,21 +10,23 @@ from ..analysis.estimate import LEVEL
 from .cell import Cell
 
 MOST = 100_000
-"""More samples than that are not named: the value is too near the null to plan by it."""
+"""The largest number of samples that is reported. Beyond it, the value is too near the null to plan
+with.
+"""
 
 
 def samples_for_width(cell: Cell, width: float) -> int | None:
-    """Estimates how many samples an interval of a width takes.
+    """Estimates how many samples an interval of a width needs.
 
-    It is None where there is no pilot.
+    It is None without a pilot.
     """
     return cell.estimate.samples_for(width) if cell.estimate.defined else None
 
 
 def is_open(cell: Cell) -> bool:
-    """Whether an answer has too few samples to say.
+    """Returns whether an answer has too few samples for a decision.
 
-    Its interval then holds the null, and its p is large.
+    Its interval then contains the null, and its p is large.
     """
     if not cell.estimate.defined or cell.null is None:
         return False
@@ -34,7 +36,7 @@ def is_open(cell: Cell) -> bool:
 def samples_to_decide(cell: Cell) -> int | None:
     """Estimates how many samples exclude the null.
 
-    It assumes that the value stays. It is None where no such number is near.
+    It assumes that the value stays the same. It is None if the number would be too large.
     """
     if not is_open(cell) or cell.null is None:
         return None
@@ -46,20 +48,20 @@ def samples_to_decide(cell: Cell) -> int | None:
 
 
 def in_words(cell: Cell, width: float | None = None) -> str:
-    """Describes what a reader of an answer should know of n.
+    """Describes the relevant facts on n for a reader of an answer.
 
-    For example, ``too few to say; ...``. The text is empty if there is nothing to know.
+    For example, ``too few to say; ...``. The text is empty if there are none.
 
     Args:
         cell: The answer.
-        width: Of the interval that is wanted; None if none is.
+        width: The wanted width of the interval, or None.
     """
     said = []
     if is_open(cell):
         needed = samples_to_decide(cell)
         said.append(
-            f"too few samples to say (n {cell.estimate.n}): at this value about {needed} would tell"
-            " it from the null"
+            f"too few samples to say (n {cell.estimate.n}): at this value about {needed} would"
+            " separate it from the null"
             if needed
             else f"not told from the null at n {cell.estimate.n}, and too near it to plan n by"
         )

@@ -1,7 +1,7 @@
-"""What measures are given: a run, the labels, the model when one asks for it, and the choices.
+"""The setting of measures: a run, the labels, the model on demand, and the choices.
 
-What several measures share is computed once here: the steps, the samples that directions are tried
-on, and the directions themselves. These samples have no part in fitting them.
+Values that several measures share are computed once here: the steps, the samples that directions
+are tried on, and the directions themselves. These samples take no part in the fit.
 """
 
 from __future__ import annotations
@@ -28,15 +28,16 @@ if TYPE_CHECKING:
     from .driver import Driver
 
 STEPS = 5
-"""Steps that are measured, evenly spread, beside those around log SNR 0."""
+"""The number of measured steps, evenly spread, besides those around log SNR 0."""
 
 STRENGTHS = (-1.0, -0.5, 0.0, 0.5, 1.0)
-"""That directions are tried at: up to moving h by its own spread, beyond which attributes come to
-the end of their range and pictures break."""
+"""The strengths that directions are tried at. They move h by at most its own spread. Beyond that,
+attributes reach the end of their range and pictures break.
+"""
 
 SAMPLES = Parameter(
     name="samples",
-    text="samples that edits are tried on, and pairs of swaps",
+    text="number of samples that edits are tried on, and of pairs of swaps",
     default=16,
     least=0,
     most=10**6,
@@ -45,7 +46,8 @@ SAMPLES = Parameter(
 )
 NULLS = Parameter(
     name="nulls",
-    text="random directions beside each, among which p is the rank; 19 let it reach 0.05",
+    text="number of random directions for each direction; p is a rank among them, and 19 let it"
+    " reach 0.05",
     default=19,
     least=0,
     most=10**6,
@@ -53,7 +55,8 @@ NULLS = Parameter(
 )
 NULL = Parameter(
     name="null",
-    text="random directions: noise in h, or differences of random samples, harder to beat",
+    text="kind of random directions: noise in h, or differences of random samples, which are"
+    " harder to beat",
     default="samples",
     choices=("noise", "samples"),
 )
@@ -65,10 +68,10 @@ class Setting:
 
     Args:
         run: The run.
-        labels: Names; see :func:`~hcache.measures.suite.labels_of`.
-        drive: Gives the driver of the run's model, when one is needed.
-        options: The values of parameters by name; what is not there has its default.
-        reader: The name of the reader to measure edits by; the run's first if empty.
+        labels: The names of labels; see :func:`~hcache.measures.suite.labels_of`.
+        drive: Returns the driver of the run's model when it is needed.
+        options: The values of parameters by name. Missing ones have their defaults.
+        reader: The name of the reader that measures edits. If it is empty, it is the run's first.
     """
 
     run: Run
@@ -78,20 +81,20 @@ class Setting:
     reader: str = ""
 
     def __getitem__(self, parameter: Parameter) -> Any:
-        """The value that was chosen for a parameter."""
+        """Returns the chosen value of a parameter."""
         return self.options.get(parameter.name, parameter.default)
 
     @cached_property
     def driver(self) -> Driver:
         """The model with the reader of its pictures.
 
-        Loads it at the first call.
+        It is loaded at the first call.
         """
         return self.drive()
 
     @cached_property
     def steps(self) -> list[int]:
-        """The steps that are measured by step."""
+        """The measured steps."""
         return spread_steps(self.run, STEPS)
 
     @property
@@ -114,18 +117,18 @@ class Setting:
 
     @cached_property
     def readable(self) -> list[str]:
-        """The labels that the reader reads.
+        """The labels that the reader reads, by the reader's own names.
 
-        By the reader's own names: directions can be measured by these.
+        Directions can be measured with these labels.
         """
         chosen = self.chosen_reader
         read = self.run.labels.get(chosen, {})
         return [name for name in read if name in self.labels or f"{chosen}/{name}" in self.labels]
 
     def ends(self, name: str) -> tuple[list[int], list[int]]:
-        """Samples with the most and with the least of a label.
+        """Returns samples from both ends of a label.
 
-        A quarter each of the samples that are not tried.
+        Each end is a quarter of the samples that are not tried.
         """
         values = self._values(name).copy()
         rest = max(2, (len(self.run) - len(self.tried)) // 4)
@@ -133,19 +136,19 @@ class Setting:
         return both_ends(self.run, values, rest)
 
     def _values(self, name: str) -> np.ndarray:
-        """A label's values (n,): by its own name, or by the reader's name for it."""
+        """Returns a label's values (n,), by its own name or by the reader's name for it."""
         return find_label(
             self.run, name if name in named_labels(self.run) else f"{self.chosen_reader}/{name}"
         )
 
     @property
     def chosen_reader(self) -> str:
-        """The name of the reader to measure edits by.
+        """The name of the reader that measures edits.
 
-        Empty if there is none.
+        It is empty if there is none.
 
         Raises:
-            UsageError: the wanted one is no reader of the run.
+            UsageError: the wanted reader is not one of the run.
         """
         known = readers_of(self.run)
         if self.reader and self.reader not in known:
@@ -156,9 +159,9 @@ class Setting:
 
     @cached_property
     def moves(self) -> dict[str, Direction]:
-        """The direction of every readable label.
+        """Returns the direction of every readable label.
 
-        Fitted to the samples at its ends.
+        It is fitted to the samples at the label's ends.
         """
         return {name: difference_direction(self.run, *self.ends(name)) for name in self.readable}
 
@@ -166,8 +169,8 @@ class Setting:
     def movable(self) -> dict[str, Callable[[], Direction]]:
         """Returns a maker of the direction of every movable label.
 
-        h can be moved along such a direction. The labels are those that the reader reads. If it
-        reads none, they are all labels with more than one value: an edit needs no reader.
+        These are the labels that the reader reads. If it reads none, they are all labels with more
+        than one value, because an edit needs no reader.
         """
         names = self.readable or [name for name in self.labels if self._varies(name)]
         return {name: lambda name=name: self._move(name) for name in names}
@@ -177,7 +180,7 @@ class Setting:
         return difference_direction(self.run, *self.ends(name)) if found is None else found
 
     def _varies(self, name: str) -> bool:
-        """Whether samples that are not tried have 2 values of a label or more."""
+        """Returns whether the samples that are not tried have at least 2 values of a label."""
         rest = np.delete(self._values(name), [self.run.position(each) for each in self.tried])
         return len(np.unique(rest[np.isfinite(rest)])) > 1
 
@@ -187,5 +190,5 @@ class Setting:
         return Window(first=0, last=self.run.spec.steps - 1)
 
     def share(self, window: Window) -> float:
-        """The share of steps that are left from a window's first."""
+        """Returns the share of steps from a window's first step on."""
         return 1 - window.first / self.run.spec.steps

@@ -1,4 +1,4 @@
-"""Measuring, as a generator of the share done; what is stored is not measured again."""
+"""Runs a measurement as a generator, unless its result is already stored."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Measuring = Generator[float, None, Record]
 
 @dataclass(frozen=True, kw_only=True)
 class Pictured:
-    """A result with pictures that show it.
+    """A result with pictures.
 
-    (rows, columns, height, width, 3) uint8.
+    The pictures are (rows, columns, height, width, 3) uint8.
     """
 
     result: Any
@@ -32,9 +32,9 @@ def measured(
     parameters: Mapping[str, Any],
     compute: Callable[[], Generator[float, None, Any]],
 ) -> Measuring:
-    """The stored result of these parameters, or what ``compute`` comes to.
+    """Returns the stored result of these parameters, or computes it.
 
-    The latter is stored, its pictures before the result.
+    A new result is stored, its pictures first.
     """
     parameters = as_of_today(kind, parameters)
     found = load_record(run, kind, parameters)

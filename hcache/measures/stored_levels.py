@@ -1,5 +1,5 @@
-"""The noise levels of a run's steps, stored so that runs compare at equal log SNR without their
-models.
+"""The noise levels of a run's steps, stored so that runs can be compared at equal log SNR without
+their models.
 """
 
 from __future__ import annotations
@@ -16,12 +16,10 @@ from .stored import Measuring, measured
 
 
 def configured_levels(run: Run) -> Measuring:
-    """The noise of every step, from the model's configuration.
+    """Computes the noise of every step from the model's configuration.
 
-    No weights are read.
-
-    ``{"timesteps": (steps,), "log_snr": (steps,)}``; null at a step without any signal, such as a
-    flow's first.
+    No weights are read. The result is ``{"timesteps": (steps,), "log_snr": (steps,)}``. A step
+    without any signal, such as a flow's first step, has null.
     """
 
     def schedule() -> Schedule:

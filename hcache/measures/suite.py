@@ -1,7 +1,7 @@
-"""All that there is to be measured of a run, in parts: what the verdict is made of, from one call.
+"""All measures of a run, in parts, for a verdict from one call.
 
-Every part is a generator that yields the share done; each stores its own results, so that what was
-cancelled goes on where it stood.
+Every part is a generator that yields the share that is done. Each stores its own results, so
+cancelled work continues where it stopped.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from .registry import find_measure, measures
 from .setting import Setting
 
 STEP_WEIGHT, LEAST_WEIGHT = 0.02, 0.1
-"""What a step of the model counts beside a second of linear algebra, and a part at least: for the
-share done alone."""
+"""The weight of a model step relative to a second of linear algebra, and the smallest weight of a
+part. They only affect the progress.
+"""
 
 
 class Suite(Setting):
@@ -33,13 +34,13 @@ class Suite(Setting):
     def refused(self, what: Sequence[str]) -> dict[str, str]:
         """The measures that cannot be taken.
 
-        Each with the reason and what to do.
+        Each has the reason and advice.
         """
         found = {name: find_measure(name).refused(self) for name in what}
         return {name: why for name, why in found.items() if why}
 
     def parts(self, what: Sequence[str]) -> Iterator[Part]:
-        """The parts of some measures, cheapest first."""
+        """Returns the parts of some measures, cheapest first."""
         for name, measure in measures().items():
             if name in what:
                 with faults_named(measure):
@@ -47,14 +48,14 @@ class Suite(Setting):
                         yield replace(each, work=_named(measure, each.work))
 
     def seconds(self, what: Sequence[str], step_seconds: float | None) -> float | None:
-        """Seconds that some measures take.
+        """Estimates the seconds that some measures take.
 
-        None if one of them cannot be estimated.
+        It is None if one of them cannot be estimated.
 
         Args:
             what: The measures.
-            step_seconds: That one sample takes for one step, as an extraction of the model
-                measured it; None if none did.
+            step_seconds: The seconds that one sample takes for one step, as measured by an
+                extraction of the model, or None.
         """
         total = 0.0
         for each in self.parts(what):
@@ -67,8 +68,8 @@ class Suite(Setting):
     def run_all(
         self, what: Sequence[str], tell: Callable[[str], None] = lambda _: None
     ) -> Generator[float, None, Any]:
-        """All parts as one; ``tell`` is told what is being measured. What cannot be measured is
-        said at once.
+        """Runs all parts as one. ``tell`` receives the title of the current part, and first of all
+        which measures are left out.
         """
         for name in what:
             find_measure(name)
@@ -81,7 +82,7 @@ class Suite(Setting):
         for each, weight in zip(parts, weights, strict=True):
             tell(each.title)
             for share in part(each.work, done / total, weight / total):
-                so_far = min(1.0, max(so_far, share))  # whatever rounding makes of sums
+                so_far = min(1.0, max(so_far, share))  # rounding may change the sum
                 yield so_far
             done += weight
         yield 1.0
@@ -92,26 +93,26 @@ class Suite(Setting):
 
 
 def _named(measure: Measure, work: Work) -> Work:
-    """The work, with its faults told as those of the measure."""
+    """Returns the work, with its faults reported as those of the measure."""
     with faults_named(measure):
         return (yield from work)
 
 
 def not_needed() -> Any:
-    """Stands in place of what gives a driver.
+    """Replaces the function that returns a driver.
 
-    Where nothing is rendered: for an estimate, say.
+    It is used if nothing is rendered, for example for an estimate.
     """
     raise UsageError("this measure renders pictures, and was asked for without a model")
 
 
 def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
-    """Returns the labels to measure by.
+    """Returns the labels to measure.
 
-    They are those that are wanted, or all that have more than one value.
+    They are the wanted ones, or all that have more than one value.
 
     Raises:
-        UsageError: there is none of that name, or a wanted one has the same value everywhere.
+        UsageError: there is no label of that name, or a wanted label has the same value everywhere.
     """
     known = list(named_labels(run))
     if wanted and not known:
@@ -130,7 +131,7 @@ def labels_of(run: Run, wanted: Sequence[str] = ()) -> tuple[str, ...]:
 
 
 def value_of_all(run: Run, name: str) -> str:
-    """Returns the value that all samples share of a label.
+    """Returns the value that all samples share for a label.
 
     It is given in digits, and is empty if the values differ.
     """

@@ -1,9 +1,9 @@
-"""The effect of swaps over many donor-recipient pairs: h and every skip group, each alone, with all
-controls.
+"""The effect of swaps over many pairs of donor and recipient: h and every skip group, each alone,
+with all controls.
 
-Donors are dealt to recipients at random. The activations of donors come from ``encode`` of their
-cached x_t, once a step for a whole batch of pairs. Norm-matched noise is normal, scaled in every
-tensor of every pair to the norm of A - B there.
+Donors are assigned to recipients at random. The activations of donors come from ``encode`` of their
+cached x_t, once per step for a whole batch of pairs. Norm-matched noise is normal. In every tensor
+of every pair it is scaled to the norm of A - B.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from .stored import Pictured, measured
 
 DONOR, OTHER, NOISE, OWN = "donor", "other", "noise", "own"
 SHOWN = 6
-"""Pairs whose pictures are kept, to be looked at."""
+"""The number of pairs whose pictures are stored for viewing."""
 
 COLUMNS = ("recipient", "donor", "swapped", "another donor", "noise of the same norm")
-"""Of the pictures beside a result; a row a pair."""
+"""The titles of the columns of the stored pictures. There is one row per pair."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """Row i: the recipient, its donor, and another donor for the control.
+    """Recipients with their donors, and another donor as control.
 
-    Three different samples.
+    The three samples of row i are different.
     """
 
     recipients: tuple[int, ...]
@@ -50,9 +50,9 @@ class Pairs:
 
     @classmethod
     def draw(cls, samples: Sequence[int], count: int, seed: int = 0) -> Pairs:
-        """So many pairs of the samples.
+        """Draws pairs from the samples.
 
-        Each sample is at most once a recipient, a donor, and another donor.
+        Each sample is at most once a recipient, once a donor, and once another donor.
 
         Raises:
             UsageError: there are not enough samples.
@@ -80,14 +80,14 @@ def swaps(
 ) -> Generator[float, None, dict[str, Record]]:
     """Measures the effect of swapping each site in a window of steps.
 
-    Yields the share done, and returns a record for every site. ``own``: swap recipients with
-    themselves as well, which must change nothing. A record's result is a
-    :class:`~hcache.analysis.swaps.SwapEffect`. Each is stored as soon as it is there, so that
-    cancelled work goes on where it stood. :mod:`.evidence` makes the table of them.
+    It yields the share that is done, and returns a record for every site. ``own``: recipients are
+    also swapped with themselves, which must change nothing. The result of a record is a
+    :class:`~hcache.analysis.swaps.SwapEffect`. Each is stored as soon as it is known, so cancelled
+    work continues where it stopped. :mod:`.evidence` makes a table from them.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     for site in chosen:
-        if is_place(site):  # a run of before does not name its model's
+        if is_place(site):  # an older run does not name its model
             driver.model.anatomy.members(site)
         else:
             driver.run.anatomy.members(site)
@@ -104,7 +104,7 @@ def swaps(
     for done, site in enumerate(chosen):
 
         def compute(site: str = site) -> Generator[float, None, Pictured]:
-            """The effect of swapping one site, with the pictures it was told from."""
+            """Computes the effect of swapping one site, with its pictures."""
             made = yield from _pictures(driver, pairs, window, site, seed, own)
             donors, recipients = (
                 _stored(driver, chosen) for chosen in (pairs.donors, pairs.recipients)
@@ -131,9 +131,9 @@ def swaps(
 
 
 class PairSwap:
-    """Replaces one site's tensors, row i by those of ``donors[i]``.
+    """Replaces tensors of one site, row i by ``donors[i]``.
 
-    Or adds noise of the norm of the difference.
+    Instead, it can add noise with the norm of the difference.
     """
 
     def __init__(
@@ -178,7 +178,7 @@ class PairSwap:
         return features.replace(changes)
 
     def donated(self, moment: Moment) -> Features:
-        """The donors' features at a step, in a branch of guidance."""
+        """Returns the donors' features at a step, in a branch of guidance."""
         model, run = self.driver.model, self.driver.run
         guided = model.condition(run.spec.conditioning.rows(self.donors), len(self.donors))
         x = torch.cat([cached_x(model, run, sample, moment.index) for sample in self.donors])
@@ -190,8 +190,8 @@ class PairSwap:
     def _noise_like(
         self, difference: torch.Tensor, index: int, number: int, donors: Sequence[int]
     ) -> torch.Tensor:
-        """Normal noise, every row with the norm of the difference's; the same in all branches of
-        guidance.
+        """Returns normal noise, every row with the norm of the difference. It is the same in all
+        branches of guidance.
         """
         rows = []
         for sample, row in zip(donors, difference, strict=True):
@@ -204,7 +204,7 @@ class PairSwap:
 def _pictures(
     driver: Driver, pairs: Pairs, window: Window, site: str, seed: int, own: bool
 ) -> Generator[float, None, dict[str, Pictures]]:
-    """The recipients with each of the replacements at a site."""
+    """Returns the recipients with each of the replacements at a site."""
     plans = {DONOR: (pairs.donors, None), OTHER: (pairs.others, None), NOISE: (pairs.donors, seed)}
     plans |= {OWN: (pairs.recipients, None)} if own else {}
     made = {}

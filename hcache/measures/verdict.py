@@ -1,10 +1,10 @@
-"""The verdict on models: what was measured on their runs, side by side, at equal noise.
+"""The verdict on models: the results of their runs side by side, at equal noise.
 
-Which is larger is said only where the interval of the difference, widened for all comparisons of
-the table, does not hold 0, and only of figures from as many samples, by one definition and in one
-unit. Runs of different sizes are compared by what was measured on the first samples of each, as
-many as the smallest has. What was not measured has no cell, and it is said by which part of
-``measure`` it would get one.
+A value counts as larger only if the interval of the difference, widened for all comparisons of the
+table, does not contain 0. Only values from the same number of samples, with one definition and one
+unit are compared. Runs of different sizes are compared by results for the first samples of each, as
+many as the smallest has. Questions without a result have no cell, and the table names the part of
+``measure`` that answers them.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ from .registry import is_older, registry
 DIFFERENT_N = "different n"
 
 FEW = 4
-"""Labels that are shown where none was measured yet, at most."""
+"""The largest number of labels to show if none was measured yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
     """A question and the answers of all runs that have one.
 
-    ``groups``: runs, every one of a group known to be larger than every one of the next.
-    ``larger``: the pairs (larger, smaller) that are known, without those that follow from others.
-    ``first``: of how many first samples the compared answers are, in ``compared``; 0 where these
-    are the cells themselves.
+    ``groups``: groups of runs. Every run of a group is known to be larger than every run of the
+    next. ``larger``: the known pairs (larger, smaller), without those that follow from others.
+    ``first``: the number of first samples of the answers in ``compared``; 0 if these are the cells
+    themselves.
     """
 
     question: str
@@ -51,7 +51,7 @@ class Row:
     def why_not(self) -> str:
         """Says why nothing is ranked, and what to do.
 
-        The text is empty where the answers compare.
+        The text is empty if the answers can be compared.
         """
         why = "" if self.first else why_not_ranked(self.cells)
         if why == DIFFERENT_N and self.common:
@@ -66,14 +66,15 @@ class Row:
 def compare(
     runs: Sequence[Run], labels: Sequence[str] | None = None, reader: str = ""
 ) -> tuple[Row, ...]:
-    """Answers all questions that can be asked of some runs.
+    """Answers all questions about some runs.
 
-    The questions are in a fixed order, with the answers that there are.
+    The questions are in a fixed order, with the available answers.
 
     Args:
         runs: The runs.
-        labels: To ask of; :func:`labels_to_ask` if None.
-        reader: Whose readings of edits are told; each run's first if empty.
+        labels: The labels; None means :func:`labels_to_ask`.
+        reader: The reader whose readings of edits are shown. If it is empty, it is each run's
+            first.
     """
     of_runs = {run.name: cells_of(run, reader) for run in runs}
     labels = labels_to_ask(runs, of_runs) if labels is None else labels
@@ -99,9 +100,10 @@ def compare(
 
 
 def common_first(runs: Sequence[Run]) -> int:
-    """The number of first samples at which runs of different sizes compare.
+    """Returns the number of first samples for comparing different runs.
 
-    It is the largest that all can be cut to. 0 where all have as many samples, or none is possible.
+    It is the largest number that all runs can be cut to. It is 0 if all have the same number of
+    samples, or if there is no such number.
     """
     if len({len(run) for run in runs}) < 2:
         return 0
@@ -112,9 +114,9 @@ def common_first(runs: Sequence[Run]) -> int:
 def labels_to_ask(
     runs: Sequence[Run], of_runs: Mapping[str, Mapping[tuple[str, str], Cell]] | None = None
 ) -> tuple[str, ...]:
-    """The labels by which any of the runs was measured.
+    """Returns the labels that were measured for any of the runs.
 
-    The first few that there are, if none was.
+    If none was measured, it returns the first few labels.
     """
     of_runs = of_runs if of_runs is not None else {run.name: cells_of(run) for run in runs}
     known = tuple(dict.fromkeys(name for run in runs for name in named_labels(run)))
@@ -131,13 +133,13 @@ def labels_to_ask(
 def ranking(
     cells: Mapping[str, Cell], comparisons: int | None = None
 ) -> tuple[tuple[str, ...], ...]:
-    """Runs in groups, the largest first.
+    """Returns runs in groups, the largest first.
 
-    Not all is ranked within a group, and nothing of what does not compare.
+    Runs within a group are not all ranked. Answers that cannot be compared are never ranked.
 
     Args:
-        cells: By run.
-        comparisons: Of the whole table; those of these runs if None.
+        cells: The cells by run.
+        comparisons: The number of comparisons in the whole table. None means those of these runs.
     """
     if why_not_ranked(cells):
         return (tuple(cells),)
@@ -145,9 +147,9 @@ def ranking(
 
 
 def why_not_ranked(cells: Mapping[str, Cell]) -> str:
-    """Why some runs' answers do not compare at all.
+    """Says why some runs' answers cannot be compared at all.
 
-    Empty where they do.
+    It is empty if they can.
     """
     if len({cell.unit for cell in cells.values()}) > 1:
         return "different units"
@@ -166,7 +168,9 @@ def _older(cell: Cell) -> bool:
 
 
 def _samples(cell: Cell) -> int:
-    """Of how many samples the run was, where something is fitted on them; a swap fits nothing."""
+    """Returns the number of samples of the run if something is fitted to them. A swap fits
+    nothing.
+    """
     if cell.evidence is None or cell.evidence.kind == SWAP:
         return 0
     return cell.evidence.samples

@@ -1,1 +1,1 @@
-"""Loading models and cutting their U-Nets in two."""
+"""Loads models and cuts their U-Nets in two."""

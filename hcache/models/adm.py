@@ -1,9 +1,9 @@
 """Converts checkpoints of OpenAI's guided-diffusion (ADM) to diffusers' folder format.
 
-What the network is, is read off its tensors: widths, depths, attention, up- and downsampling,
-outputs, classes. What tensors do not show is asked for, by the options of the original's scripts
-(``adm_flags``): the size of the picture, the heads of an attention, the order in which queries,
-keys and values lie in one tensor, and the noise schedule.
+The tensors show the structure of the network: widths, depths, attention, up- and downsampling,
+outputs, classes. The options of the original scripts (``adm_flags``) give the rest: the size of the
+picture, the heads of an attention, the order of queries, keys and values in one tensor, and the
+noise schedule.
 
 References:
     Diffusion Models Beat GANs on Image Synthesis (Dhariwal, Nichol, 2021),
@@ -50,8 +50,9 @@ Tensors = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class AdmStructure:
-    """What the tensors tell. ``widths``: channels a level; ``attention``: whether a level
-    attends.
+    """The structure that the tensors show.
+
+    ``widths``: channels per level. ``attention``: whether a level has attention.
     """
 
     widths: tuple[int, ...]
@@ -65,9 +66,10 @@ class AdmStructure:
 
 @dataclass(frozen=True, kw_only=True)
 class Heads:
-    """Of how many heads an attention is.
+    """The heads of an attention.
 
-    Of ``channels`` channels each, else ``number``, ``above`` in the decoder.
+    Each has ``channels`` channels. Otherwise there are ``number`` heads, and ``above`` in the
+    decoder.
     """
 
     channels: int | None = None
@@ -75,10 +77,10 @@ class Heads:
     above: int | None = None
 
     def of(self, width: int, decoder: bool = False) -> int:
-        """The number of heads at a width.
+        """Returns the number of heads at a width.
 
         Raises:
-            UsageError: the width does not divide so.
+            UsageError: the width is not divisible in this way.
         """
         if self.channels:
             if width % self.channels:
@@ -97,9 +99,9 @@ class Heads:
 
 @dataclass(frozen=True, kw_only=True)
 class Conversion:
-    """What was converted, and what has to be said.
+    """The result of a conversion, with notes.
 
-    With its converter's own structure; a line each.
+    It has the structure of its converter, and one line per note.
     """
 
     structure: Any
@@ -107,8 +109,8 @@ class Conversion:
 
 
 ASSUMED_CHANNELS = 64
-"""Of an attention head, of a file whose options nobody gives: most published ones have that. It
-is said.
+"""The default channels of an attention head, for a file without options. Most published files have
+them, and the notes mention it.
 """
 
 ANCHOR = "input_blocks.0.0.weight"
@@ -124,22 +126,25 @@ def convert_adm(
     flags: Flags | None = None,
     weights: str | None = None,
 ) -> Conversion:
-    """Writes the diffusers folder ``out`` from a guided-diffusion checkpoint (``.pt`` or
-    safetensors).
+    """Converts a guided-diffusion checkpoint to the diffusers folder ``out``.
+
+    The checkpoint is a ``.pt`` or safetensors file.
 
     Args:
-        checkpoint: The file. A pickle is read without running anything that is in it.
+        checkpoint: The file. A pickle is read without executing anything in it.
         out: A folder that does not exist yet, or is empty.
-        image_size: A side of the pictures it was trained on.
+        image_size: The side length of the training pictures.
         head_channels: Channels of an attention head (guided-diffusion's ``num_head_channels``).
         order: ``legacy`` or ``new`` (its ``use_new_attention_order``).
-        flags: All that and more, by the original's names. What neither says is that of the
-            published file of the same name, if there is one; else the usual, and the notes say so.
-        weights: ``ema`` or ``raw``, of a training state; None: the moving average if there is one.
+        flags: All these options and more, by the original's names. Missing options come from the
+            published file of the same name, if there is one. Otherwise they have the usual values,
+            and the notes say so.
+        weights: ``ema`` or ``raw``, for a training state. None means the moving average if there is
+            one.
 
     Raises:
-        ModelError: the file is no such checkpoint, whole.
-        UsageError: the options do not fit it.
+        ModelError: the file is not such a checkpoint, or is incomplete.
+        UsageError: the options contradict it.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder; choose another")
@@ -167,9 +172,9 @@ def convert_adm(
 
 
 def scheduler_of(flags: Flags) -> DDIMScheduler:
-    """The original's named schedules.
+    """Returns one of the original's named schedules.
 
-    The linear one is scaled by 1000/T, the cosine one is Nichol and Dhariwal's.
+    The linear one is scaled by 1000/T. The cosine one is that of Nichol and Dhariwal.
     """
     steps = flags.number("diffusion_steps")
     if flags.noise_schedule == COSINE:
@@ -187,8 +192,8 @@ def _positive(number: int | None) -> int | None:
 
 
 def _completed(given: Flags, checkpoint: Path) -> tuple[Flags, list[str]]:
-    """The options with nothing left open that tensors do not show, and what was taken for
-    granted, in words.
+    """Completes the options that tensors do not show. Returns them, and the assumptions in
+    words.
     """
     notes, name = [], checkpoint.name.split(".")[0]
     if name in PRESETS and given.over(PRESETS[name]) != given:
@@ -218,7 +223,7 @@ def _completed(given: Flags, checkpoint: Path) -> tuple[Flags, list[str]]:
 
 
 def check_flags(flags: Flags, structure: AdmStructure, tensors: Tensors) -> None:
-    """Compares what the options say with what the tensors show.
+    """Compares the options with the structure of the tensors.
 
     Raises:
         UsageError: they contradict each other.
@@ -266,7 +271,7 @@ def _numbers(name: str, text: str) -> list[float]:
         found = [float(part) for part in text.split(",")]
     except ValueError as error:
         raise UsageError(
-            f"--{name.replace('_', '-')} takes numbers with commas between, got {text!r}"
+            f"--{name.replace('_', '-')} takes numbers separated by commas, got {text!r}"
         ) from error
     if not all(number > 0 for number in found):
         raise UsageError(f"--{name.replace('_', '-')} takes numbers above 0, got {text!r}")
@@ -274,10 +279,10 @@ def _numbers(name: str, text: str) -> list[float]:
 
 
 def read_structure(tensors: Tensors) -> AdmStructure:
-    """What network the tensors are of.
+    """Reads the structure of the network from its tensors.
 
     Raises:
-        ModelError: they are not of a guided-diffusion U-Net.
+        ModelError: they do not belong to a guided-diffusion U-Net.
     """
     if "out.2.positional_embedding" in tensors:
         raise ModelError(
@@ -342,10 +347,10 @@ def unet_of(
     timestep_scale: float = 1.0,
     time_channels: int | None = None,
 ) -> UNet2DModel:
-    """The same network as a diffusers U-Net, its weights not set.
+    """Returns the same network as a diffusers U-Net, without its weights.
 
-    Where one width of head fits all its attentions it is a plain ``UNet2DModel``, else a
-    ``GuidedUNet2DModel``. ``heads``: a number is the channels of a head.
+    If one width of head is right for all its attentions, it is a plain ``UNet2DModel``, and
+    otherwise a ``GuidedUNet2DModel``. ``heads``: a number means the channels of a head.
     """
     heads = heads if isinstance(heads, Heads) else Heads(channels=heads)
     plain = "Resnet{}sampleBlock2D" if structure.resampling_resnets else "{}Block2D"
@@ -379,7 +384,7 @@ def unet_of(
         upsample_type=kind,
         resnet_time_scale_shift="scale_shift" if structure.scale_shift else "default",
         attention_head_dim=min(channels),
-        attn_norm_num_groups=32,  # else the mid attention has no GroupNorm, and says nothing
+        attn_norm_num_groups=32,  # otherwise the mid attention silently has no GroupNorm
         norm_eps=1e-5,
         flip_sin_to_cos=True,
         freq_shift=0,
@@ -390,10 +395,12 @@ def unet_of(
 def converted(
     tensors: Tensors, structure: AdmStructure, heads: Heads, order: str
 ) -> dict[str, torch.Tensor]:
-    """The tensors by diffusers' names, queries, keys and values apart.
+    """Returns the tensors by diffusers' names.
+
+    Queries, keys and values are separate tensors.
 
     Raises:
-        UsageError: an order that is neither ``legacy`` nor ``new``.
+        UsageError: the order is neither ``legacy`` nor ``new``.
     """
     if order not in (LEGACY, NEW):
         raise UsageError(f"attention order must be {LEGACY} or {NEW}, got {order!r}")
@@ -411,7 +418,7 @@ def converted(
 
 
 def load_strictly(unet: UNet2DModel, weights: Tensors) -> None:
-    """Every tensor that the network has, and no other.
+    """Loads every tensor that the network has, and no other.
 
     Raises:
         ModelError: some are missing, unexpected or of another shape.
@@ -434,8 +441,8 @@ def load_strictly(unet: UNet2DModel, weights: Tensors) -> None:
 
 
 def places_of(structure: AdmStructure) -> dict[str, str]:
-    """guided-diffusion's blocks -> diffusers' modules. What follows a block's first module
-    depends on attention.
+    """Maps guided-diffusion's blocks to diffusers' modules. The modules after the first in a block
+    depend on attention.
     """
     levels, resnets = len(structure.widths), structure.resnets
     places = {
@@ -466,8 +473,8 @@ def places_of(structure: AdmStructure) -> dict[str, str]:
 def _in_block(
     name: str, tensor: torch.Tensor, places: Mapping[str, str], heads: Heads, order: str
 ) -> Tensors:
-    """One tensor of a block under its diffusers names; under its own if it has none there, to be
-    found unexpected.
+    """Yields a tensor of a block under its diffusers names. A tensor without one keeps its own
+    name, and is later found as unexpected.
     """
     match = re.fullmatch(
         r"((?:in|out)put_blocks\.\d+\.\d+|middle_block\.\d+)\.(.+)\.(weight|bias)", name
@@ -494,10 +501,10 @@ def _in_block(
 
 
 def _split(qkv: torch.Tensor, head: int, order: str) -> tuple[torch.Tensor, ...]:
-    """Queries, keys and values: one below the other in the new order; in the legacy one so within
-    every head.
+    """Splits queries, keys and values. In the new order they follow each other; in the legacy order
+    they do so within every head.
 
-    A plain split of the legacy order has the right shapes and loads, and is wrong.
+    A plain split of the legacy order has the right shapes and loads, but is wrong.
     """
     if order == NEW:
         return qkv.chunk(3)
@@ -511,8 +518,6 @@ def _count(tensors: Tensors, kind: str) -> int:
 
 
 def _upsampler(tensors: Tensors, block: int) -> str:
-    """The name of a tensor of the upsampling at the end of an output block; empty if it has
-    none.
-    """
+    """Returns the name of a tensor of the upsampling at the end of an output block, or ""."""
     pattern = re.compile(rf"output_blocks\.{block}\.[12]\.(in_layers\.0|conv)\.weight")
     return next((name for name in tensors if pattern.fullmatch(name)), "")

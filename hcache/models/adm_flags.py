@@ -31,15 +31,16 @@ WITHOUT_EFFECT = (
     "rescale_learned_sigmas",
     "sigma_small",
 )
-"""Options of training and of stochastic sampling, which change nothing here; taken, so that a
-line can be pasted.
+"""Options of training and of stochastic sampling. They have no effect here, and are accepted so
+that a command line can be pasted.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Flags:
-    """guided-diffusion's options by their names; None: not given. -1 stands for "not given" in
-    the original too.
+    """guided-diffusion's options by their names.
+
+    None means "not given"; so does -1, as in the original.
     """
 
     image_size: int | None = None
@@ -81,9 +82,9 @@ class Flags:
             )
 
     def over(self, other: Flags) -> Flags:
-        """These, and what they leave open from another set.
+        """Fills its missing options from another set.
 
-        a number of heads goes before that set's channels.
+        A number of heads here overrides that set's channels.
         """
         if self.num_heads is not None and self.num_head_channels is None:
             other = replace(other, num_head_channels=None)
@@ -93,9 +94,9 @@ class Flags:
         )
 
     def number(self, name: str) -> int:
-        """An option that is a number.
+        """Returns an option that is a number.
 
-        Without it nothing can be converted.
+        The conversion needs it.
 
         Raises:
             UsageError: it is not given.
@@ -111,7 +112,7 @@ class Flags:
 
 
 def _guided(**more: Any) -> Flags:
-    """What all of guided-diffusion's README has in common."""
+    """Returns the options that all checkpoints of guided-diffusion's README share."""
     common: dict[str, Any] = {
         "attention_resolutions": "32,16,8",
         "diffusion_steps": 1000,
@@ -128,7 +129,7 @@ def _guided(**more: Any) -> Flags:
 
 
 def _improved(**more: Any) -> Flags:
-    """Likewise improved-diffusion's, with the defaults of its script_util."""
+    """Returns those of improved-diffusion, with the defaults of its script_util."""
     common: dict[str, Any] = {
         "attention_resolutions": "16,8",
         "class_cond": False,
@@ -215,10 +216,10 @@ PRESETS: dict[str, Flags] = {
 
 
 def preset_of(name: str) -> Flags:
-    """The options of a published checkpoint.
+    """Returns the options of a published checkpoint.
 
     Raises:
-        UsageError: none of that name is known.
+        UsageError: no checkpoint of that name is known.
     """
     if name not in PRESETS:
         raise UsageError(

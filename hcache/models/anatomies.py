@@ -1,4 +1,4 @@
-"""Writes down the anatomies of all cards: see hcache/anatomies.py."""
+"""Stores the anatomies of all cards: see hcache/anatomies.py."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .loading import load_anatomy
 
 
 def write_anatomies() -> None:
-    """Keeps every card's anatomy beside its configurations' digest.
+    """Stores every card's anatomy with its configurations' digest.
 
-    It is read from the configurations.
+    Anatomies are read from the configurations.
     """
     entries = {
         name: {

@@ -1,8 +1,8 @@
-"""Reads a model's sites off its configuration, without weights and without computing anything.
+"""Reads a model's sites from its configuration, without weights and without computing anything.
 
-The network is built on PyTorch's meta device, where tensors have shapes but no contents, and
-evaluated there, both halves: the shapes are the model's, not a table's, and what has an anatomy can
-be run.
+Both halves of the network are built and evaluated on PyTorch's meta device, where tensors have
+shapes but no contents. The shapes therefore come from the model itself and not from a table, and a
+model with an anatomy can be run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ NETWORKS = UNETS | TRANSFORMERS
 Network = UNet2DModel | UNet2DConditionModel | blocks.Transformer
 
 FLUX_LATENT = 128
-"""FLUX names no size; it was made for 1024 x 1024 pixels, 128 x 128 places of the latent."""
+"""The size for FLUX, which names none. It was made for 1024 x 1024 pixels, which are 128 x 128
+positions of the latent.
+"""
 
 
 def anatomy_of(
@@ -54,13 +56,13 @@ def anatomy_of(
 ) -> Anatomy:
     """Lists the sites of a network.
 
-    A copy of it is built on the device ``meta`` unless it is there already.
+    A copy of it is built on the device ``meta``, unless it is already there.
 
     Args:
         network: One of ``NETWORKS``.
-        pixels: A side of the picture for one of x: the codec's factor.
-        latent: A side of x, for networks whose configuration does not say.
-        beside: Channels that the network is given below those of x.
+        pixels: The side of the picture divided by that of x: the codec's factor.
+        latent: The side of x, for networks whose configuration does not contain it.
+        beside: The number of channels that the network gets in addition to those of x.
 
     Raises:
         ModelError: it cannot be run at the size that its configuration names, or predicts another
@@ -107,7 +109,7 @@ def anatomy_of(
 
 
 def _shape(tensor: torch.Tensor) -> tuple[int, int, int]:
-    """(c, h, w) of a batch."""
+    """Returns (c, h, w) of a batch."""
     _, channels, height, width = tensor.shape
     return channels, height, width
 
@@ -119,7 +121,7 @@ def _decoded(
     taps: Taps,
     shape: tuple[int, int, int],
 ) -> torch.Tensor:
-    """The prediction; raises a ModelError if x's sides are no multiples of what they have to be."""
+    """Returns the prediction. It raises a ModelError if x's sides are not divisible as needed."""
     try:
         return halves.decode(network, features, 1, condition, taps=taps)
     except RuntimeError as error:
@@ -136,14 +138,14 @@ def _decoded(
 def anatomy_of_config(
     config: Mapping[str, Any], pixels: int = 1, latent: int | None = None, beside: int = 0
 ) -> Anatomy:
-    """The sites of a network known only by its configuration."""
+    """Returns the sites of a network from its configuration only."""
     kind = NETWORKS[config.get("_class_name", "UNet2DModel")]
     with torch.device("meta"):
         return anatomy_of(kind.from_config(dict(config)), pixels, latent, beside)
 
 
 def _check_prediction(output: torch.Tensor, shape: tuple[int, int, int]) -> None:
-    """Makes sure that a prediction has x's shape, with or without as many channels again for its
+    """Makes sure that a prediction has x's shape, possibly with as many more channels for its
     variance.
     """
     channels, height, width = shape
@@ -176,7 +178,7 @@ def _input_shape(network: Network, latent: int | None, beside: int) -> tuple[int
 
 
 def _any_condition(network: Network) -> Condition:
-    """A condition of the right shapes, to find out those of the activations."""
+    """Returns a condition of the right shapes, for finding the shapes of activations."""
     config = network.config
     like: dict[str, Any] = {"device": network.device, "dtype": network.dtype}
     labels = torch.zeros(1, device=network.device, dtype=torch.long)

@@ -43,12 +43,12 @@ WITHOUT = (
 
 
 def why_no_unet(transformer: Transformer) -> str:
-    """The reason to give wherever h or skips are asked for."""
+    """The reason to give when h or skips are requested."""
     return WITHOUT.format(kind=type(transformer).__name__, last=len(blocks_of(transformer)) - 1)
 
 
 def blocks_of(transformer: Transformer) -> list[nn.Module]:
-    """The blocks in the order in which they run.
+    """Returns the blocks in the order in which they run.
 
     FLUX's single-stream blocks follow its double-stream ones.
     """
@@ -58,7 +58,7 @@ def blocks_of(transformer: Transformer) -> list[nn.Module]:
 def trace(
     transformer: Transformer, x_t: torch.Tensor, t: float, condition: Condition
 ) -> tuple[Features, torch.Tensor]:
-    """One evaluation: the outputs of all blocks, and the prediction.
+    """Evaluates the network: the outputs of all blocks, and the prediction.
 
     Args:
         x_t: Noisy latents (n, c, h, w) in the transformer's dtype.
@@ -66,8 +66,8 @@ def trace(
         condition: Class labels (DiT), or text (all others).
 
     Returns:
-        Features with ``blocks`` (n, width, rows, columns) each, of the image's tokens alone, and
-        the prediction (n, c', h, w).
+        Features with ``blocks`` (n, width, rows, columns) each, of the image's tokens only, and the
+        prediction (n, c', h, w).
     """
     n, _, height, width = x_t.shape
     patch = 2 if isinstance(transformer, FluxTransformer2DModel) else transformer.config.patch_size
@@ -92,9 +92,9 @@ def trace(
 
 @contextmanager
 def _listening(blocks: list[nn.Module], tokens: int) -> Iterator[list[torch.Tensor]]:
-    """Within it the list fills with each block's image tokens (n, tokens, width).
+    """Collects each block's image tokens (n, tokens, width) in a list during the block.
 
-    A block of FLUX or Stable Diffusion 3 returns text and image apart, text first.
+    A block of FLUX or Stable Diffusion 3 returns text and image separately, text first.
     """
     heard: list[torch.Tensor] = []
 
@@ -112,7 +112,9 @@ def _listening(blocks: list[nn.Module], tokens: int) -> Iterator[list[torch.Tens
 def _run_pixart(
     transformer: PixArtTransformer2DModel, x_t: torch.Tensor, t: float, condition: Condition
 ) -> torch.Tensor:
-    """PixArt takes T5's text with a mask, and the 1024 model the size of its picture."""
+    """Runs PixArt, which takes T5's text with a mask. The 1024 model also takes the size of its
+    picture.
+    """
     if condition.text is None or condition.mask is None:
         raise ModelError("PixArt is text-conditional: give prompts")
     sizes = None if condition.sizes is None else condition.sizes.to(x_t.dtype)
@@ -133,7 +135,9 @@ def _run_pixart(
 def _run_sd3(
     transformer: SD3Transformer2DModel, x_t: torch.Tensor, t: float, condition: Condition
 ) -> torch.Tensor:
-    """Stable Diffusion 3 takes the text of three encoders, and that of two of them pooled."""
+    """Runs Stable Diffusion 3, which takes the text of three encoders, and that of two of them
+    pooled.
+    """
     if condition.text is None or condition.pooled is None:
         raise ModelError("Stable Diffusion 3 is text-conditional: give prompts")
     return transformer(
@@ -148,7 +152,7 @@ def _run_sd3(
 def _run_sana(
     transformer: SanaTransformer2DModel, x_t: torch.Tensor, t: float, condition: Condition
 ) -> torch.Tensor:
-    """Sana takes Gemma's text with a mask, and time by a scale of its own."""
+    """Runs Sana, which takes Gemma's text with a mask, and time on its own scale."""
     if condition.text is None or condition.mask is None:
         raise ModelError("Sana is text-conditional: give prompts")
     time = torch.full((len(x_t),), t, device=x_t.device) * transformer.config.timestep_scale
@@ -164,7 +168,7 @@ def _run_sana(
 def _run_flux(
     transformer: FluxTransformer2DModel, x_t: torch.Tensor, t: float, condition: Condition
 ) -> torch.Tensor:
-    """FLUX takes latents in patches of 2 x 2, and the place of each beside it."""
+    """Runs FLUX, which takes latents in patches of 2 x 2, with the position of each."""
     n, _, height, width = x_t.shape
     rows, columns = height // 2, width // 2
     patches = x_t.unflatten(3, (columns, 2)).unflatten(

@@ -38,8 +38,8 @@ KINDS = {
     1024: "stabilityai/stable-diffusion-2-1",
     2048: "stabilityai/stable-diffusion-xl-base-1.0",
 }
-"""Width of the text that the U-Net attends to -> the card whose configuration the checkpoint
-has.
+"""Maps the width of the text that the U-Net attends to, to the card with the configuration of the
+checkpoint.
 """
 
 
@@ -51,18 +51,19 @@ CONDITIONED = {
     8: "another picture (InstructPix2Pix)",
     9: "a mask and a masked picture (inpainting)",
 }
-"""Channels that a U-Net takes -> what the ones beyond the latent's 4 are."""
+"""Maps the number of channels that a U-Net takes, to the meaning of those beyond the latent's 4."""
 
 BASE, FULL_SIZE = 64, 96
-"""A side of the latent of Stable Diffusion 2.x-base, which predicts noise, and of 2.x, which
+"""The latent side of Stable Diffusion 2.x-base, which predicts noise, and of 2.x, which
 predicts v.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Marks:
-    """What a file says of itself. ``predicts_v``: None if it does not say. ``side``: of its
-    latent, likewise.
+    """The marks in a file.
+
+    ``predicts_v`` is None if the file does not say. ``side`` is that of its latent, or None.
     """
 
     width: int
@@ -73,7 +74,7 @@ class Marks:
 
     @property
     def schedule(self) -> dict[str, Any]:
-        """What of a noise schedule's configuration the file itself decides."""
+        """Returns the fields of a noise schedule that the file determines."""
         told: dict[str, Any] = {}
         if self.predicts_v is not None:
             told["prediction_type"] = "v_prediction" if self.predicts_v else "epsilon"
@@ -81,7 +82,7 @@ class Marks:
 
 
 def _file_of(card: Card) -> Path:
-    """The file of a card that is one file; it may be gone since the card was read."""
+    """Returns the file of a single-file card. It may have disappeared since the card was read."""
     if card.file is None:
         raise ModelError(
             f"{card.source} is no file; expected a checkpoint (.safetensors) that is on this disk"
@@ -90,13 +91,13 @@ def _file_of(card: Card) -> Path:
 
 
 def configuration_of(card: Card) -> Path:
-    """The folder with the configuration of a checkpoint.
+    """Returns the folder with the configuration of a checkpoint.
 
-    The card's own, else that of the kind it is seen to be.
+    It is the card's own, or that of the recognised kind.
 
     Raises:
-        ModelError: the file is of a network that cannot be run, does not say which it is, or is not
-            the folder's.
+        ModelError: the file's network cannot be run, is of an unknown kind, or does not match the
+            folder.
     """
     file = _file_of(card)
     marks = read_marks(file, bool(card.config))
@@ -118,18 +119,18 @@ def configuration_of(card: Card) -> Path:
 def schedule_of_file(
     card: Card, configured: SchedulerMixin, stated: Mapping[str, Any] | None = None
 ) -> Scheduler:
-    """A configuration's noise schedule with what the file itself says of it.
+    """Returns a configuration's noise schedule with the file's own marks.
 
-    What it took for granted is said.
+    Assumptions are reported.
 
     Args:
-        card: Of the file.
+        card: The card of the file.
         configured: The schedule of the configuration.
-        stated: The schedule that the user stated, which goes before the configuration's.
+        stated: The schedule that the user gave, which overrides the configuration's.
 
     Raises:
-        ModelError: the two make no schedule that is taken; see :mod:`hcache.models.schedulers`. Or
-            the file's own marks contradict the stated one.
+        ModelError: the two do not make a supported schedule (see :mod:`hcache.models.schedulers`),
+            or the file's own marks contradict the given one.
     """
     config = {"_class_name": type(configured).__name__, **configured.config}
     file = _file_of(card)
@@ -156,12 +157,12 @@ def schedule_of_file(
 
 
 _UNSAID = {"prediction_type": "epsilon", "rescale_betas_zero_snr": False}
-"""What diffusers' schedulers take for fields that decide a file's kind and are left out."""
+"""The values that diffusers' schedulers assume for missing fields that determine a file's kind."""
 
 
 def _pipeline_of(card: Card, marks: Marks) -> tuple[Any, dict[str, Any]]:
-    """The pipeline's class of a file, and the options to load it with."""
-    from diffusers import (  # they bring transformers with them
+    """Returns the pipeline's class of a file, and the options to load it with."""
+    from diffusers import (  # these import transformers
         StableDiffusionPipeline,
         StableDiffusionXLPipeline,
     )
@@ -188,17 +189,17 @@ def load_checkpoint(
     loras: tuple[Lora, ...] = (),
     stated: Mapping[str, Any] | None = None,
 ) -> Model:
-    """A model from one ``.safetensors`` file.
+    """Loads a model from one ``.safetensors`` file.
 
-    With LoRAs and by a schedule, if they are given.
+    It adds LoRAs and uses a schedule, if they are given.
 
     Raises:
-        ModelError: it is no such checkpoint, or its tokenizer is not on this disk and cannot be
+        ModelError: it is not such a checkpoint, or its tokenizer is not on this disk and cannot be
             downloaded.
     """
     file = _file_of(card)
     marks = read_marks(file, bool(card.config))
-    configuration_of(card)  # refuses what cannot be run
+    configuration_of(card)  # this refuses models that cannot be run
     kind, options = _pipeline_of(card, marks)
     check_loras(loras, kind.__name__, (kind.__name__,), card.name)
     try:
@@ -231,17 +232,16 @@ def load_checkpoint(
 
 
 def read_marks(file: Path, any_width: bool = False) -> Marks:
-    """What a single file says of itself.
+    """Reads the marks in a single file.
 
     Only names, shapes and metadata are read.
 
     Args:
         file: A ``.safetensors`` file.
-        any_width: A configuration is named, so that the width of its text need not be a known one.
+        any_width: Whether the width of its text may be unknown, because a configuration is named.
 
     Raises:
-        ModelError: it is no Stable Diffusion of a known kind, or one that is given more than noise
-            and text.
+        ModelError: it is not a Stable Diffusion of a known kind, or takes more than noise and text.
     """
     try:
         with safe_open(file, "pt") as tensors:
@@ -289,7 +289,9 @@ def read_marks(file: Path, any_width: bool = False) -> Marks:
 
 
 def _channels(shape: list[int] | None, file: Path) -> int | None:
-    """Those that the network takes; None of a file without its first layer."""
+    """Returns the number of channels that the network takes, or None for a file without its first
+    layer.
+    """
     if shape is None:
         return None
     if len(shape) != 4:
@@ -309,17 +311,17 @@ def _channels(shape: list[int] | None, file: Path) -> int | None:
 
 
 def _side(metadata: dict[str, str]) -> int | None:
-    """A side of the latent by the metadata's ``modelspec.resolution``, ``768x768``."""
+    """Returns the latent side from the metadata's ``modelspec.resolution``, ``768x768``."""
     side = metadata.get("modelspec.resolution", "").split("x")[0]
     return int(side) // 8 if side.isdecimal() else None
 
 
 def _check_against(marks: Marks, folder: Path, file: Path) -> None:
-    """The configuration has to be of a network of the file's form."""
+    """Makes sure that the configuration describes a network like the file's."""
     try:
         config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return  # which reading the folder reports
+        return  # reading the folder reports this
     for name, seen in (("in_channels", marks.channels), ("cross_attention_dim", marks.width)):
         if seen is not None and config.get(name) != seen:
             raise ModelError(

@@ -1,5 +1,5 @@
-"""Between what a model denoises and pictures in [-1, 1]: nothing for pixel models, an
-autoencoder for latent ones.
+"""Converts between the space of the diffusion and pictures in [-1, 1]. Pixel models need no
+conversion, and latent models use an autoencoder.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import torch
 from diffusers import AutoencoderDC, AutoencoderKL, VQModel
 
 AT_ONCE = 4
-"""Pictures that an autoencoder is given at a time; it needs far more memory for one than the
-U-Net does.
+"""The number of pictures that an autoencoder processes at a time. It needs far more memory per
+picture than the U-Net.
 """
 
 
 def codec_dtype(kind: type, config: Mapping[str, Any], dtype: str) -> str:
-    """The dtype an autoencoder computes in where its model computes in ``dtype``.
+    """Returns the dtype of an autoencoder for a model's dtype.
 
-    One with ``force_upcast`` overflows half precision, SDXL's among them: it computes in float32,
-    as in diffusers.
+    An autoencoder with ``force_upcast``, such as SDXL's, overflows half precision and computes in
+    float32, as in diffusers.
     """
     field = inspect.signature(kind.__init__).parameters.get("force_upcast")
     default = False if field is None else field.default
@@ -31,19 +31,19 @@ def codec_dtype(kind: type, config: Mapping[str, Any], dtype: str) -> str:
 
 
 def factor_of(config: Mapping[str, Any]) -> int:
-    """Computes how many times wider a picture is than its latent.
+    """Computes the ratio of a picture's side to its latent's.
 
-    The factor holds for either side. It follows from an autoencoder's configuration.
+    It follows from an autoencoder's configuration, and is the same for both sides.
     """
     levels = config.get("block_out_channels") or config.get("encoder_block_out_channels") or ()
     return 2 ** (len(levels) - 1) if levels else 1
 
 
 class Codec(Protocol):
-    """What makes pictures of x_0, and x_0 of pictures.
+    """Converts x_0 to pictures, and pictures to x_0.
 
-    ``decode``: x_0 (n, c, h, w) -> pictures (n, 3, height, width); ``encode``: the other way.
-    Both float32.
+    ``decode``: x_0 (n, c, h, w) -> pictures (n, 3, height, width). ``encode``: the reverse. Both
+    are float32.
     """
 
     def decode(self, x_0: torch.Tensor) -> torch.Tensor: ...
@@ -51,17 +51,15 @@ class Codec(Protocol):
     def encode(self, pictures: torch.Tensor) -> torch.Tensor: ...
 
     def preview(self, x_0: torch.Tensor) -> torch.Tensor:
-        """Small pictures (n, 3, ., .) to look at.
-
-        At next to no cost.
-        """
+        """Returns small pictures (n, 3, ., .) for viewing. They cost almost nothing."""
         ...
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Pixels are what is denoised. Models of grey pictures have their one channel shown as
-    three.
+    """The codec of models that denoise pixels.
+
+    The single channel of grey pictures is shown as three.
     """
 
     def decode(self, x_0: torch.Tensor) -> torch.Tensor:
@@ -122,9 +120,9 @@ class Autoencoder:
 
     @torch.inference_mode()
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
-        """The mean of what a KL encoder gives.
+        """Returns the mean of a KL encoder's output.
 
-        Not quantised, of a VQ one, as diffusion models are trained.
+        The output of a VQ encoder is not quantised, as in the training of diffusion models.
         """
         parts = [
             self._encode(part.to(self.network.dtype)).float() for part in pictures.split(AT_ONCE)
@@ -133,8 +131,8 @@ class Autoencoder:
         return (torch.cat(parts) - self.shift - mean) * self.scale / std
 
     def _moments(self, device: torch.device) -> tuple[torch.Tensor | float, torch.Tensor | float]:
-        """Mean and standard deviation of every channel, (1, c, 1, 1); 0 and 1 where none are
-        given.
+        """Returns mean and standard deviation of every channel, (1, c, 1, 1), or 0 and 1 if none
+        are given.
         """
         config = self.network.config
         if not self.by_moments or config.get("latents_mean") is None:
@@ -152,9 +150,9 @@ class Autoencoder:
         return found.latents if isinstance(self.network, VQModel) else found.latent_dist.mode()
 
     def preview(self, x_0: torch.Tensor) -> torch.Tensor:
-        """Small pictures, one pixel a place of the latent.
+        """Returns small pictures, one pixel per position of the latent.
 
-        Its colour is by a linear map: decoding every step would double the work.
+        Their colours come from a linear map, because decoding every step would double the work.
         """
         weights, bias = (part.to(x_0.device) for part in self.colours)
         return (torch.einsum("nchw,cd->ndhw", x_0.float(), weights) + bias.view(1, 3, 1, 1)).clamp(
@@ -163,9 +161,9 @@ class Autoencoder:
 
     @cached_property
     def colours(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """The linear map from latent channels to colour.
+        """Returns the linear map from latent channels to colour.
 
-        (c, 3) and (3,), by least squares over smooth pictures.
+        It is (c, 3) and (3,), fitted by least squares to smooth pictures.
         """
         factor = factor_of(self.network.config)
         rng = torch.Generator().manual_seed(0)

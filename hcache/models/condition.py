@@ -1,4 +1,4 @@
-"""What a batch is conditioned on, as tensors the network takes."""
+"""The condition of a batch, as tensors for the network."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Condition:
-    """Of n samples; every field (n, ...) or None. None of them for an unconditional model.
+    """The condition of n samples. Every field is (n, ...) or None. An unconditional model has none.
 
     ``class_labels``: (n,). ``text``: encoded prompts (n, tokens, d). ``pooled``: pooled prompts (n,
     d) of SDXL, FLUX and Stable Diffusion 3. ``sizes``: SDXL's (n, 6) of original size, crop and
     target size; PixArt's (n, 3) of height, width and their ratio. ``mask``: which tokens of the
-    text count (n, tokens). ``guidance``: the scale (n,) that a guidance-distilled model is told.
-    ``beside``: channels (n, c', h, w) that an inpainting or editing U-Net takes below x_t's.
+    text count (n, tokens). ``guidance``: the scale (n,) as an input of a guidance-distilled model.
+    ``beside``: channels (n, c', h, w) that an inpainting or editing U-Net takes in addition to
+    x_t's.
     """
 
     class_labels: torch.Tensor | None = None
@@ -29,21 +30,21 @@ class Condition:
 
     @property
     def added(self) -> dict[str, torch.Tensor] | None:
-        """What ``UNet2DConditionModel`` calls ``added_cond_kwargs``."""
+        """Returns ``added_cond_kwargs`` for ``UNet2DConditionModel``."""
         if self.sizes is None or self.pooled is None:
             return None
         return {"text_embeds": self.pooled, "time_ids": self.sizes}
 
     @staticmethod
     def join(parts: Sequence[Condition]) -> Condition:
-        """One batch of several of the same kind, one below the other."""
+        """Concatenates several conditions of the same kind to one batch."""
         columns = {f.name: [getattr(part, f.name) for part in parts] for f in fields(Condition)}
         return Condition(
             **{name: None if rows[0] is None else torch.cat(rows) for name, rows in columns.items()}
         )
 
     def expand(self, n: int) -> Condition:
-        """The same for n samples, of a condition of one."""
+        """Repeats the condition of one sample for n samples."""
         found = {f.name: getattr(self, f.name) for f in fields(Condition)}
         return Condition(
             **{k: None if v is None else v.expand(n, *v.shape[1:]) for k, v in found.items()}

@@ -1,7 +1,7 @@
-"""From prompts and class labels, as they stand in a run, to the tensors a network takes.
+"""Converts the prompts and class labels of a run to tensors for the network.
 
-Text is encoded by the model's own diffusers pipeline; encoded prompts are remembered, so that
-thousands of samples of one prompt encode it once.
+The model's own diffusers pipeline encodes text. Encoded prompts are remembered, so the prompt of
+thousands of samples is encoded once.
 """
 
 from __future__ import annotations
@@ -23,24 +23,25 @@ COND, UNCOND = "cond", "uncond"
 
 @dataclass(frozen=True, kw_only=True)
 class Guided:
-    """The branches to run, and how they are combined.
+    """The branches to run, and how to combine them.
 
-    For n samples, by name, with the scale that combines them.
+    They are for n samples, by name, with the scale that combines them.
     """
 
     branches: dict[str, Condition]
     scale: float = 1.0
 
     def combine(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
-        """uncond + scale (cond - uncond), or the only branch there is."""
+        """Returns uncond + scale (cond - uncond), or the only branch."""
         if UNCOND not in outputs:
             return outputs[COND]
         return outputs[UNCOND] + self.scale * (outputs[COND] - outputs[UNCOND])
 
 
 class Conditioner(Protocol):
-    """``kind``: ``none``, ``class`` or ``text``. Called with a conditioning and the number of
-    samples.
+    """Makes conditions from a conditioning and the number of samples.
+
+    ``kind`` is ``none``, ``class`` or ``text``.
     """
 
     @property
@@ -63,9 +64,9 @@ class Unconditional:
 
 @dataclass(frozen=True)
 class ByClass:
-    """``classes`` there are.
+    """Conditions for ``classes`` classes.
 
-    ``null`` stands for none of them, if the model was trained with such a label.
+    ``null`` is the label for no class, if the model was trained with one.
     """
 
     classes: int
@@ -96,7 +97,7 @@ class ByClass:
         return Guided(branches=branches, scale=conditioning.guidance)
 
     def _null(self, given: int | None) -> int | None:
-        """The label of no class: the model's own, else the one that was given."""
+        """Returns the label of no class: the model's own, or the given one."""
         if given is None:
             return self.null
         if self.null is not None and given != self.null:
@@ -110,17 +111,19 @@ class ByClass:
 
 
 CONDITION_BYTES = 2**26
-"""Of the conditions that a model keeps: hundreds of Stable Diffusion's, some ten of FLUX's."""
+"""The largest size of the conditions that a model keeps: hundreds of Stable Diffusion's, or about
+ten of FLUX's.
+"""
 
 
 class ByText:
-    """Prompts through a pipeline's text encoders.
+    """Conditions from prompts by a pipeline's text encoders.
 
     Args:
-        encode: (prompt, whether it is the negative one) -> the condition of one sample.
-        distilled: The guidance scale is an input of the network (FLUX dev, time_cond_proj_dim), not
-            a second branch.
-        guidable: False where neither is the case (FLUX schnell).
+        encode: A function (prompt, whether it is the negative one) -> the condition of one sample.
+        distilled: Whether the guidance scale is an input of the network (FLUX dev,
+            time_cond_proj_dim) instead of a second branch.
+        guidable: False if there is no guidance at all (FLUX schnell).
     """
 
     kind = "text"
@@ -135,7 +138,7 @@ class ByText:
         self.distilled, self.guidable = distilled, guidable
 
     def encode(self, prompt: str, negative: bool) -> Condition:
-        """The condition of one prompt; of those used last it is kept."""
+        """Returns the condition of one prompt. The last ones are kept."""
         return self._known.get((prompt, negative), lambda: self._encode(prompt, negative))
 
     def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided:
@@ -172,11 +175,11 @@ class ByText:
 
 
 def text_conditioner(pipeline: Any, beside: torch.Tensor | None = None) -> ByText:
-    """The conditioner of a text pipeline: one of ``configurations.TEXT_PIPELINES``.
+    """Returns the conditioner of a text pipeline.
 
     Args:
-        pipeline: With its text encoders.
-        beside: Channels (1, c, h, w) that the network is given below x_t's, for every sample.
+        pipeline: One of ``configurations.TEXT_PIPELINES``, with its text encoders.
+        beside: Channels (1, c, h, w) that the network gets in addition to x_t's, for every sample.
     """
     found = _text_conditioner(pipeline)
     if beside is None:
@@ -251,7 +254,9 @@ def _encode_sd3(pipeline: Any, prompt: str) -> Condition:
 
 @torch.inference_mode()
 def _encode_sana(pipeline: Any, prompt: str, negative: bool) -> Condition:
-    """The pipeline puts its own instruction to Gemma before every prompt but the negative one."""
+    """Encodes text for Sana. The pipeline puts its own instruction to Gemma before every prompt
+    except the negative one.
+    """
     call = inspect.signature(type(pipeline).__call__).parameters
     text, mask, _, _ = pipeline.encode_prompt(
         prompt,
@@ -265,7 +270,9 @@ def _encode_sana(pipeline: Any, prompt: str, negative: bool) -> Condition:
 
 @torch.inference_mode()
 def _encode_pixart(pipeline: Any, prompt: str) -> Condition:
-    """Without ``clean_caption``, which changes prompts only where two more packages are there."""
+    """Encodes text for PixArt, without ``clean_caption``, which changes prompts only if two more
+    packages are installed.
+    """
     device = pipeline.text_encoder.device
     text, mask, _, _ = pipeline.encode_prompt(
         prompt, do_classifier_free_guidance=False, device=device, clean_caption=False

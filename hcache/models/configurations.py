@@ -1,8 +1,8 @@
-"""What a model's configurations say of network, autoencoder and pipeline: each field is honoured,
-or refused by name.
+"""Reads network, autoencoder and pipeline from a model's configurations. Each field is honoured, or
+refused by name.
 
-diffusers leaves out fields that a class does not know, and a pipeline leaves out what only another
-pipeline would do. Here nothing that would change a prediction is left out.
+diffusers ignores fields that a class does not know, and a pipeline ignores fields of other
+pipelines. Here no field that would change a prediction is ignored.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ AUTOENCODERS = {
 
 PLAIN_NETWORKS = ("UNet2DModel", "GuidedUNet2DModel")
 """Networks that take x_t, time and perhaps a class: diffusers' own, and the one that convert-adm
-may write.
+writes.
 """
 
 PIPELINES = {
@@ -44,7 +44,7 @@ PIPELINES = {
     "StableDiffusion3Pipeline": ("SD3Transformer2DModel",),
     "SanaPipeline": ("SanaTransformer2DModel",),
 }
-"""Pipelines whose loop is the one here -> the networks they run."""
+"""Pipelines with the same loop as hcache -> the networks that they run."""
 
 LORA_PIPELINES = (
     "StableDiffusionPipeline",
@@ -53,7 +53,7 @@ LORA_PIPELINES = (
     "StableDiffusion3Pipeline",
     "SanaPipeline",
 )
-"""Those that load LoRAs."""
+"""Pipelines that load LoRAs."""
 
 TEXT_PIPELINES = (*LORA_PIPELINES, "PixArtAlphaPipeline", "PixArtSigmaPipeline")
 
@@ -68,27 +68,27 @@ PLAIN = {
     "FluxImg2ImgPipeline": "FluxPipeline",
     "FluxInpaintPipeline": "FluxPipeline",
 }
-"""Pipelines for pictures that are given, made of the same parts as those that draw from noise
-alone.
-"""
+"""Pipelines for given pictures, with the same parts as those that generate from noise alone."""
 
 PIX2PIX = {
     "StableDiffusionInstructPix2PixPipeline": "StableDiffusionPipeline",
     "StableDiffusionXLInstructPix2PixPipeline": "StableDiffusionXLPipeline",
 }
-"""Pipelines that change a picture by a text. Without a picture (zeros, as they are trained for
-guidance) their loop is that of the plain pipeline.
+"""Pipelines that change a picture by a text. Without a picture (zeros, which their training for
+guidance includes) their loop is that of the plain pipeline.
 """
 
 MASK, PICTURE = 5, 4
-"""Channels below x_t's: inpainting's mask and masked picture; InstructPix2Pix's picture."""
+"""Additional channels besides x_t's: inpainting's mask and masked picture; InstructPix2Pix's
+picture.
+"""
 
 BESIDE = {
     "StableDiffusionInpaintPipeline": MASK,
     "StableDiffusionXLInpaintPipeline": MASK,
     **dict.fromkeys(PIX2PIX, PICTURE),
 }
-"""Pipelines whose networks may take channels below x_t's -> how many."""
+"""Pipelines whose networks may take additional channels besides x_t's -> their number."""
 
 PARTS = (
     "unet",
@@ -106,8 +106,8 @@ PARTS = (
     "feature_extractor",
     "image_encoder",
 )
-"""Parts that a pipeline may list. The last three take no part in denoising: hcache leaves them
-out.
+"""Parts that a pipeline may list. The last three take no part in denoising, and hcache ignores
+them.
 """
 
 PIPELINE_FIELDS = {
@@ -119,15 +119,15 @@ PIPELINE_FIELDS = {
 """Fields of ``model_index.json`` that are not parts, and why they may have any value."""
 
 OLD_TRANSFORMER = "Transformer2DModel"
-"""The class that configurations of DiT name, facebook/DiT-XL-2-256 among them, before it had one
-of its own.
+"""The old class name in configurations of DiT (such as facebook/DiT-XL-2-256), from before it had
+its own class.
 """
 
 
 def network_class(config: Mapping[str, Any]) -> str:
-    """The class of a network by its configuration.
+    """Returns the class of a network from its configuration.
 
-    Of an old name the class that diffusers reads it as.
+    For an old name it is the class that diffusers uses.
     """
     kind = config.get("_class_name", "nothing")
     if kind == OLD_TRANSFORMER and config.get("norm_type") == "ada_norm_zero":
@@ -138,18 +138,18 @@ def network_class(config: Mapping[str, Any]) -> str:
 
 
 def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
-    """The pipeline that a folder is run as, by its ``model_index.json``.
+    """Returns the pipeline of a folder, from its ``model_index.json``.
 
-    "" for a bare network.
+    It is "" for a bare network.
 
     Raises:
-        ModelError: it is one whose loop is not the one here, or it lists or sets what nobody here
-            reads.
+        ModelError: the pipeline has another loop than hcache, or lists or sets something that
+            hcache does not read.
     """
     named = index.get("_class_name", "")
     named = (
         named if isinstance(named, str) else str(named)
-    )  # one of code of its own is a list: a file and a class
+    )  # a class with custom code is a list: a file and a class
     plain = (PLAIN | PIX2PIX).get(named, named)
     if named and plain not in PIPELINES:
         raise ModelError(
@@ -172,7 +172,7 @@ def pipeline_of(index: Mapping[str, Any], network: str, name: str) -> str:
 def channels_beside(index: Mapping[str, Any], config: Mapping[str, Any]) -> int:
     """Returns how many channels a network takes besides x_t's.
 
-    They are stacked below those of x_t. The pipeline's class says how many there are.
+    They are stacked after those of x_t. Their number follows from the pipeline's class.
     """
     named = index.get("_class_name", "")
     found = BESIDE.get(named, 0) if isinstance(named, str) else 0
@@ -180,7 +180,7 @@ def channels_beside(index: Mapping[str, Any], config: Mapping[str, Any]) -> int:
 
 
 def say_how_it_is_run(index: Mapping[str, Any], plain: str, beside: int, name: str) -> None:
-    """Warns where another pipeline's folder is run as the plain one."""
+    """Warns if another pipeline's folder is run as the plain one."""
     named = index.get("_class_name", "")
     if plain == named:
         return
@@ -200,12 +200,12 @@ def say_how_it_is_run(index: Mapping[str, Any], plain: str, beside: int, name: s
 def check_network(
     config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str, beside: int = 0
 ) -> None:
-    """Makes sure that a network can be run as it is.
+    """Makes sure that a network can be run exactly.
 
-    Its every field is honoured, and it takes nothing but x_t, time, text and classes.
+    All its fields are honoured, and it takes only x_t, time, text and classes.
 
     Raises:
-        ModelError: it does not, and what it takes.
+        ModelError: it cannot. The message says what it takes..
     """
     check_fields(config, kind, f"the network of {name}")
     check_sizes(config, f"the network of {name}")
@@ -228,10 +228,10 @@ def check_network(
 
 
 def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
-    """Makes sure that an autoencoder's every field is honoured.
+    """Makes sure that all fields of an autoencoder are honoured.
 
     Raises:
-        ModelError: it is of another kind, or asks for what hcache does not do.
+        ModelError: it is of another kind, or needs something that hcache does not do.
     """
     kind = config.get("_class_name")
     if kind not in AUTOENCODERS:
@@ -266,10 +266,10 @@ def check_codec(config: Mapping[str, Any], pipeline: str, name: str) -> None:
 def check_fields(config: Mapping[str, Any], kind: type, what: str) -> None:
     """Makes sure that a class knows a configuration's fields.
 
-    Every one that is not empty.
+    Empty fields are ignored.
 
     Raises:
-        ModelError: it does not know one, which diffusers would leave out.
+        ModelError: it does not know a field, which diffusers would ignore.
     """
     known = inspect.signature(kind.__init__).parameters
     for field, value in config.items():
@@ -283,14 +283,14 @@ def check_fields(config: Mapping[str, Any], kind: type, what: str) -> None:
 
 
 _SAYS_NOTHING = (("attention_type", "default"), ("norm_type", "ada_norm_zero"))
-"""Fields of the old transformer that a DiT's class does not know, with the values that mean what
-it does.
+"""Fields of the old transformer that a DiT's class does not know, with the values that match its
+behaviour.
 """
 
 
 def _check_conditions(config: Mapping[str, Any], name: str) -> None:
-    """Of a U-Net with text: it takes text, SDXL's sizes and a distilled guidance scale, and
-    nothing else.
+    """Makes sure that a U-Net with text takes only text, SDXL's sizes and a distilled guidance
+    scale.
     """
     for field, allowed, what in (
         (
@@ -321,8 +321,8 @@ def _check_conditions(config: Mapping[str, Any], name: str) -> None:
 def _check_channels(
     config: Mapping[str, Any], kind: type, codec: Mapping[str, Any], name: str, beside: int
 ) -> None:
-    """What goes in must be x_t, with ``beside`` channels below it, and what comes out a
-    prediction of its shape, with or without a variance.
+    """Makes sure that the input is x_t, with ``beside`` additional channels, and that the output is
+    a prediction of its shape, with or without a variance.
     """
     default = inspect.signature(kind.__init__).parameters
     into, out = (config.get(f, default[f].default) for f in ("in_channels", "out_channels"))
@@ -361,7 +361,7 @@ _BY_CHANNELS = {
 
 
 def _given_beside(into: int, out: int) -> str:
-    """What a network of such channels is known to take beside x_t."""
+    """Returns the known input besides x_t of a network with this number of channels."""
     found = _BY_CHANNELS.get((into, out))
     return (
         f". A network like this is given more than x_t ({found}), which its pipeline here does not"

@@ -1,8 +1,8 @@
 """Converts original DDPM checkpoints in PyTorch (``celeba_hq.ckpt``, ``bedroom.ckpt``,
 ``church_outdoor.ckpt``).
 
-They hold the network of Ho, Jain and Abbeel under the names that pesser's and ermongroup's code
-gave its layers. SDEdit, DiffusionCLIP and Asyrp use the same names. Each layer is one of diffusers'
+They contain the network of Ho, Jain and Abbeel, with the layer names of pesser's and ermongroup's
+code. SDEdit, DiffusionCLIP and Asyrp use the same names. Each layer is one of diffusers'
 ``UNet2DModel``, so nothing but names changes. All are trained on the linear schedule of 1,000
 steps, and sampled without clipping x_0.
 
@@ -31,7 +31,7 @@ from .states import read_state
 
 ANCHOR = "temb.dense.0.weight"
 ATTENDED = 16
-"""A side at which all published ones attend, which tells the size of the picture."""
+"""The side at which all published models have attention, which shows the size of the picture."""
 
 Tensors = Mapping[str, torch.Tensor]
 
@@ -59,8 +59,9 @@ _PLACE = re.compile(
 
 @dataclass(frozen=True, kw_only=True)
 class DdpmStructure:
-    """What the tensors tell. ``widths``: channels a level; ``attention``: whether a level
-    attends.
+    """The structure that the tensors show.
+
+    ``widths``: channels per level. ``attention``: whether a level has attention.
     """
 
     widths: tuple[int, ...]
@@ -72,18 +73,19 @@ class DdpmStructure:
 def convert_ddpm(
     checkpoint: Path, out: Path, image_size: int | None = None, weights: str | None = None
 ) -> Conversion:
-    """Writes the diffusers folder ``out`` from a DDPM checkpoint.
+    """Converts a DDPM checkpoint to the diffusers folder ``out``.
 
     Args:
-        checkpoint: The file, a state dict or a training state. Nothing in it is run.
+        checkpoint: The file, a state dict or a training state. Nothing in it is executed.
         out: A folder that does not exist yet, or is empty.
-        image_size: A side of the pictures; None: such that attention lies at 16 x 16, as in all
-            published ones.
-        weights: ``ema`` or ``raw``, of a training state; None: the moving average if there is one.
+        image_size: The side length of the pictures. None chooses it so that attention is at 16 x
+            16, as in all published models.
+        weights: ``ema`` or ``raw``, for a training state. None means the moving average if there is
+            one.
 
     Raises:
-        ModelError: the file is no such checkpoint, whole.
-        UsageError: the options do not fit it.
+        ModelError: the file is not such a checkpoint, or is incomplete.
+        UsageError: the options contradict it.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"{out} exists and is not an empty folder; choose another")
@@ -104,10 +106,10 @@ def convert_ddpm(
 
 
 def read_structure(tensors: Tensors) -> DdpmStructure:
-    """What network the tensors are of.
+    """Reads the structure of the network from its tensors.
 
     Raises:
-        ModelError: they are not of a DDPM's U-Net.
+        ModelError: they do not belong to a DDPM's U-Net.
     """
     for name in (
         ANCHOR,
@@ -146,7 +148,7 @@ def read_structure(tensors: Tensors) -> DdpmStructure:
 
 
 def unet_of(structure: DdpmStructure, image_size: int) -> UNet2DModel:
-    """The same network as a diffusers U-Net, its weights not set.
+    """Returns the same network as a diffusers U-Net, without its weights.
 
     Google/ddpm-ema-celebahq-256 has this form.
     """
@@ -162,7 +164,7 @@ def unet_of(structure: DdpmStructure, image_size: int) -> UNet2DModel:
             up_block_types=tuple(
                 "AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)
             ),
-            downsample_padding=0,  # it pads on the right and below only
+            downsample_padding=0,  # it pads only right and below
             attention_head_dim=None,  # one head
             norm_eps=1e-6,
             flip_sin_to_cos=False,
@@ -175,9 +177,9 @@ def unet_of(structure: DdpmStructure, image_size: int) -> UNet2DModel:
 
 
 def converted(tensors: Tensors, structure: DdpmStructure) -> dict[str, torch.Tensor]:
-    """The tensors by diffusers' names.
+    """Returns the tensors by diffusers' names.
 
-    By their own where they have none there, to be found unexpected.
+    A tensor without such a name keeps its own, and is later found as unexpected.
     """
     result = {}
     for name, tensor in tensors.items():
@@ -195,7 +197,9 @@ def converted(tensors: Tensors, structure: DdpmStructure) -> dict[str, torch.Ten
 
 
 def _name_of(match: re.Match[str], levels: int) -> str | None:
-    """diffusers' name for a tensor of a block; up blocks are counted from the bottleneck there."""
+    """Returns diffusers' name for a tensor of a block. diffusers counts up blocks from the
+    bottleneck.
+    """
     way, level, part, number, middle, layer, kind = match.groups()
     if middle:
         if middle not in _MID:
@@ -214,7 +218,7 @@ def _name_of(match: re.Match[str], levels: int) -> str | None:
 
 
 def _size_of(structure: DdpmStructure, given: int | None) -> tuple[int, str]:
-    """(a side of the picture, how it was found)."""
+    """Returns (the side of the picture, how it was found)."""
     if given is not None:
         if given < 1:
             raise UsageError(f"image size must be 1 or more, got {given}")

@@ -1,5 +1,5 @@
-"""A model's configurations without its weights: what is on this disk, and what would be
-downloaded. No torch.
+"""Finds which files of a model are on this disk, and what a download would fetch. It uses no
+torch.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from .hub import local_folder, missing_configs, missing_weights, wanted_files
 
 
 def configurations_are_here(card: Card) -> bool:
-    """Whether a model's anatomy can be told without a download."""
+    """Returns whether a model's anatomy is available without a download."""
     local = local_folder(card)
     return bool(
         card.file
@@ -23,7 +23,7 @@ def configurations_are_here(card: Card) -> bool:
 
 
 def weights_are_here(card: Card) -> bool:
-    """Whether a model can be loaded without a download."""
+    """Returns whether a model can be loaded without a download."""
     if card.file is not None:
         return True
     folder = local_folder(card)
@@ -31,9 +31,9 @@ def weights_are_here(card: Card) -> bool:
 
 
 def download_bytes(card: Card) -> int | None:
-    """What loading a hub model would download, in bytes.
+    """Returns the bytes that loading a hub model would download.
 
-    None where the hub does not tell.
+    It is None if the hub does not say.
     """
     try:
         found = HfApi().model_info(

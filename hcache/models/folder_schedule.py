@@ -1,4 +1,4 @@
-"""The noise schedule of a model folder: its own, or the one that the user states."""
+"""The noise schedule of a model folder: its own, or the one that the user gives."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .schedulers import FLOWS, Scheduler, check_kind, scheduler_from
 
 
 def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Scheduler:
-    """The model's own noise schedule, as DDIM or as a flow.
+    """Returns the model's noise schedule, as DDIM or as a flow.
 
-    Or the stated one, if it has none.
+    If the model has none, it is the given one.
 
     Raises:
-        ModelError: it is another kind of schedule than DDIM samples from (see
-            :mod:`hcache.models.schedulers`); or the model's files say none and none is stated, or
-            they say one and another is stated.
+        ModelError: DDIM does not sample from such a schedule (see :mod:`hcache.models.schedulers`),
+            the model's files contain none and none is given, or they contain one and another is
+            given.
     """
     network = parts.config["_class_name"]
     named = (parts.index.get("scheduler") or [None, None])[1]
@@ -63,10 +63,10 @@ def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Sched
 
 
 def _set_by_pipeline(parts: Parts) -> dict[str, Any]:
-    """What Stable Diffusion's own pipeline sets in every scheduler that has such a field,
-    whatever its file says.
+    """Returns the values that Stable Diffusion's own pipeline sets in every scheduler with such a
+    field, whatever its file says.
 
-    That of inpainting sets the offset alone, and that of InstructPix2Pix nothing.
+    The inpainting pipeline sets only the offset, and that of InstructPix2Pix sets nothing.
     """
     if parts.pipeline != "StableDiffusionPipeline" or parts.beside == PICTURE:
         return {}

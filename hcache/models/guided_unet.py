@@ -1,5 +1,5 @@
-"""diffusers' ``UNet2DModel`` with what guided diffusion has beside: a number of heads, and
-timesteps of its own.
+"""diffusers' ``UNet2DModel`` with two additions of guided diffusion: a number of heads, and its own
+timesteps.
 
 ``UNet2DModel`` knows one width for all attention heads. guided-diffusion's ``num_heads`` is a
 number of heads, the same at every width, and its ``rescale_timesteps`` tells the network t 1000/T

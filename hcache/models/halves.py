@@ -30,10 +30,10 @@ UNet = UNet2DModel | UNet2DConditionModel
 
 
 class Embedding(NamedTuple):
-    """What every block of either half is given.
+    """The embeddings that every block of either half gets.
 
-    ``time`` (n, d): of time, classes and what is added. ``text``: the text. ``beside``: channels
-    (n, c', h, w) that the encoder half takes below those of x_t.
+    ``time`` (n, d): that of time, classes and additional conditions. ``text``: the text.
+    ``beside``: channels (n, c', h, w) that the encoder half takes in addition to those of x_t.
     """
 
     time: torch.Tensor
@@ -41,7 +41,7 @@ class Embedding(NamedTuple):
     beside: torch.Tensor | None = None
 
     def rows(self, part: slice) -> Embedding:
-        """That of some samples of the batch."""
+        """Returns the embeddings of some samples of the batch."""
         text, beside = (None if each is None else each[part] for each in self[1:])
         return Embedding(self.time[part], text, beside)
 
@@ -54,18 +54,18 @@ def encode(
     embedding: Embedding | None = None,
     taps: Taps = NO_TAPS,
 ) -> Features:
-    """The encoder half, mid block included.
+    """Runs the encoder half, including the mid block.
 
     Args:
         x_t: Noisy samples (n, c, h, w) in the U-Net's dtype.
-        t: Training timestep, one for all or one a sample (n,).
-        condition: Class labels, text, added conditions, as far as the model takes them.
-        embedding: That of the same n, t and condition (``embed``), where it is at hand; else it is
-            computed.
-        taps: What is done at the places of this half; :func:`with_kept` takes what they kept.
+        t: Training timestep, one for all or one per sample (n,).
+        condition: Class labels, text and added conditions, if the model takes them.
+        embedding: The result of ``embed`` for the same n, t and condition, if it is known.
+            Otherwise it is computed.
+        taps: What to do at the places of this half. :func:`with_kept` returns what they kept.
 
     Raises:
-        ModelError: the model needs a condition that was not given, or the other way round.
+        ModelError: the model needs a condition that was not given, or takes none.
     """
     emb, context, beside = embedding or embed(unet, len(x_t), t, condition, x_t.device)
     x_t = x_t if beside is None else torch.cat([x_t, beside.to(x_t)], 1)
@@ -96,11 +96,11 @@ def decode(
     embedding: Embedding | None = None,
     taps: Taps = NO_TAPS,
 ) -> torch.Tensor:
-    """The decoder half: features -> the U-Net's prediction.
+    """Runs the decoder half: features -> the U-Net's prediction.
 
-    (n, c, h, w), be it noise, v or x_0.
+    The prediction is (n, c, h, w): noise, v or x_0.
     """
-    # diffusers' FreeU scales what it is given in place, which would spoil the features
+    # diffusers' FreeU scales its inputs in place, which would change the features
     scaled = bool(getattr(unet.up_blocks[0], "s1", None))
     x = features.h.clone() if scaled else features.h
     emb, context, _ = embedding or embed(unet, len(x), t, condition, x.device)
@@ -125,13 +125,13 @@ def decode(
 
 
 def with_kept(features: Features, taps: Taps) -> Features:
-    """The features with what was kept on the way through both halves."""
+    """Returns the features with the activations kept by both halves."""
     return replace(features, others={**features.others, **taps.kept}) if taps.kept else features
 
 
 def dtype_of(network: torch.nn.Module) -> torch.dtype:
-    """A network's dtype. diffusers' own property walks through all modules at every call, which
-    takes a millisecond.
+    """Returns a network's dtype. diffusers' own property goes through all modules at every call,
+    which takes a millisecond.
     """
     return next(network.parameters()).dtype
 
@@ -143,12 +143,10 @@ def time_embedding(
     device: torch.device,
     guidance: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """The U-Net's own embedding of time alone (n, d).
+    """Returns the U-Net's embedding of time alone (n, d).
 
-    Before classes or anything else is added to it.
-
-    Of a network with distilled guidance also of its scale (n,), which is embedded together with
-    time.
+    Classes and other conditions are not added yet. For a network with distilled guidance, it also
+    embeds the scale (n,).
     """
     if isinstance(unet, UNet2DModel):
         return unet.time_embedding(unet.time_proj(_timesteps(t, n, device)).to(dtype_of(unet)))
@@ -162,8 +160,8 @@ def time_embedding(
 
 
 def _guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:
-    """A guidance scale (n,) as ``StableDiffusionPipeline.get_guidance_scale_embedding`` has it: (n,
-    width).
+    """Embeds a guidance scale (n,) like ``StableDiffusionPipeline.get_guidance_scale_embedding``:
+    (n, width).
 
     References:
         On Distillation of Guided Diffusion Models (Meng, Rombach, Gao, Kingma, Ermon, Ho, Salimans,
@@ -180,9 +178,9 @@ def _guidance_embedding(guidance: torch.Tensor, width: int) -> torch.Tensor:
 def embed(
     unet: UNet, n: int, t: torch.Tensor | float, condition: Condition, device: torch.device
 ) -> Embedding:
-    """The :class:`Embedding` of n samples, the same for both halves.
+    """Returns the :class:`Embedding` of n samples for both halves.
 
-    Raises what ``encode`` raises.
+    Errors are those of ``encode``.
     """
     wants_classes = unet.class_embedding is not None
     if condition.class_labels is None and wants_classes:
@@ -240,14 +238,14 @@ def _timesteps(t: torch.Tensor | float, n: int, device: torch.device) -> torch.T
 
 
 def _attended(block: torch.nn.Module, context: torch.Tensor | None) -> dict[str, Any]:
-    """The text, for a block that attends to it."""
+    """Returns the text for a block that attends to it."""
     return (
         {"encoder_hidden_states": context} if getattr(block, "has_cross_attention", False) else {}
     )
 
 
 def _all_groups(features: Features) -> tuple[tuple[torch.Tensor, ...], ...]:
-    """The skip groups, of which a cache need not hold all, but the decoder takes all."""
+    """Returns the skip groups. A cache may lack some, but the decoder needs all."""
     found = tuple(group for group in features.skips if group is not None)
     if len(found) < len(features.skips):
         raise UsageError(
@@ -259,11 +257,10 @@ def _all_groups(features: Features) -> tuple[tuple[torch.Tensor, ...], ...]:
 def _upsample_sizes(
     unet: UNet, groups: tuple[tuple[torch.Tensor, ...], ...]
 ) -> list[tuple[int, int] | None]:
-    """The size that each up block has to reach, where doubling would miss it; None where it would
-    not.
+    """Returns the target size of each up block if doubling would miss it, and otherwise None.
 
-    Only ``UNet2DConditionModel`` can do that: its samples need not be multiples of its overall
-    factor.
+    Only ``UNet2DConditionModel`` supports this: the sides of its samples need not be multiples of
+    its overall factor.
     """
     if isinstance(unet, UNet2DModel):
         return [None] * len(groups)
@@ -276,7 +273,7 @@ def _upsample_sizes(
 def _group(
     skips: tuple[torch.Tensor, ...], counts: list[int]
 ) -> tuple[tuple[torch.Tensor, ...], ...]:
-    """Skips in forward order -> groups from the bottleneck outward, each in order of
+    """Converts skips in forward order to groups from the bottleneck outward, each in order of
     consumption.
     """
     if len(skips) != sum(counts):

@@ -1,10 +1,10 @@
-"""From a model's source to a folder on this disk, by huggingface_hub as it is: its cache, tokens
-and environment.
+"""Finds a model's folder on this disk, by huggingface_hub with its usual cache, tokens and
+environment.
 
-What is downloaded is one set of weights a part (:mod:`hcache.models.weight_files`) and the
-configurations; for an anatomy configurations alone. A folder in the cache is taken without asking
-the hub only if it is whole. A download that was cut off, or another program's of other files, is
-completed.
+A download fetches one set of weights per part (:mod:`hcache.models.weight_files`) and the
+configurations; for an anatomy it fetches only configurations. A folder in the cache is used without
+asking the hub only if it is complete. If a download was interrupted, or another program downloaded
+other files, the missing files are downloaded.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ NETWORKS, CODECS = ("unet", "transformer"), ("vae", "vqvae")
 CONFIGS = ["*.json", "*/*.json"]
 NO_CONFIGS = ["*.index*.json", "safety_checker/*", "*/flax_*", "onnx/*"]
 SMALL = (".json", ".txt", ".model")
-"""What a tokenizer and a scheduler are read from."""
+"""The files of a tokenizer and a scheduler."""
 
 PATTERNS = ["*.json", "*.txt", "*.model", "*/*.safetensors", "*/*.bin", "diffusion_pytorch_model.*"]
 IGNORED = ["*non_ema*", "*onnx*", "*openvino*", "*flax*", "safety_checker/*", "*.msgpack"]
-"""Where the hub does not say which files it has."""
+"""The files to download if the hub does not list them."""
 
 
 def folder_of(card: Card, revision: str | None = None) -> Path:
-    """The folder of a model, downloaded first if need be.
+    """Returns the folder of a model, and downloads it if necessary.
 
-    As far as it lies on the hub and is not here yet.
+    Only missing files of a hub model are downloaded.
 
     Raises:
-        ModelError: it is neither here nor to be had.
+        ModelError: it is not on this disk and cannot be downloaded.
     """
     if card.folder is not None:
         return card.folder
@@ -73,17 +73,16 @@ def folder_of(card: Card, revision: str | None = None) -> Path:
 
 
 def config_folder_of(card: Card) -> Path:
-    """The folder of a model with its configurations in it.
+    """Returns the folder of a model with its configurations.
 
-    Weights are never downloaded for it.
+    It never downloads weights.
 
     Raises:
-        ModelError: they are neither here nor to be had.
+        ModelError: they are not on this disk and cannot be downloaded.
     """
     local = local_folder(card)
     if local is not None and (card.folder is not None or not missing_configs(local)):
-        # what a folder of this disk lacks is said by who reads it: nothing can be downloaded into
-        # it
+        # files missing from a local folder are reported by its reader: they cannot be downloaded
         return local
     if card.configs is not None:
         return card.configs
@@ -91,9 +90,9 @@ def config_folder_of(card: Card) -> Path:
 
 
 def local_folder(card: Card, revision: str | None = None) -> Path | None:
-    """The folder of a model that is on this disk.
+    """Returns the folder of a model that is on this disk.
 
-    Whole or not; None if there is nothing of it.
+    It may be incomplete. It is None if there is no such folder.
     """
     if card.folder is not None or not card.source:
         return card.folder
@@ -107,13 +106,13 @@ def local_folder(card: Card, revision: str | None = None) -> Path | None:
 
 
 def resolved_revision(card: Card) -> str:
-    """The commit of a hub model on this disk, else nothing."""
+    """Returns the commit of a hub model on this disk, or nothing."""
     folder = None if card.folder else local_folder(card)
     return folder.name if folder else ""
 
 
 def _missing(card: Card, folder: Path) -> list[str]:
-    """What a folder of the cache lacks: files that the hub named when it was last asked, or
+    """Lists what a folder of the cache lacks: files that the hub named when it was last asked, or
     parts of the model.
     """
     try:
@@ -122,13 +121,13 @@ def _missing(card: Card, folder: Path) -> list[str]:
         )
         if gone := [name for name in names if not (folder / name).is_file()]:
             return gone
-    except (CachedRepoTreeNotFoundError, ValueError):  # another version's cache: it keeps no list
+    except (CachedRepoTreeNotFoundError, ValueError):  # a cache of another version keeps no list
         pass
     return missing_configs(folder) or missing_weights(folder)
 
 
 def missing_configs(folder: Path) -> list[str]:
-    """Parts of a model whose configuration is not there."""
+    """Lists the parts of a model whose configuration is missing."""
     places = {part: place / "config.json" for part, place in _places(folder).items()}
     if "scheduler" in _index(folder) and not (folder / "scheduler_config.json").is_file():
         places["scheduler"] = folder / "scheduler" / "scheduler_config.json"
@@ -136,7 +135,7 @@ def missing_configs(folder: Path) -> list[str]:
 
 
 def missing_weights(folder: Path) -> list[str]:
-    """Parts of a model of whose weights no set is whole."""
+    """Lists the parts of a model without a complete set of weights."""
     return [
         f"weights of its {part}"
         for part, place in _places(folder).items()
@@ -145,8 +144,8 @@ def missing_weights(folder: Path) -> list[str]:
 
 
 def _places(folder: Path) -> dict[str, Path]:
-    """The parts that have weights -> where they lie; a network may lie in the folder itself, as
-    old repositories do.
+    """Maps the parts with weights to their places. A network may be in the folder itself, as in old
+    repositories.
     """
     listed = _listed(folder) or ["unet"]
     found = {}
@@ -158,7 +157,7 @@ def _places(folder: Path) -> dict[str, Path]:
 
 
 def _listed(folder: Path) -> list[str]:
-    """The parts with weights that ``model_index.json`` names."""
+    """Lists the parts with weights in ``model_index.json``."""
     return [
         part
         for part in _index(folder)
@@ -167,7 +166,7 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _index(folder: Path) -> list[str]:
-    """The parts that ``model_index.json`` names."""
+    """Returns the parts in ``model_index.json``."""
     try:
         index = json.loads((folder / "model_index.json").read_text(encoding="utf-8"))
         return [
@@ -180,9 +179,9 @@ def _index(folder: Path) -> list[str]:
 
 
 def wanted_files(names: Iterable[str]) -> list[str]:
-    """What to download of a repository's files.
+    """Returns the files of a repository to download.
 
-    Small ones, and one set of weights in each folder.
+    These are the small ones, and one set of weights in each folder.
     """
     by_folder: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -205,7 +204,9 @@ def wanted_files(names: Iterable[str]) -> list[str]:
 
 
 def _download(card: Card, revision: str | None, patterns: list[str] | None) -> Path:
-    """``patterns``: of the files; None: configurations and one set of weights a part."""
+    """Downloads files with ``patterns``. None means configurations and one set of weights per
+    part.
+    """
     ignored = NO_CONFIGS if patterns else None
     try:
         if patterns is None:
@@ -231,7 +232,9 @@ def _download(card: Card, revision: str | None, patterns: list[str] | None) -> P
 
 
 def _patterns(source: str, revision: str | None) -> tuple[list[str], list[str] | None]:
-    """(files to have, files to leave) of a repository, whether or not the hub can be asked."""
+    """Returns (files to download, files to skip) of a repository, whether or not the hub can be
+    asked.
+    """
     try:
         return wanted_files(list_repo_files(source, revision=revision)), None
     except (RepositoryNotFoundError, RevisionNotFoundError):

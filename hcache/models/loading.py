@@ -1,4 +1,4 @@
-"""From a name to a model. One code path for what ships with hcache, any folder, and the hub."""
+"""Loads a model by its name. Shipped models, folders and the hub share one code path."""
 
 from __future__ import annotations
 
@@ -48,27 +48,26 @@ def load_model(
     lora: str | Lora | Sequence[str | Lora] = (),
     scheduler: str | Mapping[str, Any] | None = None,
 ) -> Model:
-    """Loads a model, ready to be run.
+    """Loads a model that is ready to run.
 
-    By card name, diffusers folder, hub id or Stable Diffusion file.
+    It is named by card, diffusers folder, hub id or Stable Diffusion file.
 
     Args:
         name_or_folder: A card's name (``python -m hcache models`` lists them), a folder with
             ``model_index.json`` or a bare U-Net folder, a hub id ``owner/name``, or a
             ``.safetensors`` checkpoint of Stable Diffusion.
-        device: As PyTorch names it: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; or ``auto``, the best
-            there is.
-        dtype: To compute in: ``float32``, ``float16`` or ``bfloat16``.
-        revision: Of a hub id: a branch, tag or commit.
+        device: The name in PyTorch: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; or ``auto``, the best
+            available.
+        dtype: The dtype of the computation: ``float32``, ``float16`` or ``bfloat16``.
+        revision: A branch, tag or commit of a hub id.
         lora: One LoRA or several to add to the weights, each as ``FOLDER_OR_FILE[:scale]``.
-        scheduler: The noise schedule of a model whose files say none: a name in
+        scheduler: The noise schedule of a model whose files contain none: a name in
             :data:`hcache.noise_schedules.NAMED`, a folder or file with ``scheduler_config.json``,
-            or what such a file holds.
+            or the contents of such a file.
 
     Raises:
-        UnknownModelError: nothing goes by that name; the message suggests the nearest names.
-        ModelError: something does, but cannot be loaded or is not a model that hcache knows; or a
-            LoRA does not fit it.
+        UnknownModelError: no model has that name. The message suggests the nearest names..
+        ModelError: the model cannot be loaded or is not supported, or a LoRA does not match it.
     """
     if dtype not in DTYPES:
         raise UsageError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}")
@@ -78,7 +77,7 @@ def load_model(
         return load_checkpoint(card, device, DTYPES[dtype], loras, stated)
     parts = read_parts(folder_of(card, revision), card.name)
     check_text_width(parts, card.name)
-    # what is refused is refused before weights are read
+    # refuse before weights are read
     check_loras(loras, parts.pipeline, LORA_PIPELINES, card.name)
     schedule, anatomy = scheduler_of(parts, stated), _anatomy(parts, card.name)
     check_weights_suffice(anatomy.parameters, parts.network, f"the network of {card.name}")
@@ -99,9 +98,10 @@ def load_model(
 
 
 def _load_codec(parts: Parts, device: str, dtype: str, name: str) -> Codec:
-    """What makes pictures of x: the autoencoder of a latent model, else nothing.
+    """Returns the converter between x and pictures: the autoencoder of a latent model, or the
+    identity.
 
-    ``name`` is the model's in errors.
+    ``name`` is the model's name in errors.
     """
     if parts.codec is None:
         return Identity()
@@ -114,15 +114,15 @@ def _load_codec(parts: Parts, device: str, dtype: str, name: str) -> Codec:
 
 
 def load_for(spec: RunSpec, device: str, provenance: Mapping[str, Any] | None = None) -> Model:
-    """The model that a run asks for.
+    """Loads the model of a run.
 
-    With its LoRAs, and by the schedule that was stated for it.
+    It gets the run's LoRAs and its given schedule.
 
     Args:
         spec: The run.
         device: As for :func:`load_model`.
-        provenance: That of the run if it is there already. Runs of before could be begun without a
-            stated schedule; what they went by stands in it.
+        provenance: The provenance of an existing run. Older runs could start without a given
+            schedule, and theirs is in the provenance.
     """
     return load_model(
         spec.model,
@@ -134,9 +134,9 @@ def load_for(spec: RunSpec, device: str, provenance: Mapping[str, Any] | None = 
 
 
 def stated_schedule(spec: RunSpec, provenance: Mapping[str, Any]) -> dict[str, Any]:
-    """The schedule that was stated for a run.
+    """Returns the schedule that was given for a run.
 
-    {} where the model's own files say it.
+    It is {} if the model's own files contain it.
     """
     made_by = provenance.get("scheduler")
     if spec.scheduler or not isinstance(made_by, Mapping):
@@ -149,24 +149,24 @@ def stated_schedule(spec: RunSpec, provenance: Mapping[str, Any]) -> dict[str, A
 
 
 def as_loras(given: str | Lora | Sequence[str | Lora]) -> tuple[Lora, ...]:
-    """LoRAs as they may be given.
+    """Returns LoRAs from any of their forms.
 
-    One or several, by name or found already.
+    They may be one or several, by name or already resolved.
     """
     several = [given] if isinstance(given, str | Lora) else given
     return tuple(find_lora(each) if isinstance(each, str) else pinned(each) for each in several)
 
 
 def as_schedule(given: str | Mapping[str, Any] | None) -> dict[str, Any]:
-    """A schedule as it may be stated; {} if none is.
+    """Returns a given schedule as a configuration, or {}.
 
-    By name or as a configuration.
+    It may be a name or a configuration.
     """
     return find_schedule(given) if isinstance(given, str) else dict(given or {})
 
 
 def best_device() -> str:
-    """``cuda`` or ``mps`` if there is one, else ``cpu``."""
+    """Returns ``cuda`` or ``mps`` if available, else ``cpu``."""
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
@@ -178,15 +178,15 @@ def load_anatomy(
     lora: str | Lora | Sequence[str | Lora] = (),
     scheduler: str | Mapping[str, Any] | None = None,
 ) -> Anatomy:
-    """The sites of a model from its configuration alone.
+    """Returns a model's sites from its configuration alone.
 
-    No weights are read, and for a card no network is needed. What :func:`load_model` would refuse
-    for its configuration is refused here.
+    No weights are read, and a card needs no network. It refuses the same configurations as
+    :func:`load_model`.
     """
     card, loras, stated = find_card(name_or_folder), as_loras(lora), as_schedule(scheduler)
     parts = _configured_parts(card)
     if not card.file:
-        scheduler_of(parts, stated)  # so that what cannot be sampled is refused here already
+        scheduler_of(parts, stated)  # refuse models that cannot be sampled already here
     elif stated:
         schedule_of_file(card, scheduler_of(parts), stated)
     check_loras(loras, parts.pipeline, LORA_PIPELINES, card.name)
@@ -197,21 +197,23 @@ def load_anatomy(
 def check_loras_of(name_or_folder: str, loras: Sequence[Lora]) -> None:
     """Checks that LoRAs can be added to a model.
 
-    It reads the model's configuration alone.
+    It reads only the model's configuration.
 
     Raises:
-        ModelError: it takes none, peft is missing, or a file is no LoRA.
+        ModelError: it takes none, peft is missing, or a file is not a LoRA.
     """
     card = find_card(name_or_folder)
     check_loras(loras, _configured_parts(card).pipeline, LORA_PIPELINES, card.name)
 
 
 def _parameters(kind: Any, config: Mapping[str, Any], name: str) -> int:
-    """How many a network of a configuration has; it is built on the meta device, without memory."""
+    """Returns the number of parameters of a configuration's network, which is built on the meta
+    device, without memory.
+    """
     try:
         with torch.device("meta"):
             return sum(p.numel() for p in kind.from_config(dict(config)).parameters())
-    except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise whatever comes
+    except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise arbitrary errors
         raise ModelError(
             f"the {kind.__name__} of {name} cannot be built: {first_line(error)}"
         ) from error
@@ -220,7 +222,7 @@ def _parameters(kind: Any, config: Mapping[str, Any], name: str) -> int:
 def _anatomy(parts: Parts, name: str) -> Anatomy:
     try:
         return anatomy_of_config(parts.config, parts.pixels, _latent_side(parts), parts.beside)
-    except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise whatever comes
+    except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise arbitrary errors
         if isinstance(error, ModelError):
             raise
         raise ModelError(f"the network of {name} cannot be built: {first_line(error)}") from error
@@ -229,7 +231,7 @@ def _anatomy(parts: Parts, name: str) -> Anatomy:
 def load_scheduler(
     name_or_folder: str, scheduler: str | Mapping[str, Any] | None = None
 ) -> Scheduler:
-    """The noise schedule of a model from its configuration alone, likewise."""
+    """Returns the noise schedule of a model from its configuration."""
     card, stated = find_card(name_or_folder), as_schedule(scheduler)
     parts = _configured_parts(card)
     if card.file:
@@ -243,8 +245,8 @@ def _configured_parts(card: Card) -> Parts:
 
 
 def _load_module(kind: Any, folder: Path, dtype: str, name: str) -> nn.Module:
-    """The weights: safetensors if there are any, else a checkpoint read without running any code
-    in it.
+    """Loads the weights: from safetensors if there are any, and otherwise from a checkpoint without
+    executing code in it.
     """
     try:
         module, report = kind.from_pretrained(
@@ -277,7 +279,9 @@ def _placed(module: nn.Module, device: str) -> nn.Module:
 
 
 def _latent_side(parts: Parts) -> int | None:
-    """A side of FLUX's latent, which its transformer does not name but its autoencoder does."""
+    """Returns the latent side of FLUX, which its autoencoder contains and its transformer
+    does not.
+    """
     size = parts.codec_config.get("sample_size")
     return size // parts.pixels if parts.codec and isinstance(size, int) else None
 
@@ -290,8 +294,8 @@ def _conditioner(
     dtype: str,
     loras: Sequence[Lora],
 ) -> Conditioner:
-    """What makes tensors of prompts or classes. LoRAs, which change text encoders too, are added
-    here.
+    """Returns the conditioner for prompts or classes. LoRAs are added here, because they also
+    change text encoders.
     """
     if (without_text := _conditioner_without_text(parts.config)) is not None:
         return without_text
@@ -317,9 +321,10 @@ def _conditioner(
 
 
 def _nothing_beside(parts: Parts, codec: Autoencoder, device: str) -> torch.Tensor | None:
-    """Channels (1, c, h, w) below x_t's that say there is no picture; None where there are none.
+    """Returns channels (1, c, h, w) besides x_t's for an absent picture, or None if there are none.
 
-    Of inpainting: a mask over all, and a masked picture that is grey. Of InstructPix2Pix: zeros.
+    For inpainting they are a mask over everything and a grey masked picture. For InstructPix2Pix
+    they are zeros.
     """
     if not parts.beside:
         return None
@@ -332,8 +337,8 @@ def _nothing_beside(parts: Parts, codec: Autoencoder, device: str) -> torch.Tens
 
 
 def _conditioner_without_text(config: Mapping[str, Any]) -> Conditioner | None:
-    """That of a model which takes classes or nothing, from its configuration; None if it takes
-    text.
+    """Returns the conditioner of a model that takes classes or nothing, from its configuration, or
+    None if it takes text.
     """
     if config["_class_name"] == "DiTTransformer2DModel":
         classes = config.get("num_embeds_ada_norm") or 1000
@@ -348,19 +353,19 @@ def _conditioner_without_text(config: Mapping[str, Any]) -> Conditioner | None:
 def check_conditioning(name_or_folder: str, conditioning: Conditioning) -> None:
     """Makes sure that a model takes a conditioning.
 
-    As far as its configuration tells.
+    It checks what the model's configuration shows.
 
     Raises:
-        UsageError: it takes other classes, or none, or no guidance. Of a model that takes text
-            nothing is refused here.
+        UsageError: it takes other classes, no classes, or no guidance. For a model that takes text,
+            nothing is checked here.
     """
     if (conditioner := load_conditioner(name_or_folder)) is not None:
         conditioner(conditioning.rows([0]), 1, torch.device("cpu"))
 
 
 def load_conditioner(name_or_folder: str) -> Conditioner | None:
-    """What a model takes beside x_t, from its configuration alone.
+    """Returns a model's conditioner from its configuration alone.
 
-    None if that is text.
+    It is None if the model takes text.
     """
     return _conditioner_without_text(_configured_parts(find_card(name_or_folder)).config)

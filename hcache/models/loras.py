@@ -31,22 +31,22 @@ FOREIGN = {
     "lora_mid": "a LoCon with a middle layer (LyCORIS), which diffusers leaves out",
     "lora_controlnet": "a Control-LoRA",
 }
-"""Parts of the names of tensors -> what a file with such is."""
+"""Parts of the names of tensors -> the kind of a file that contains them."""
 
 
 def check_loras(loras: Sequence[Lora], pipeline: str, taken: Sequence[str], name: str) -> None:
     """Makes sure that LoRAs can be added to a model.
 
-    Before any of its weights are read.
+    It runs before any of the model's weights are read.
 
     Args:
         loras: The LoRAs.
-        pipeline: The pipeline that the model is run as; "" for a bare network.
+        pipeline: The model's pipeline; "" for a bare network.
         taken: The pipelines that take LoRAs.
-        name: The model's, for errors.
+        name: The name of the model, for errors.
 
     Raises:
-        ModelError: the model takes none, peft is missing, or a file is no LoRA.
+        ModelError: the model takes none, peft is missing, or a file is not a LoRA.
     """
     if not loras:
         return
@@ -64,10 +64,10 @@ def check_loras(loras: Sequence[Lora], pipeline: str, taken: Sequence[str], name
 def add_loras(pipeline: Any, loras: Sequence[Lora]) -> None:
     """Adds LoRAs to the weights of a pipeline's parts.
 
-    Each by its scale.
+    Each is multiplied by its scale.
 
     Raises:
-        ModelError: a file does not fit the model, or is not what it was when the run was begun.
+        ModelError: a file does not match the model, or has changed since the run was started.
     """
     if not loras:
         return
@@ -84,7 +84,7 @@ def add_loras(pipeline: Any, loras: Sequence[Lora]) -> None:
             ]
             pipeline.fuse_lora(components=touched, adapter_names=names, safe_fusing=True)
             pipeline.unload_lora_weights()
-    except Exception as error:  # noqa: BLE001 - peft and diffusers say it each in their own way
+    except Exception as error:  # noqa: BLE001 - peft and diffusers raise various errors
         raise ModelError(
             f"{', '.join(lora.file for lora in loras)} cannot be added to the weights:"
             f" {_first_line(error)}"
@@ -94,7 +94,9 @@ def add_loras(pipeline: Any, loras: Sequence[Lora]) -> None:
 
 
 def _check_file(lora: Lora) -> None:
-    """A file's names of tensors must be those of a LoRA that diffusers reads in full."""
+    """Makes sure that the tensor names of a file are those of a LoRA that diffusers reads
+    completely.
+    """
     try:
         with safe_open(lora.file, "pt") as tensors:
             names = list(tensors.keys())
@@ -116,8 +118,8 @@ def _check_file(lora: Lora) -> None:
 
 
 def _load(pipeline: Any, lora: Lora, name: str) -> None:
-    """Puts one LoRA beside the weights, under a name, and makes sure that nothing of it was left
-    out.
+    """Loads one LoRA under a name beside the weights, and makes sure that no tensor of it was
+    ignored.
     """
     _check_file(lora)
     path = Path(lora.file)
@@ -128,7 +130,7 @@ def _load(pipeline: Any, lora: Lora, name: str) -> None:
         with _without_notices():
             state, alphas = _state_dict(pipeline, path.parent, where | more)
             pipeline.load_lora_weights(str(path.parent), adapter_name=name, **where)
-    except Exception as error:  # noqa: BLE001 - peft and diffusers say it each in their own way
+    except Exception as error:  # noqa: BLE001 - peft and diffusers raise various errors
         raise ModelError(
             f"the LoRA {lora.file} does not fit {type(pipeline).__name__}:"
             f" {_first_line(error)}; expected one that was trained on this kind of model"
@@ -146,7 +148,7 @@ def _load(pipeline: Any, lora: Lora, name: str) -> None:
 
 
 def _parts(pipeline: Any) -> dict[str, nn.Module]:
-    """The networks of a pipeline by the names of its parts."""
+    """Returns the networks of a pipeline by the names of its parts."""
     found = pipeline.components.items()
     return {part: module for part, module in found if isinstance(module, nn.Module)}
 
@@ -154,7 +156,7 @@ def _parts(pipeline: Any) -> dict[str, nn.Module]:
 def _state_dict(
     pipeline: Any, folder: Path, where: Mapping[str, Any]
 ) -> tuple[dict[str, Any], Mapping[str, float]]:
-    """The tensors under diffusers' names, and what each pair is scaled by (alpha)."""
+    """Returns the tensors under diffusers' names, and the scale (alpha) of each pair."""
     found = pipeline.lora_state_dict(str(folder), return_alphas=True, **where)
     state, alphas = found if isinstance(found, tuple) else (found, None)
     return dict(state), alphas or {}
@@ -165,7 +167,7 @@ def _tensors_of(module: nn.Module, name: str) -> list[str]:
 
 
 def _has_place(parts: Mapping[str, nn.Module], key: str) -> bool:
-    """Whether the layer that a tensor changes is in one of the pipeline's parts."""
+    """Returns whether the layer that a tensor changes is in one of the pipeline's parts."""
     part, _, rest = key.partition(".")
     module = parts.get(part)
     if module is None:
@@ -179,8 +181,8 @@ def _has_place(parts: Mapping[str, nn.Module], key: str) -> bool:
 def _check_alphas(
     parts: Mapping[str, nn.Module], alphas: Mapping[str, float], name: str, lora: Lora
 ) -> None:
-    """Every alpha of the file must scale a layer, as alpha over rank."""
-    from peft.tuners.lora import LoraLayer  # which need not be installed for anything else
+    """Makes sure that every alpha of the file scales a layer, as alpha over rank."""
+    from peft.tuners.lora import LoraLayer  # the package is only needed for LoRAs
 
     layers: list[Any] = [
         layer
@@ -200,7 +202,9 @@ def _check_alphas(
 
 @contextmanager
 def _without_notices() -> Iterator[None]:
-    """diffusers and peft warn of what is checked here, and of LoRAs for one part alone."""
+    """Silences warnings of diffusers and peft on what is checked here, and on LoRAs for one part
+    only.
+    """
     loggers = [logging.getLogger(name) for name in ("diffusers", "peft")]
     before = [logger.level for logger in loggers]
     try:
@@ -215,7 +219,7 @@ def _without_notices() -> Iterator[None]:
 
 
 def _first_line(error: Exception) -> str:
-    """The first line that says something, of peft's and PyTorch's long ones."""
+    """Returns the first informative line of the long messages of peft and PyTorch."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     mismatch = next((line for line in lines if line.startswith("size mismatch")), None)
     return mismatch or (lines[0] if lines else type(error).__name__)

@@ -1,4 +1,4 @@
-"""How much memory the weights take that an object holds, wherever in it they are."""
+"""Measures the memory of the weights that an object holds, wherever they are in it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from typing import Any
 import torch
 
 DEEPEST = 12
-"""Levels of objects inside an object. A pipeline in a function in a conditioner is at 5."""
+"""The largest depth of objects inside an object. A pipeline in a function in a conditioner is
+at 5.
+"""
 
 
 def weight_bytes(value: Any) -> int:
@@ -38,7 +40,7 @@ def _networks(value: Any, seen: set[int], depth: int) -> Iterator[torch.nn.Modul
 
 
 def _inside(value: Any) -> Iterator[Any]:
-    """What an object holds itself: items, attributes, and variables of a function's closure."""
+    """Yields what an object holds: items, attributes, and variables of a function's closure."""
     if isinstance(value, Mapping):
         yield from list(value.values())
     elif isinstance(value, Sequence):

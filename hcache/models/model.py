@@ -25,13 +25,12 @@ from .taps import NO_TAPS, Taps
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Model:
-    """``network``: a diffusers U-Net.
+    """A loaded diffusion network with everything needed to run it.
 
-    Or a transformer, which has neither ``encode`` nor ``decode``, only ``trace``.
-
-    Tensors go in as float32 or the network's dtype; predictions come out as float32, for the
-    sampler. ``loras``: what was added to its weights. ``stated``: the configuration of its noise
-    schedule, where the user had to state it.
+    ``network`` is a diffusers U-Net or a transformer. A transformer supports neither ``encode`` nor
+    ``decode``, only ``trace``. Inputs are float32 or have the network's dtype. Predictions are
+    float32, for the sampler. ``loras``: those that were added to its weights. ``stated``: the
+    configuration of its noise schedule, if the user had to give it.
     """
 
     card: Card
@@ -60,9 +59,9 @@ class Model:
         embedding: Embedding | None = None,
         taps: Taps = NO_TAPS,
     ) -> Features:
-        """The encoder half: x_t at ``t`` -> :class:`Features`.
+        """Runs the encoder half: x_t at ``t`` -> :class:`Features`.
 
-        x_t (n, c, h, w) at a training timestep.
+        x_t is (n, c, h, w), at a training timestep.
 
         Raises:
             NoUNetError: the model is a transformer.
@@ -88,9 +87,9 @@ class Model:
         embedding: Embedding | None = None,
         taps: Taps = NO_TAPS,
     ) -> torch.Tensor:
-        """The decoder half: features -> what the U-Net predicts.
+        """Runs the decoder half: features -> the U-Net's prediction.
 
-        (n, c, h, w), without a learned variance.
+        The prediction is (n, c, h, w), without a learned variance.
 
         Raises:
             NoUNetError: the model is a transformer.
@@ -110,7 +109,7 @@ class Model:
         return torch.cat(found)
 
     def embed(self, n: int, t: torch.Tensor | float, condition: Condition = NOTHING) -> Embedding:
-        """The embedding of ``t`` and ``condition``, which both halves take.
+        """Returns the embedding of ``t`` and ``condition`` for both halves.
 
         Compute it once if you call both halves.
         """
@@ -124,9 +123,10 @@ class Model:
         condition: Condition = NOTHING,
         places: Sequence[str] = (),
     ) -> tuple[Features, torch.Tensor]:
-        """Evaluates the network once: the activations, and the prediction as of ``decode``.
+        """Evaluates the network once: activations and prediction.
 
-        ``places``: what of ``anatomy.places`` the features are to hold besides h and skips.
+        The prediction is that of ``decode``. ``places``: which of ``anatomy.places`` the features
+        should contain besides h and skips.
         """
         if not self.anatomy.without:
             return self._trace_halves(x_t, t, condition, Taps(keep=places))
@@ -136,7 +136,7 @@ class Model:
     def _trace_halves(
         self, x_t: torch.Tensor, t: float, condition: Condition, taps: Taps
     ) -> tuple[Features, torch.Tensor]:
-        """Both halves, one after the other; of a batch that is computed in parts, part by part."""
+        """Runs both halves, one after the other. A batch that is split is run part by part."""
         embedding, parts = self.embed(len(x_t), t, condition), parts_of(len(x_t), self.device)
         if len(parts) == 1:
             features = self.encode(x_t, t, condition, embedding, taps)
@@ -161,31 +161,33 @@ class Model:
         rows: slice,
         taps: Taps,
     ) -> torch.Tensor:
-        """The decoder half of some samples of a batch, of which ``t`` and ``embedding`` are."""
+        """Runs the decoder half on some samples of a batch. ``t`` and ``embedding`` are those of
+        the whole batch.
+        """
         own = t[rows] if isinstance(t, torch.Tensor) and t.numel() > 1 else t
         return self._mean(
             halves.decode(self.network, features, own, embedding=embedding.rows(rows), taps=taps)
         )
 
     def condition(self, conditioning: Conditioning = UNCONDITIONED, n: int = 1) -> Guided:
-        """The tensors for n samples of a conditioning, by guidance branch.
+        """Returns the tensors of a conditioning for n samples, by branch.
 
         Raises:
-            UsageError: it is not of the kind that the model takes.
+            UsageError: the model does not take this kind of conditioning.
         """
         return self.conditioner(conditioning, n, self.device)
 
     def to_images(self, x_0: torch.Tensor, samples: Sequence[int] = ()) -> torch.Tensor:
-        """Pictures of clean samples, on the CPU.
+        """Converts clean samples to pictures on the CPU.
 
-        Samples (n, c, h, w) -> pictures (n, height, width, 3) uint8.
+        Samples (n, c, h, w) become pictures (n, height, width, 3) uint8.
 
         Args:
             x_0: The samples.
             samples: Their numbers, for errors.
 
         Raises:
-            ModelError: a picture is not finite, which would come out black.
+            ModelError: a picture is not finite, which would be rendered black.
         """
         pictures = self.codec.decode(x_0)
         bad = ~torch.isfinite(pictures.flatten(1).sum(1))
@@ -199,9 +201,9 @@ class Model:
         return _to_pixels(pictures).cpu()
 
     def to_previews(self, x_0: torch.Tensor, height: int, width: int) -> torch.Tensor:
-        """Small pictures of predicted x_0, on its device.
+        """Returns small pictures of predicted x_0, on its device.
 
-        (n, height, width, 3) uint8; of latents their colours only.
+        They are (n, height, width, 3) uint8. For latents they show only colours.
         """
         pictures = self.codec.preview(x_0)
         if pictures.shape[-2:] != (height, width):
@@ -209,7 +211,7 @@ class Model:
         return _to_pixels(pictures)
 
     def _mean(self, output: torch.Tensor) -> torch.Tensor:
-        """A prediction without the channels in which models with learned variance predict that."""
+        """Returns a prediction without the channels for a learned variance."""
         return output[:, : self.anatomy.x[0]].float()
 
 

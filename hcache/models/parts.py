@@ -1,4 +1,4 @@
-"""What lies where in a model folder, read off its configurations."""
+"""Finds the parts of a model folder from its configurations."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .configurations import (
 
 @dataclass(frozen=True, kw_only=True)
 class Parts:
-    """What a model folder holds.
+    """The parts of a model folder.
 
-    The folders of network and autoencoder (None: pixels), with their configurations.
-
-    ``pipeline``: what it is run as. ``index``: its ``model_index.json``; ``listed``: the parts
-    which that names. ``beside``: how many channels the network takes below those of x_t.
+    It has the folders of network and autoencoder (None: pixels), with their configurations.
+    ``pipeline``: the pipeline that it is run as. ``index``: its ``model_index.json``. ``listed``:
+    the parts in that file. ``beside``: the number of channels that the network takes in addition to
+    those of x_t.
     """
 
     folder: Path
@@ -42,15 +42,15 @@ class Parts:
 
     @property
     def pixels(self) -> int:
-        """A side of the picture for one of x."""
+        """The side of the picture divided by that of x."""
         return factor_of(self.codec_config) if self.codec else 1
 
 
 def read_parts(folder: Path, name: str) -> Parts:
-    """What lies where in a model folder.
+    """Finds the parts of a model folder.
 
     Raises:
-        ModelError: a part is missing, or of a kind that hcache does not know.
+        ModelError: a part is missing, or has an unknown kind.
     """
     index = (
         read_config(folder / "model_index.json") if (folder / "model_index.json").is_file() else {}
@@ -97,8 +97,8 @@ def read_parts(folder: Path, name: str) -> Parts:
 
 
 def _find(folder: Path, names: tuple[str, ...]) -> Path | None:
-    """The part's own folder; of a network also the model folder itself, as old repositories have
-    it.
+    """Returns the folder of a part. A network may be in the model folder itself, as in old
+    repositories.
     """
     for name in names:
         if (folder / name / "config.json").is_file():

@@ -1,4 +1,4 @@
-"""Why a pipeline of diffusers is not taken: one reason each, or that of its family."""
+"""The reasons why pipelines of diffusers are refused, each or by family."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ REFUSED_PIPELINES = {
     "VQDiffusionPipeline": "it unmasks discrete tokens and adds no noise",
     "WuerstchenDecoderPipeline": "its network is none of diffusers' U-Nets",
 }
-"""Pipelines that people have -> why they are not taken."""
+"""Common pipelines -> why they are refused."""
 
 FAMILIES = (
     (r"Modular", "its loop is put together from blocks of code when it is loaded"),
@@ -75,13 +75,13 @@ FAMILIES = (
     (r"^UniDiffuser|^Versatile|^AltDiffusion", "its text comes from encoders of its own"),
     (r"^StableDiffusion|^Onnx", _GUIDED),
 )
-"""Patterns of names -> why pipelines with such names are not taken; the first that fits counts."""
+"""Patterns of names -> why pipelines with such names are refused. The first match counts."""
 
 OTHER = "its network is none whose halves or blocks hcache reads"
 
 
 def why_refused(named: str) -> str:
-    """Why a pipeline that is not taken is not, by its name."""
+    """Returns why a pipeline is refused, by its name."""
     for pattern, why in FAMILIES:
         if named not in REFUSED_PIPELINES and re.search(pattern, named):
             return why

@@ -1,4 +1,4 @@
-"""A converted network on disk, as a folder in diffusers' format."""
+"""Saves a converted network as a folder in diffusers' format."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from ..atomic import making_folder
 from ..errors import refused
 
 _CODE = re.compile(r"\(os error (\d+)\)")
-"""How safetensors tells what the system said: within its text alone."""
+"""The pattern for the system's error in a message of safetensors, which contains it only as
+text.
+"""
 
 
 def save_pipeline(unet: UNet2DModel, scheduler: DDIMScheduler, out: Path) -> None:
-    """Writes a pipeline's folder, whole or not at all.
+    """Writes a pipeline's folder, completely or not at all.
 
     Args:
         unet: The network.
-        scheduler: What it was trained with.
+        scheduler: The scheduler of its training.
         out: A folder that does not exist yet, or is empty.
 
     Raises:
-        NoSpaceError: the disk is full; there is no ``out`` then.
+        NoSpaceError: the disk is full. Then ``out`` does not exist..
         UsageError: ``out`` cannot be written.
     """
-    from diffusers import DDIMPipeline  # brings transformers with it, which only this needs
+    from diffusers import DDIMPipeline  # this imports transformers, which only this function needs
 
     try:
         with making_folder(out) as partial:

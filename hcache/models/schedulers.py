@@ -1,13 +1,12 @@
-"""Which schedulers are taken: those that describe the diffusion DDIM samples from, and every field
-of theirs.
+"""Supported schedulers: those of diffusions that DDIM can sample, with all their fields.
 
-A scheduler's configuration says two things: what the network was trained on (betas, what it
-predicts) and how diffusers solves that (order, solver, variance). hcache samples every diffusion
-with DDIM, and every flow (FLUX, Stable Diffusion 3, Sana) with Euler's method. So what was trained
-on is read, how it is solved is left out, and what fits neither is refused.
+A scheduler's configuration contains two things: the training (betas, prediction type) and
+diffusers' solver (order, method, variance). hcache samples every diffusion with DDIM, and every
+flow (FLUX, Stable Diffusion 3, Sana) with Euler's method. So it reads the fields of the training,
+ignores those of the solver, and refuses all others.
 
-A class is in ``TAKEN`` because a test shows that its own pipeline makes the same pictures from the
-same noise. All other classes of diffusers are refused with a reason.
+A class is in ``TAKEN`` if a test shows that its own pipeline makes the same pictures from the same
+noise. All other classes of diffusers are refused with a reason.
 """
 
 from __future__ import annotations
@@ -31,13 +30,13 @@ from ..errors import ModelError
 class OwnSpacingFlow(FlowMatchEulerDiscreteScheduler):
     """A flow that spaces its noise levels itself.
 
-    The pipelines of Stable Diffusion 3 and Sana leave the spacing to their scheduler; FLUX's gives
-    its own.
+    The pipelines of Stable Diffusion 3 and Sana leave the spacing to their scheduler. FLUX's
+    pipeline sets it.
     """
 
 
 Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler | DPMSolverMultistepScheduler
-"""A DPMSolverMultistepScheduler is here a flow's (``use_flow_sigmas``), never a diffusion's."""
+"""A DPMSolverMultistepScheduler is used here for flows only (``use_flow_sigmas``)."""
 
 TAKEN = (
     "DDIMScheduler",
@@ -55,20 +54,20 @@ TAKEN = (
     "PNDMScheduler",
     "UniPCMultistepScheduler",
 )
-"""Classes whose diffusion is DDPM's with discrete betas."""
+"""Classes of DDPM's diffusion with discrete betas."""
 
 FLOW = "FlowMatchEulerDiscreteScheduler"
-"""Taken too, but only of the transformers in ``FLOWS``."""
+"""Supported only for the transformers in ``FLOWS``."""
 
 FLOW_SOLVER = "DPMSolverMultistepScheduler"
-"""Sana's own; with ``use_flow_sigmas`` it solves a flow."""
+"""Sana's scheduler. With ``use_flow_sigmas`` it solves a flow."""
 
 FLOWS = {
     "FluxTransformer2DModel": (FLOW,),
     "SD3Transformer2DModel": (FLOW,),
     "SanaTransformer2DModel": (FLOW_SOLVER, FLOW),
 }
-"""Networks that are flows -> the schedulers that are taken of them."""
+"""Networks that are flows -> their supported schedulers."""
 
 _EDM = "it adds noise as EDM does and scales what the network is given and gives"
 _EXPLODING = "its variance explodes (a score-based model): x_t is not scaled down as noise is added"
@@ -118,7 +117,7 @@ REFUSED = {
     "UnCLIPScheduler": "it is of unCLIP, which needs an image's embedding",
     "VQDiffusionScheduler": _TOKENS,
 }
-"""Every other scheduler of diffusers -> why it is not taken."""
+"""Every other scheduler of diffusers -> why it is refused."""
 
 READ = (
     "num_train_timesteps",
@@ -152,9 +151,7 @@ SOLVER = (
     "timestep_scaling",
     "variance_type",
 )
-"""Fields that say how the same diffusion is solved, or what variance DDPM's steps have. DDIM has
-its own.
-"""
+"""Fields of the solver, or of the variance of DDPM's steps. DDIM has its own."""
 
 WITH_ANOTHER = {
     "dynamic_thresholding_ratio": "thresholding",
@@ -163,7 +160,7 @@ WITH_ANOTHER = {
     "time_shift_type": "use_dynamic_shifting",
     "shift_terminal": "use_flow_sigmas",
 }
-"""Fields that mean something only beside another one, which is refused."""
+"""Fields that only matter together with another field, which is refused."""
 
 NEUTRAL: dict[str, tuple[Any, str]] = {
     "thresholding": (
@@ -183,7 +180,7 @@ NEUTRAL: dict[str, tuple[Any, str]] = {
     "timestep_type": ("discrete", "the network would be given logarithms of noise levels"),
     "predict_epsilon": (True, "it stands for prediction_type: sample, and hcache reads only that"),
 }
-"""Fields that are refused unless they have this value, and why."""
+"""Fields that are refused unless they have this value, and the reason."""
 
 BETAS = ("linear", "scaled_linear", "squaredcos_cap_v2")
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
@@ -214,7 +211,7 @@ FLOW_SOLVER_IDLE = (
     "steps_offset",
     "timestep_spacing",
 )
-"""Fields of a flow's solver that take no part where ``use_flow_sigmas`` is on."""
+"""Fields of a flow's solver without effect if ``use_flow_sigmas`` is on."""
 
 
 def scheduler_from(config: Mapping[str, Any], where: str, *, network: str = "") -> Scheduler:
@@ -223,7 +220,7 @@ def scheduler_from(config: Mapping[str, Any], where: str, *, network: str = "") 
     It is a schedule of DDIM or of a flow.
 
     Args:
-        config: What ``scheduler_config.json`` holds.
+        config: The contents of ``scheduler_config.json``.
         where: Its path, for errors.
         network: The class of the network, which says whether it is a flow (``FLOWS``).
 
@@ -280,7 +277,7 @@ def check_kind(kind: Any, where: str, *, network: str = "") -> str:
     It must be supported for a network of this class.
 
     Raises:
-        ModelError: it is not, and why.
+        ModelError: it is not. The message says why..
     """
     of_flow = FLOWS.get(network, ())
     if kind in (of_flow or TAKEN):
@@ -319,9 +316,7 @@ def _check_neutral(
 
 
 def _check_known(given: Mapping[str, Any], known: tuple[str, ...], kind: str, where: str) -> None:
-    """A field that nobody knows may only stand there empty: null, false, 0 or nothing in
-    brackets.
-    """
+    """Makes sure that unknown fields are empty: null, false, 0, or empty brackets."""
     for name, value in given.items():
         if name not in known and value:
             raise ModelError(
@@ -331,14 +326,14 @@ def _check_known(given: Mapping[str, Any], known: tuple[str, ...], kind: str, wh
 
 
 def _defaults(kind: str) -> dict[str, Any]:
-    """What a class takes for fields that its configuration leaves out."""
+    """Returns the defaults of a class for missing fields."""
     parameters = inspect.signature(getattr(diffusers, kind).__init__).parameters
     return {n: p.default for n, p in parameters.items() if n != "self" and p.default is not p.empty}
 
 
 def _missing(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """What DDIM needs to be told of classes that have no such field, because DDIM's default is
-    not what they do.
+    """Returns the fields that DDIM needs for classes without them, because DDIM's default differs
+    from their behaviour.
     """
     ends_clean = given.get("final_sigmas_type", own.get("final_sigmas_type", "zero")) == "zero"
     return {
@@ -347,12 +342,12 @@ def _missing(own: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]
         "steps_offset": 0,
         "timestep_spacing": own.get(
             "timestep_spacing", "linspace"
-        ),  # of DPMSolverSinglestep, which has no choice
+        ),  # for DPMSolverSinglestep, which has no choice
     }
 
 
 def _ddim(fields: Mapping[str, Any], kind: str, where: str) -> DDIMScheduler:
-    """DDIM with the fields that are read, each within what it may be."""
+    """Returns DDIM with the read fields, each checked for its range."""
     for name, allowed in (
         ("beta_schedule", BETAS),
         ("prediction_type", PREDICTIONS),

@@ -1,11 +1,12 @@
-"""A batch on a CPU in equal parts, a thread for each, in place of threads inside every operation.
+"""Splits a batch on a CPU into equal parts with one thread each, instead of threads inside every
+operation.
 
-PyTorch's threads meet at the end of every operation, hundreds of times a step. Where another
-process takes one of the cores for a while, all of them wait for the one that was put aside, and
-they spin while they wait. Parts of a batch meet once an evaluation.
+PyTorch's threads synchronise at the end of every operation, hundreds of times per step. If another
+process takes one of the cores for a while, all threads wait for the paused one, and spin while they
+wait. Parts of a batch synchronise once per evaluation.
 
-The parts are equal, so that a sample's numbers do not depend on its place in the batch: the kernels
-that are chosen for a tensor follow from its shape.
+The parts are equal, so that a sample's numbers do not depend on its position in the batch: the
+chosen kernels depend on a tensor's shape.
 """
 
 from __future__ import annotations
@@ -22,16 +23,15 @@ import torch
 T = TypeVar("T")
 
 MOST_PARTS: int = 4
-"""With more cores than this, threads inside the operations are used as before."""
+"""With more cores than this, threads inside the operations are used as usual."""
 
 
 def parts_of(n: int, device: torch.device) -> list[slice]:
-    """The rows of each part of a batch of n.
+    """Returns the rows of each part of a batch of n.
 
-    One part where it is not to be split.
-
-    It is split where nothing is differentiated (inference mode, which threads do not inherit from
-    each other), into as many parts as PyTorch has threads.
+    It is one part if the batch is not split. The batch is split only in inference mode, without
+    gradients, into as many parts as PyTorch has threads. Threads do not inherit inference mode from
+    each other.
     """
     threads = torch.get_num_threads()
     split = device.type == "cpu" and torch.is_inference_mode_enabled() and 1 < threads <= MOST_PARTS
@@ -42,9 +42,9 @@ def parts_of(n: int, device: torch.device) -> list[slice]:
 
 
 def side_by_side(work: Callable[[slice], T], parts: list[slice]) -> list[T]:
-    """``work`` of every part, in order.
+    """Applies ``work`` to every part, in order.
 
-    It is called in threads of their own, in inference mode.
+    The calls run in their own threads, in inference mode.
     """
 
     def alone(rows: slice) -> T:
@@ -52,7 +52,7 @@ def side_by_side(work: Callable[[slice], T], parts: list[slice]) -> list[T]:
             return work(rows)
 
     found = [_pool(len(parts)).submit(alone, rows) for rows in parts]
-    wait(found)  # nothing of it goes on when one part has failed
+    wait(found)  # if one part has failed, the others are not continued
     return [part.result() for part in found]
 
 
@@ -60,7 +60,7 @@ _making = threading.Lock()
 
 
 def _forget_threads() -> None:
-    """In a process that was forked: the threads of the pools are not in it."""
+    """Drops the thread pools in a forked process, which does not have their threads."""
     global _making
     _making = threading.Lock()
     _make_pool.cache_clear()
@@ -77,7 +77,7 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 @cache
 def _make_pool(threads: int) -> ThreadPoolExecutor:
-    """So many threads, each of which computes in itself alone."""
+    """Returns a pool of threads, each of which computes alone."""
     pool, there = (
         ThreadPoolExecutor(threads, "hcache-part", initializer=_compute_alone),
         threading.Barrier(threads),
@@ -85,11 +85,11 @@ def _make_pool(threads: int) -> ThreadPoolExecutor:
     list(pool.map(lambda _: there.wait(), range(threads)))
     torch.set_num_threads(
         threads
-    )  # for this thread, and those that are begun later; those of the pool keep theirs
+    )  # for this thread and later ones; the threads of the pool keep their own
     return pool
 
 
 def _compute_alone() -> None:
-    # which takes the number that was set last when a thread calls it first, and not again
+    # a thread's first call uses the number that was set last, and keeps it
     torch.get_num_threads()
     torch.set_num_threads(1)

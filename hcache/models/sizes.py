@@ -1,7 +1,7 @@
-"""Sizes that no model has: refused before a network of them is built.
+"""Refuses sizes that no model has, before a network is built with them.
 
-A configuration is read from a file that anyone may have written. A layer count of a billion would
-keep diffusers at building modules until memory ends; a width of a million would ask for terabytes.
+A configuration is an untrusted file. With a layer count of a billion, diffusers would build modules
+until memory ends. A width of a million would need terabytes.
 """
 
 from __future__ import annotations
@@ -14,31 +14,35 @@ from ..errors import ModelError
 from .weight_files import weights_in
 
 MOST_LAYERS = 200
-"""In one place; the deepest networks that are taken have 38 (FLUX.1) and 24 (T5-XXL)."""
+"""The largest number of layers in one place. The deepest supported networks have 38 (FLUX.1) and 24
+(T5-XXL).
+"""
 
 MOST_MODULES = 4000
-"""Residual and transformer blocks of a U-Net's half; SDXL has 30."""
+"""The largest number of residual and transformer blocks of a U-Net's half. SDXL has 30."""
 
 MOST_ENTRIES = 1000
-"""In a list: a U-Net has some five levels."""
+"""The longest list. A U-Net has about five levels."""
 
 MOST_SIDE = 8192
-"""Of a picture or a latent: transformers hold an embedding of every place in memory."""
+"""The largest side of a picture or a latent. Transformers hold an embedding of every position in
+memory.
+"""
 
 SIDES = ("sample_size", "pos_embed_max_size")
 
 MOST = 10**7
-"""Of any other whole number: widths, classes, sizes of vocabularies."""
+"""The largest other whole number: widths, classes, sizes of vocabularies."""
 
 
 def check_sizes(config: Mapping[str, Any], what: str) -> None:
-    """Makes sure that a network can be built in a moment.
+    """Makes sure that a network can be built quickly.
 
-    One of these sizes.
+    Its sizes must be those of real models.
 
     Args:
-        config: Of a network, an autoencoder or a text encoder.
-        what: Whose, for errors.
+        config: The configuration of a network, an autoencoder or a text encoder.
+        what: Its name for errors.
 
     Raises:
         ModelError: a number in it is larger than any model's.
@@ -72,12 +76,12 @@ def check_sizes(config: Mapping[str, Any], what: str) -> None:
 def check_weights_suffice(parameters: int, folder: Path, what: str) -> None:
     """Makes sure that weights suffice for a network.
 
-    It is not larger than the weights that are to fill it.
+    The network must not be larger than its weights.
 
     Args:
-        parameters: Of the network that the configuration describes.
-        folder: With its weights; one without any is left to who reads them.
-        what: Whose, for errors.
+        parameters: The number of parameters of the configuration's network.
+        folder: The folder with its weights. A missing file is reported when the weights are read.
+        what: Its name for errors.
 
     Raises:
         ModelError: there is less than a byte for each parameter.
@@ -95,7 +99,7 @@ def check_weights_suffice(parameters: int, folder: Path, what: str) -> None:
 
 
 def _numbers(config: Mapping[str, Any], inside: str = "") -> Iterator[tuple[str, int]]:
-    """Every whole number of a configuration, by the name of its field."""
+    """Yields every whole number of a configuration, with the name of its field."""
     for name, value in config.items():
         field = f"{inside}{name}"
         if isinstance(value, Mapping):

@@ -1,10 +1,9 @@
-"""Finds the weights of a network in what a training saved: the moving average of them where there
-is one.
+"""Finds the weights of a network in a training state: the moving average if there is one.
 
-A file holds one set of tensors, or several: the weights as trained (``model``, ``state_dict``),
-their moving average (``ema``, ``model_ema``, ``ema_model``), beside an optimiser. Which set is
-taken changes every picture, so it is said. A network is found by one tensor that it must have, its
-anchor, under whatever prefix a trainer gave it.
+A file contains one set of tensors or several: the weights as trained (``model``, ``state_dict``),
+their moving average (``ema``, ``model_ema``, ``ema_model``), and an optimiser. The choice of the
+set changes every picture, so it is reported. A network is found by one tensor that it must have,
+its anchor, under any prefix of a trainer.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from safetensors.torch import load_file
 from ..errors import ModelError, UsageError
 
 EMA, RAW = "ema", "raw"
-"""What ``--weights`` takes: the moving average of the weights, or the weights as trained."""
+"""The values of ``--weights``: the moving average of the weights, or the weights as trained."""
 
 _AVERAGED = re.compile(r"(^|[^a-z])(ema|shadow|swa)([^a-z]|$)")
 _COUNTERS = re.compile(r"(^|[._])(decay|num_updates|initted|step|n_averaged)$")
@@ -31,7 +30,9 @@ _DEPTH = 4
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """``tensors``: by the network's own names. ``told``: which of a file's sets they are, in
+    """The weights of a network.
+
+    ``tensors``: those by the network's own names. ``told``: which of a file's sets they are, in
     words.
     """
 
@@ -41,7 +42,7 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class _Set:
-    """One set of weights in a file. ``label``: where it lies."""
+    """One set of weights in a file. ``label`` is its place."""
 
     label: str
     averaged: bool
@@ -49,13 +50,13 @@ class _Set:
 
 
 def read_tensors(path: Path) -> Any:
-    """What a ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors`` file holds: tensors and containers.
+    """Reads the tensors and containers of a checkpoint file.
 
-    Nothing in it is run.
+    The file is ``.pt``, ``.pth``, ``.ckpt`` or ``.safetensors``. Nothing in it is executed.
 
     Raises:
         UsageError: there is no such file.
-        ModelError: it holds anything else.
+        ModelError: it contains anything else.
     """
     try:
         return (
@@ -65,7 +66,7 @@ def read_tensors(path: Path) -> Any:
         )
     except FileNotFoundError as error:
         raise UsageError(f"there is no file {path}") from error
-    except Exception as error:  # noqa: BLE001 - pickle, zip and safetensors each fail in their own way
+    except Exception as error:  # noqa: BLE001 - pickle, zip and safetensors raise various errors
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(
             f"{path} cannot be read as tensors alone ({first}); nothing in it was run. If you trust"
@@ -74,20 +75,20 @@ def read_tensors(path: Path) -> Any:
 
 
 def read_state(path: Path, anchor: str, wanted: str | None = None) -> State:
-    """The weights of a network from a checkpoint.
+    """Reads the weights of a network from a checkpoint.
 
-    Or from a whole training state.
+    The checkpoint may be a whole training state.
 
     Args:
         path: The file; see :func:`read_tensors`.
         anchor: The name of a tensor that the network must have.
-        wanted: ``ema``, ``raw``, or where the set lies in the file; None: the moving average if
-            there is one.
+        wanted: ``ema``, ``raw``, or the place of the set in the file. None means the moving average
+            if there is one.
 
     Raises:
-        ModelError: the file holds no state dict, several moving averages, or one that cannot be put
-            to its names.
-        UsageError: it does not hold what is wanted.
+        ModelError: the file contains no state dict, several moving averages, or one whose names
+            cannot be found.
+        UsageError: it does not contain the wanted set.
     """
     data = read_tensors(path)
     sets = list(_sets(data, anchor, ""))
@@ -123,7 +124,7 @@ def _kind(found: _Set) -> str:
 
 
 def _sets(data: Any, anchor: str, label: str, depth: int = 0) -> Iterator[_Set]:
-    """Every set of weights with the anchor in it."""
+    """Returns every set of weights that contains the anchor."""
     if depth > _DEPTH:
         return
     if isinstance(data, (list, tuple)):
@@ -148,15 +149,15 @@ def _sets(data: Any, anchor: str, label: str, depth: int = 0) -> Iterator[_Set]:
 
 
 def _says_something(prefix: str) -> bool:
-    """A prefix such as ``module.`` is a wrapper's, and does not tell one set of weights from
-    another.
+    """Returns whether a prefix distinguishes sets of weights. A wrapper's prefix such as
+    ``module.`` does not.
     """
     return bool(_WRAPPERS.sub("", prefix))
 
 
 def _of_list(data: Sequence[Any], anchor: str, label: str, depth: int) -> Iterator[_Set]:
-    """ermongroup's trainer saves a list: weights, optimiser, epoch, step and, last, the moving
-    average.
+    """Reads the list that ermongroup's trainer saves: weights, optimiser, epoch, step and, last,
+    the moving average.
     """
     found = [
         s for i, part in enumerate(data) for s in _sets(part, anchor, f"{label}[{i}]", depth + 1)
@@ -169,7 +170,7 @@ def _of_list(data: Sequence[Any], anchor: str, label: str, depth: int) -> Iterat
 def _under(
     flat: Mapping[str, torch.Tensor], prefix: str, prefixes: Sequence[str]
 ) -> dict[str, torch.Tensor]:
-    """The tensors of one set, without its prefix; what belongs to another set or only counts is
+    """Returns the tensors of one set without its prefix. Tensors of other sets and counters are
     left out.
     """
     others = [p for p in prefixes if p != prefix and p and not prefix.startswith(p)]
@@ -184,13 +185,13 @@ def _under(
         elif not any(name.startswith(other) for other in others) and not name.startswith(
             "model_ema."
         ):
-            result[name] = tensor  # of no set: kept, so that a strict loading finds it
+            result[name] = tensor  # of no set: kept, so that strict loading finds it
     return result
 
 
 def _without_dots(flat: Mapping[str, torch.Tensor], prefix: str) -> Iterator[_Set]:
-    """Latent diffusion's ``LitEma`` keeps a moving average under ``model_ema.``, its names
-    written without dots.
+    """Restores the names of latent diffusion's ``LitEma``, which keeps a moving average under
+    ``model_ema.`` with names without dots.
     """
     names = [name for name in flat if name.startswith(prefix)]
     dotless = {name: "model_ema." + name.removeprefix("model.").replace(".", "") for name in names}
@@ -202,8 +203,8 @@ def _without_dots(flat: Mapping[str, torch.Tensor], prefix: str) -> Iterator[_Se
 
 
 def _by_order(data: Any, sets: Sequence[_Set]) -> list[_Set]:
-    """A moving average that is a list, ``shadow_params``, in the order of the weights as
-    trained, if all shapes fit.
+    """Restores the names of a moving average that is a list, ``shadow_params``, in the order of the
+    weights as trained, if all shapes match.
     """
     if not isinstance(data, Mapping) or any(s.averaged for s in sets):
         return []
@@ -219,7 +220,7 @@ def _by_order(data: Any, sets: Sequence[_Set]) -> list[_Set]:
 
 
 def _unnamed_average(data: Any, depth: int = 0) -> bool:
-    """There is something called a moving average that was not found to be a set of weights."""
+    """Returns something that is called a moving average but is not a known set of weights."""
     if depth > _DEPTH:
         return False
     parts = (
@@ -241,7 +242,7 @@ def _unnamed_average(data: Any, depth: int = 0) -> bool:
 
 
 def _plain(data: Any, path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a file without the anchor, so that what it lacks can be named."""
+    """Returns the tensors of a file without the anchor, so that the missing ones can be named."""
     for nested in ("state_dict", "model", "ema"):
         if isinstance(data, Mapping) and isinstance(data.get(nested), Mapping):
             data = data[nested]

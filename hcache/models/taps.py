@@ -19,15 +19,17 @@ import torch
 MID_ATTN = "mid.attn"
 
 Passing = Callable[[torch.Tensor, slice], torch.Tensor]
-"""What passes (n, c, h, w), and which rows of the whole batch these are -> what goes on."""
+"""A function from activations (n, c, h, w), and their rows in the whole batch, to the activations
+that go on.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Taps:
-    """What is done with what passes.
+    """Reads and changes activations at places of the U-Net.
 
-    ``keep``: places whose activations go into ``kept``, as they are before a change. ``changes``:
-    by place. ``first``: the first row of the whole batch that passes.
+    ``keep``: places whose activations are put into ``kept``, before any change. ``changes``: the
+    change by place. ``first``: the first row of the whole batch in this part.
     """
 
     keep: Sequence[str] = ()
@@ -44,7 +46,7 @@ class Taps:
     def part(self, rows: slice) -> Taps:
         """Returns taps for some rows of the batch.
 
-        They are the same taps, with a ``kept`` of their own.
+        They are the same, with their own ``kept``.
         """
         return Taps(keep=self.keep, changes=self.changes, first=self.first + rows.start)
 
@@ -60,10 +62,7 @@ def places_of(unet: Any) -> tuple[str, ...]:
 
 
 def attends(mid_block: Any) -> bool:
-    """Whether a mid block attends and is run part by part.
-
-    Both must hold.
-    """
+    """Returns whether a mid block has attention and separable parts."""
     known = type(mid_block).__name__ in ("UNetMidBlock2D", "UNetMidBlock2DCrossAttn")
     return known and any(each is not None for each in mid_block.attentions)
 
@@ -75,7 +74,7 @@ def run_mid(
     text: torch.Tensor | None,
     taps: Taps,
 ) -> torch.Tensor:
-    """A mid block part by part, as its ``forward`` runs them."""
+    """Runs a mid block part by part, like its ``forward``."""
     last = max(k for k, each in enumerate(mid_block.attentions) if each is not None)
     x = mid_block.resnets[0](x, time)
     for k, attention in enumerate(mid_block.attentions):

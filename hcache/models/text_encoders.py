@@ -1,4 +1,4 @@
-"""The text encoders of a model folder, each with the very tensors that it asks for."""
+"""Loads the text encoders of a model folder, each with exactly its own tensors."""
 
 from __future__ import annotations
 
@@ -20,15 +20,13 @@ from .weight_files import weights_in
 HARMLESS = re.compile(
     r"(^|\.)(position_ids|logit_scale)$|^(vision_model|visual_projection|text_projection)\."
 )
-"""Tensors of a text encoder's file that take no part in encoding text: counters, and the other
-half of CLIP.
-"""
+"""Tensors of a text encoder's file without effect on text: counters, and the other half of CLIP."""
 
 
 def check_unexpected(names: Iterable[str], folder: Path) -> None:
-    """Refuses what no network has a place for.
+    """Refuses tensors that have no place in the network.
 
-    What a file holds would be left out: a LoRA, an adapter, another kind of model.
+    They would be ignored: those of a LoRA, an adapter, or another kind of model.
     """
     found = sorted(names)
     if found:
@@ -42,11 +40,11 @@ def check_unexpected(names: Iterable[str], folder: Path) -> None:
 def text_pipeline(
     parts: Parts, network: nn.Module, codec: Autoencoder, device: str, dtype: torch.dtype
 ) -> Any:
-    """The model's own pipeline around its network.
+    """Returns the model's own pipeline around its network.
 
-    And its autoencoder, with its text encoders.
+    It has the model's autoencoder and text encoders.
     """
-    import diffusers  # whose pipelines bring transformers with them, which only text needs
+    import diffusers  # these pipelines import transformers, which only text needs
 
     config_kind, have = parts.config["_class_name"], _text_encoders(parts, dtype)
     have |= {
@@ -83,9 +81,9 @@ def text_pipeline(
 
 
 def check_text_width(parts: Parts, name: str) -> None:
-    """Makes sure that the U-Net's text encoders fit it.
+    """Makes sure that the U-Net's text encoders match it.
 
-    It must attend to what they give: of SDXL both, one beside the other.
+    Their output must have the width that it attends to. For SDXL it is that of both, concatenated.
     """
     files = [
         parts.folder / part / "config.json"
@@ -128,13 +126,13 @@ TEXT_WIDTHS: dict[str, dict[str, tuple[tuple[str, ...], tuple[str, ...]]]] = {
         "pooled_projection_dim": (_ENCODERS, ("projection_dim",)),
     },
 }
-"""Fields in which a network says how wide the text is that it takes -> the encoders that give it,
-one beside the other, and the fields in which they say their widths.
+"""Fields of a network with the width of its text -> the encoders, concatenated, and their fields
+with their widths.
 """
 
 
 def _text_encoders(parts: Parts, dtype: torch.dtype) -> dict[str, nn.Module]:
-    """The text encoders by their part's name, each with the very tensors that it asks for."""
+    """Loads the text encoders by their part's name, each with exactly its own tensors."""
     import transformers
 
     found = {}

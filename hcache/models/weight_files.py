@@ -1,5 +1,5 @@
-"""Which files of a part of a model hold its weights: one file or shards, safetensors or pickle, a
-variant or none.
+"""Finds the files with the weights of a part of a model: one file or shards, safetensors or pickle,
+a variant or none.
 
 A folder of a published model often holds the same weights several times: as ``.bin`` and as
 ``.safetensors``, in full and in half precision (``.fp16.``), with and without a moving average
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class WeightSet:
-    """The files of one whole set. ``index``: the name of its index, of shards."""
+    """The files of one complete set. ``index`` is the name of its index, for shards."""
 
     files: tuple[str, ...]
     variant: str | None
@@ -40,9 +40,9 @@ class WeightSet:
 
     @property
     def options(self) -> dict[str, str | bool]:
-        """What to tell ``from_pretrained`` to take this set.
+        """Returns the options of ``from_pretrained`` for this set.
 
-        And to say nothing of others.
+        They exclude all other sets.
         """
         return {"use_safetensors": self.safetensors} | (
             {"variant": self.variant} if self.variant else {}
@@ -50,9 +50,9 @@ class WeightSet:
 
 
 def choose_weights(names: Iterable[str]) -> WeightSet | None:
-    """The set to take of the file names in one folder.
+    """Chooses a set among the file names in one folder.
 
-    None if none is whole.
+    It is None if no set is complete.
     """
     names = set(names)
     found = [(match, name) for name in sorted(names) if (match := _FILE.fullmatch(name))]
@@ -83,7 +83,7 @@ def _shards(
 
 
 def weights_in(folder: Path) -> WeightSet | None:
-    """The set to load of a folder on this disk."""
+    """Returns the set to load from a folder on this disk."""
     return (
         choose_weights(path.name for path in folder.iterdir() if path.is_file())
         if folder.is_dir()
@@ -92,9 +92,9 @@ def weights_in(folder: Path) -> WeightSet | None:
 
 
 def loading_options(folder: Path) -> Mapping[str, str | bool]:
-    """What to tell ``from_pretrained`` of a folder.
+    """Returns the options of ``from_pretrained`` for a folder.
 
-    Nothing where there are no weights, for it to say so.
+    They are empty without weights, so that it reports this itself.
     """
     found = weights_in(folder)
     if found is None:

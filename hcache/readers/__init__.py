@@ -1,8 +1,9 @@
-"""Attribute readers: from pictures to values of named attributes.
+"""Attribute readers, which turn pictures into values of named attributes.
 
-A reader is one file here: a frozen description with ``KIND``, ``to_json`` and ``open``.
-:mod:`.registry` knows all of them, those of other packages too (entry points ``hcache.readers``).
-:mod:`.saved` keeps readers in a home, and :mod:`.reading` reads a run with one into a label set.
+Each reader is one file here: a frozen description with ``KIND``, ``to_json`` and ``open``.
+:mod:`.registry` knows all of them, including those of other packages (entry points
+``hcache.readers``). :mod:`.saved` stores readers in a home, and :mod:`.reading` reads a run with
+one into a label set.
 """
 
 from .reader import Reader, check_pictures

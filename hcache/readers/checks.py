@@ -38,8 +38,9 @@ SCHEMA = 1
 
 
 class Check(Struct, frozen=True, kw_only=True):
-    """The agreement of one attribute. ``digest`` is the reader's; ``source`` says what it was held
-    against.
+    """The agreement of one attribute.
+
+    ``digest`` is that of the reader. ``source`` names the labels of the comparison.
     """
 
     attribute: str
@@ -68,19 +69,19 @@ class _Checks(Struct, frozen=True, kw_only=True):
 
 
 def check_on_run(run: Run, name: str, pairs: Mapping[str, str] | None = None) -> list[Check]:
-    """Checks a reader's readings of a run against its labels.
+    """Compares a reader's readings of a run with its labels.
 
-    These are the run's other labels. The result is kept.
+    These are the run's other labels. The result is saved.
 
     Args:
         run: A run that the reader has read.
-        name: The reader's.
-        pairs: Attribute -> label, as ``set/name``. All labels of another set that are called as an
-            attribute, if None.
+        name: The name of the reader.
+        pairs: Attribute -> label, as ``set/name``. None means all labels of other sets with the
+            name of an attribute.
 
     Raises:
-        UsageError: the reader has not read the run, or there is nothing to hold it against.
-        AnalysisError: too few samples are labelled, or all alike.
+        UsageError: the reader has not read the run, or there is nothing to compare it with.
+        AnalysisError: too few samples are labelled, or all labels are equal.
     """
     known = run.labels.get(name)
     if known is None:
@@ -107,18 +108,19 @@ def check_on_run(run: Run, name: str, pairs: Mapping[str, str] | None = None) ->
 
 
 def check_on_pictures(home: Path, reader: Reader, table: Path) -> list[Check]:
-    """Checks a reader against labelled pictures, and keeps the result.
+    """Compares a reader with labelled pictures, and saves the result.
 
-    A CSV names the pictures and their labels.
+    A CSV lists the pictures and their labels.
 
     Args:
-        home: Where the reader is kept.
-        reader: Open.
-        table: A CSV with a column ``file``, relative to the CSV or absolute, and one an attribute.
+        home: The home of the reader.
+        reader: The open reader.
+        table: A CSV with a column ``file``, relative to the CSV or absolute, and one column per
+            attribute.
 
     Raises:
         UsageError: the CSV or a picture cannot be read, or no column is an attribute.
-        AnalysisError: too few pictures are labelled, or all alike.
+        AnalysisError: too few pictures are labelled, or all labels are equal.
     """
     files, columns = _table(table)
     read = _read_files(reader, files)
@@ -133,7 +135,7 @@ def check_on_pictures(home: Path, reader: Reader, table: Path) -> list[Check]:
 
 
 def keep_checks(home: Path, name: str, found: Sequence[Check]) -> list[Check]:
-    """Keeps some checks of a reader.
+    """Saves some checks of a reader.
 
     They replace those of the same attribute and source.
     """
@@ -148,9 +150,9 @@ def keep_checks(home: Path, name: str, found: Sequence[Check]) -> list[Check]:
 
 
 def checks_of(home: Path, name: str, digest: str | None = None) -> list[Check]:
-    """Returns the kept checks of a reader in a home.
+    """Returns the saved checks of a reader in a home.
 
-    They are of one version only, if ``digest`` is given. A damaged file is passed over.
+    If ``digest`` is given, they are of this version only. A damaged file is ignored.
     """
     try:
         kept = list(checked(read_json(_path(home, name), MOST_BYTES), _Checks).checks)
@@ -160,7 +162,7 @@ def checks_of(home: Path, name: str, digest: str | None = None) -> list[Check]:
 
 
 def held_out(home: Path, name: str) -> list[Check]:
-    """What a reader from clicks reached on held-out samples; nothing of others."""
+    """Returns the held-out score of a reader from clicks. Other readers have none."""
     from .clicks import Clicks
 
     if name in functions():
@@ -222,7 +224,7 @@ def _check(
 def same_names(run: Run, name: str, known: Mapping[str, Any]) -> dict[str, str]:
     """Matches attributes with labels of the same name.
 
-    The result is attribute -> label; the label is in a set that no reader made.
+    The result is attribute -> label. The label is in a set that no reader made.
     """
     own = [each for each in run.labels if each != name and each not in read_by(run)]
     return {
@@ -234,7 +236,9 @@ def same_names(run: Run, name: str, known: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _table(table: Path) -> tuple[list[Path], dict[str, np.ndarray]]:
-    """The files that a CSV names, and its other columns (n,); NaN where a cell is empty."""
+    """Returns the files that a CSV lists, and its other columns (n,), with NaN for an empty
+    cell.
+    """
     try:
         text = read_file(table).decode("utf-8-sig")
         rows = list(csv.DictReader(io.StringIO(text, newline=""), strict=True))
@@ -268,7 +272,7 @@ def _number(cell: str | None, where: str) -> float:
 
 
 def _read_files(reader: Reader, files: Sequence[Path]) -> dict[str, np.ndarray]:
-    """Readings of pictures in files, each in its own size."""
+    """Returns readings of picture files, each in its own size."""
     found: dict[str, list[float]] = {}
     for pictures in _pictures(files):
         for name, values in reader(pictures).items():
@@ -277,7 +281,7 @@ def _read_files(reader: Reader, files: Sequence[Path]) -> dict[str, np.ndarray]:
 
 
 def _pictures(files: Sequence[Path]) -> Iterator[np.ndarray]:
-    """Each picture (1, height, width, 3) uint8."""
+    """Yields each picture as (1, height, width, 3) uint8."""
     for path in files:
         try:
             with Image.open(path) as image:

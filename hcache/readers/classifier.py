@@ -1,5 +1,5 @@
-"""A reader that is an image classifier of transformers: its labels are the attributes, its
-probabilities the values.
+"""A reader that is an image classifier of transformers. Its labels are the attributes, and its
+probabilities are the values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from .pretrained import check_whole, load, side_of, weights_digest
 from .reader import Reader, digest_of
 
 MOST_LABELS = 40
-"""That are read without having been chosen: each becomes a label of every sample."""
+"""The largest number of labels that are read without being chosen. Each becomes a label of every
+sample.
+"""
 
 BATCH = 64
 WHAT = "image classifier"
@@ -23,8 +25,9 @@ WHAT = "image classifier"
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A classifier by folder or hub id. ``labels``: which to read, by the classifier's own
-    names; all if empty.
+    """An image classifier by folder or hub id.
+
+    ``labels``: those to read, by the classifier's own names; all if empty.
     """
 
     KIND: ClassVar[str] = "classifier"
@@ -47,8 +50,8 @@ class Classifier:
         """Loads the classifier.
 
         Raises:
-            ModelError: it is not to be had, or is no whole classifier.
-            UsageError: it has no label of a wanted name, or too many to read all.
+            ModelError: it cannot be found or downloaded, or is not a complete classifier.
+            UsageError: it lacks a wanted label, or has too many labels to read all.
         """
         import torch
         from transformers import AutoImageProcessor, AutoModelForImageClassification
@@ -79,7 +82,7 @@ class Classifier:
             for start in range(0, len(pictures), BATCH):
                 taken = processor(
                     images=list(pictures[start : start + BATCH]),
-                    input_data_format="channels_last",  # (1, 1, 3) could be either
+                    input_data_format="channels_last",  # (1, 1, 3) is ambiguous
                     return_tensors="pt",
                 )["pixel_values"]
                 with torch.autocast(chosen.type, torch.float16, enabled=chosen.type == "cuda"):
@@ -102,7 +105,7 @@ class Classifier:
         )
 
     def _columns(self, names: Sequence[str]) -> dict[str, int]:
-        """The labels to read, with their places."""
+        """Returns the labels to read, with their positions."""
         known = {label: i for i, label in enumerate(names)}
         for label in self.labels:
             if label not in known:

@@ -1,10 +1,10 @@
-"""A reader of one's own, from samples picked in a run: a linear head on embeddings of the pictures.
+"""A reader from samples that a user labelled in a run: a linear head on embeddings of the pictures.
 
-The head is logistic for picked samples and ridge for other labels. Its quality is that of held-out
-samples (:mod:`hcache.analysis.decoding`): AUC or R², with an interval and the null of shuffled
-labels. A head that is no better than shuffled labels is refused. Where only positives were picked,
-all other samples of the run count as negatives: some of them are positives that nobody picked, so
-that the held-out AUC is lower than that of the reader.
+The head is logistic for labelled classes and ridge for other labels. Its quality is that of
+held-out samples (:mod:`hcache.analysis.decoding`): AUC or R², with an interval and the null of
+shuffled labels. A head that is no better than shuffled labels is refused. If only positives were
+labelled, all other samples of the run count as negatives. Some of them are positives that nobody
+labelled, so the held-out AUC is lower than that of the reader.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from ..analysis.decoding import Decoding
 
 PIXELS = "pixels"
-"""In place of an encoder: principal components of the pictures themselves."""
+"""The name in place of an encoder: principal components of the pictures themselves."""
 
 LEAST = 8
-"""Picked samples that a head needs."""
+"""The smallest number of labelled samples."""
 
 CONTROLS = 99
 WORST_P = 0.05
@@ -38,13 +38,13 @@ class Clicks:
     """A fitted head.
 
     Args:
-        attribute: What it reads.
+        attribute: The attribute that it reads.
         encoder: A folder or hub id of an image encoder, or ``pixels``.
-        revision: Of a hub id.
+        revision: The revision of a hub id.
         binary: Whether values are probabilities.
-        head: ``weight`` (d,) and ``bias`` (1,), for embeddings as they are; of ``pixels`` also
+        head: ``weight`` (d,) and ``bias`` (1,), for unscaled embeddings; for ``pixels`` also
             ``mean`` and ``axes``.
-        quality: How well it reads held-out samples, with its null; plain data.
+        quality: Its score on held-out samples, with the null, as plain data.
     """
 
     KIND: ClassVar[str] = "clicks"
@@ -80,8 +80,8 @@ class Clicks:
         """Loads the encoder.
 
         Raises:
-            ModelError: the encoder is not to be had.
-            UsageError: it has other weights than the head was fitted on.
+            ModelError: the encoder cannot be found or downloaded.
+            UsageError: its weights differ from those that the head was fitted on.
         """
         embed, digest = _embedding(self.encoder, self.revision, device, self.head)
         if digest != self.encoder_digest:
@@ -118,16 +118,16 @@ def fit_clicks(
 
     Args:
         pictures: (n, height, width, 3) uint8, of all samples of the run.
-        values: (n,) labels; NaN where there is none. If all that there are are 1, the others count
-            as 0.
-        attribute: What the labels are of.
+        values: (n,) labels; NaN if there is none. If all labels are 1, the other samples count as
+            0.
+        attribute: The name of the attribute.
         encoder: A folder or hub id of an image encoder, or ``pixels``.
-        revision: Of a hub id.
-        device: To compute on.
-        seed: Of the folds and of the shuffled labels.
+        revision: The revision of a hub id.
+        device: The device of the computation.
+        seed: The seed of the folds and of the shuffled labels.
 
     Raises:
-        UsageError: too few samples are labelled, or all alike.
+        UsageError: too few samples are labelled, or all labels are equal.
         AnalysisError: the head reads held-out samples no better than it reads shuffled labels.
     """
     from ..analysis.decoding import decode
@@ -160,7 +160,7 @@ def fit_clicks(
 
 
 def _quality(found: Decoding) -> dict[str, Any]:
-    """How well held-out samples are read, as a reader tells it."""
+    """Returns the quality on held-out samples, as stored in a reader."""
     return {
         "metric": found.metric,
         "score": found.score.value,
@@ -172,7 +172,7 @@ def _quality(found: Decoding) -> dict[str, Any]:
 
 
 def _complete(values: np.ndarray, attribute: str) -> np.ndarray:
-    """The labels, with 0 for all others where only positives were picked."""
+    """Returns the labels, with 0 for all others if only positives were labelled."""
     there = values[np.isfinite(values)]
     if len(there) < LEAST:
         raise UsageError(
@@ -189,8 +189,8 @@ def _complete(values: np.ndarray, attribute: str) -> np.ndarray:
 
 
 def _head(data: np.ndarray, labels: np.ndarray, binary: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Weight (d,) and bias (1,) for embeddings as they are, with the penalty chosen by
-    cross-validation.
+    """Returns weight (d,) and bias (1,) for unscaled embeddings. Cross-validation chooses the
+    penalty.
     """
     from sklearn.linear_model import LogisticRegressionCV, RidgeCV
 
@@ -217,7 +217,7 @@ def _head(data: np.ndarray, labels: np.ndarray, binary: bool) -> tuple[np.ndarra
 def _embedding(
     encoder: str, revision: str, device: str, parts: Mapping[str, np.ndarray]
 ) -> tuple[Any, str]:
-    """What embeds pictures, and its digest."""
+    """Returns the function that embeds pictures, and its digest."""
     if encoder == PIXELS:
         held = PixelComponents(mean=parts["mean"], axes=parts["axes"])
         return held, PIXELS
@@ -235,7 +235,7 @@ def _packed(array: np.ndarray) -> dict[str, Any]:
 
 
 def _array(value: Any) -> np.ndarray:
-    """An array, from what ``_packed`` made of it or as it is."""
+    """Returns an array, from the form of ``_packed`` or as it is."""
     if isinstance(value, np.ndarray):
         return value.astype(np.float32)
     try:

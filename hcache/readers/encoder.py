@@ -27,17 +27,18 @@ from .reader import digest_of
 
 BATCH = 64
 WHAT = "image encoder"
-"""Of messages. Image processors are those of PIL: with torchvision installed transformers would
-take others, which scale pictures in another way, so that a reader's values would depend on it."""
+"""The arguments for image processors. They are those of PIL. If torchvision is installed,
+transformers would use others, which scale pictures differently, and a reader's values would depend
+on this.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Encoder:
     """A network with its image processor.
 
-    And its tokenizer if it embeds texts.
-
-    ``digest``: of the weights and of the processor's settings.
+    It has a tokenizer if it embeds texts. ``digest`` covers the weights and the processor's
+    settings.
     """
 
     network: Any = field(repr=False)
@@ -48,16 +49,16 @@ class Encoder:
 
     @property
     def temperature(self) -> float:
-        """What the network multiplies cosines by.
+        """The factor of the network's cosines.
 
-        1 if it has no such number.
+        It is 1 if the network has none.
         """
         scale = getattr(self.network, "logit_scale", None)
         return 1.0 if scale is None else float(scale.detach().float().exp())
 
     @torch.inference_mode()
     def pictures(self, pictures: np.ndarray, batch: int = BATCH) -> np.ndarray:
-        """Embeddings (n, d) float32 of unit length, of pictures.
+        """Returns embeddings (n, d) float32 of unit length for pictures.
 
         Pictures are (n, height, width, 3) uint8.
         """
@@ -65,7 +66,7 @@ class Encoder:
         for start in range(0, len(pictures), batch):
             taken = self.processor(
                 images=list(pictures[start : start + batch]),
-                input_data_format="channels_last",  # (1, 1, 3) could be either
+                input_data_format="channels_last",  # (1, 1, 3) is ambiguous
                 return_tensors="pt",
             )["pixel_values"]
             with torch.autocast(
@@ -77,10 +78,10 @@ class Encoder:
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> np.ndarray:
-        """Texts -> embeddings (n, d) float32 of unit length.
+        """Returns embeddings (n, d) float32 of unit length for texts.
 
         Raises:
-            ModelError: the network embeds pictures only.
+            ModelError: the network embeds only pictures.
         """
         if self.tokenizer is None:
             raise ModelError(
@@ -112,23 +113,24 @@ class Encoder:
 def load_encoder(
     source: str, revision: str = "", device: str = "auto", texts: bool = False
 ) -> Encoder:
-    """An encoder from a folder or by hub id.
+    """Loads an encoder from a folder or by hub id.
 
     Args:
-        source: See above.
-        revision: Of a hub id.
-        device: To compute on; ``auto`` takes CUDA if there is one.
-        texts: Whether texts are to be embedded too.
+        source: The folder or hub id.
+        revision: The revision of a hub id.
+        device: The device; ``auto`` means CUDA if available.
+        texts: Whether it must also embed texts.
 
     Raises:
-        ModelError: it is not to be had, or not whole, or embeds no texts where that is wanted.
+        ModelError: it cannot be found or downloaded, is incomplete, or does not embed texts
+            although that is needed.
     """
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
     what = "CLIP or SigLIP model" if texts else WHAT
 
     def make(where: str, **options: Any) -> tuple[Any, Any, Any]:
-        """The network, its image processor and, if texts are wanted, its tokenizer."""
+        """Loads the network, its image processor and, if texts are needed, its tokenizer."""
         network, report = AutoModel.from_pretrained(where, output_loading_info=True, **options)
         if texts and not hasattr(network, "get_text_features"):
             raise ModelError(
@@ -165,7 +167,9 @@ def _device(name: str) -> torch.device:
 
 
 def _pooled(output: Any) -> torch.Tensor:
-    """One vector a picture or text: as the network pools, or its first token where it does not."""
+    """Returns one vector per picture or text: the network's pooled output, or its first token if
+    there is none.
+    """
     if isinstance(output, torch.Tensor):
         return output
     pooled = getattr(output, "pooler_output", None)

@@ -1,4 +1,4 @@
-"""A reader that is anybody's own function: ``package.module:function``."""
+"""A reader that is a user's own function: ``package.module:function``."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ from .reader import Reader, digest_of
 class Function:
     """A function that reads pictures, by its import path.
 
-    From pictures (n, height, width, 3) uint8 to ``{attribute: values (n,)}``.
-
-    A ``version`` attribute of the function or ``__version__`` of its package goes into the digest,
-    beside the function's source. Change one of them when the values change. An ``embed`` attribute
-    of the function, from pictures to embeddings (n, d), serves as its image encoder.
+    It goes from pictures (n, height, width, 3) uint8 to ``{attribute: values (n,)}``. A ``version``
+    attribute of the function or ``__version__`` of its package is part of the digest, together with
+    the function's source. Change one of them when the values change. An ``embed`` attribute of the
+    function, from pictures to embeddings (n, d), serves as its image encoder.
     """
 
     KIND: ClassVar[str] = "function"
@@ -29,9 +28,7 @@ class Function:
     def __post_init__(self) -> None:
         module, colon, name = str(self.target).partition(":")
         if not (colon and module.strip() and name.strip()):
-            raise UsageError(
-                f"a reader of one's own is package.module:function, got {self.target!r}"
-            )
+            raise UsageError(f"a function reader is package.module:function, got {self.target!r}")
 
     def to_json(self) -> dict[str, Any]:
         return {"kind": self.KIND, "target": self.target}
@@ -40,7 +37,7 @@ class Function:
         """Imports the function.
 
         Raises:
-            UsageError: it cannot be imported, or is no function.
+            UsageError: it cannot be imported, or is not a function.
         """
         function = _find(self.target)
         package = importlib.import_module(self.target.partition(":")[0].partition(".")[0])
@@ -62,7 +59,7 @@ def _find(target: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:  # noqa: BLE001 - whatever the module raises when it is imported
+    except Exception as error:  # noqa: BLE001 - a module can raise anything when it is imported
         raise UsageError(
             f"the reader {target} cannot be imported ({type(error).__name__}: {error}); expected "
             "package.module:function of a package that is installed here"
@@ -75,5 +72,5 @@ def _find(target: str) -> Callable[..., Any]:
 def _source_of(function: Callable[..., Any]) -> str:
     try:
         return inspect.getsource(function)
-    except (OSError, TypeError):  # built in, or a callable object
+    except (OSError, TypeError):  # a built-in or a callable object
         return ""

@@ -23,28 +23,35 @@ from .reader import Reader
 
 EMBEDDING = "embedding"
 KEPT = 8
-"""Batches whose embeddings are kept: the same pictures are held against several others."""
+"""The number of batches whose embeddings are kept. The same pictures are compared with several
+others.
+"""
 
 COMPARED = 32
-"""Pairs of samples that tell how far two samples of a run are apart."""
+"""The number of pairs of samples for the distance between two samples of a run."""
 
 Distance = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""Two batches of pictures (n, height, width, 3) uint8 -> (n,), 0 for the same picture."""
+"""A function from two batches of pictures (n, height, width, 3) uint8 to (n,). It is 0 for the same
+picture.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingDistance:
-    """1 - cosine (n,) of the embeddings of two batches of pictures. ``embed`` gives (n, d)."""
+    """The 1 - cosine (n,) of the embeddings of two batches.
+
+    ``embed`` returns embeddings (n, d) of pictures.
+    """
 
     embed: Callable[[np.ndarray], np.ndarray] = field(repr=False)
     _kept: dict[str, np.ndarray] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """The distance of each picture of ``a`` from that of ``b`` in its row."""
+        """Returns the distance of each picture of ``a`` from that of ``b`` in the same row."""
         return 1 - np.sum(self._unit(a) * self._unit(b), axis=1)
 
     def _unit(self, pictures: np.ndarray) -> np.ndarray:
-        """Embeddings of unit length (n, d) float64, kept for the next call."""
+        """Returns embeddings of unit length (n, d) float64, and keeps them for the next call."""
         pictures = np.ascontiguousarray(pictures)
         key = f"{pictures.shape} {xxhash.xxh3_128(pictures.data).hexdigest()}"
         if key not in self._kept:
@@ -62,7 +69,7 @@ def encoder_distances(source: str, device: str = "auto") -> dict[str, Distance]:
     ``source`` names the encoder by folder or hub id.
 
     Raises:
-        ModelError: the encoder is not to be had.
+        ModelError: the encoder cannot be found or downloaded.
     """
     from .encoder import load_encoder
 
@@ -71,9 +78,9 @@ def encoder_distances(source: str, device: str = "auto") -> dict[str, Distance]:
 
 
 def distances_of(reader: Reader | None) -> dict[str, Distance]:
-    """Returns the distances that a reader's encoder gives, by name.
+    """Returns the distances by a reader's encoder, by name.
 
-    A reader without an encoder gives none.
+    A reader without an encoder has none.
     """
     if reader is None or reader.embed is None:
         return {}
@@ -83,10 +90,10 @@ def distances_of(reader: Reader | None) -> dict[str, Distance]:
 def apart(
     pictures: np.ndarray, other: np.ndarray, distances: Mapping[str, Distance]
 ) -> dict[str, np.ndarray]:
-    """Measures how far pictures are from others.
+    """Measures the distances of pictures from others.
 
-    The pictures (n, height, width, 3) are held against one other or n others: distance -> (n,). The
-    distances are pixels, structure (1 - SSIM) where pictures are large enough for it, and those of
+    The pictures (n, height, width, 3) are compared with one other or n others: distance -> (n,).
+    The distances are pixels, structure (1 - SSIM) if pictures are large enough for it, and those of
     ``distances``.
     """
     others = np.broadcast_to(other, pictures.shape)
@@ -97,9 +104,9 @@ def apart(
 
 
 def samples_apart(run: Run, distances: Mapping[str, Distance]) -> dict[str, float]:
-    """Measures how far apart different samples of a run are.
+    """Measures the distances between different samples of a run.
 
-    It is the mean over pairs: each of the first 32 samples is held against the next. This is the
+    They are means over pairs: each of the first 32 samples is compared with the next. This is the
     null of a likeness.
     """
     pictures = run.images[:COMPARED]
@@ -110,5 +117,7 @@ def samples_apart(run: Run, distances: Mapping[str, Distance]) -> dict[str, floa
 
 
 def _name(digest: str) -> str:
-    """A distance's name, with the encoder's digest: values of two encoders do not compare."""
+    """Returns a distance's name with the encoder's digest. Values of two encoders are not
+    comparable.
+    """
     return f"{EMBEDDING} {digest[:6]}"

@@ -23,7 +23,7 @@ from .pretrained import first_line
 
 LPIPS = "LPIPS"
 LEAST = 64
-"""Pixels a side that AlexNet's layers need; smaller pictures are enlarged."""
+"""The smallest side in pixels for AlexNet's layers. Smaller pictures are enlarged."""
 
 
 def lpips_distance(device: str = "auto") -> dict[str, Distance]:
@@ -38,7 +38,7 @@ def lpips_distance(device: str = "auto") -> dict[str, Distance]:
             "torchmetrics.functional.image"
         ).learned_perceptual_image_patch_similarity
         url = import_module("torchvision.models").AlexNet_Weights.DEFAULT.url
-    except (ImportError, RuntimeError) as error:  # the latter: torchvision of another torch
+    except (ImportError, RuntimeError) as error:  # the latter: torchvision for another torch
         raise UsageError(
             f"LPIPS needs torchmetrics and torchvision ({first_line(error)}); install those"
             " that fit this torch with `pip install hcache[lpips]`"
@@ -61,7 +61,7 @@ def lpips_distance(device: str = "auto") -> dict[str, Distance]:
 
 
 def _tensor(pictures: np.ndarray) -> Any:
-    """Pictures (n, height, width, 3) uint8 as (n, 3, height, width) in [0, 1]."""
+    """Returns pictures (n, height, width, 3) uint8 as (n, 3, height, width) in [0, 1]."""
     import torch
 
     found = torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 255

@@ -1,7 +1,7 @@
-"""Pictures reduced to their principal components: the embedding where no image encoder is at hand.
+"""Pictures reduced to their principal components: an embedding without an image encoder.
 
-It knows positions and colours, and nothing of what they mean. A head on it reads what changes many
-pixels in the same places, and not much else.
+It contains positions and colours, but not their meaning. A head on it can read attributes that
+change many pixels in the same places, and few others.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from PIL import Image
 from sklearn.decomposition import PCA
 
 SIDE = 32
-"""Pixels a side that pictures are reduced to first."""
+"""The side in pixels to which pictures are first reduced."""
 
 COMPONENTS = 32
-"""At most; and no more than a sixth of the pictures. A probe gives every component the same scale:
-with as many components as pictures it would fit noise."""
+"""The largest number of components, and at most a sixth of the number of pictures. A probe gives
+every component the same scale, so with as many components as pictures it would fit noise.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -32,18 +33,18 @@ class PixelComponents:
 
     @classmethod
     def of(cls, pictures: np.ndarray) -> PixelComponents:
-        """Of pictures (n, height, width, 3) uint8."""
+        """Computes the components of pictures (n, height, width, 3) uint8."""
         flat = _small(pictures)
         fitted = PCA(max(1, min(COMPONENTS, len(flat) // 6)), random_state=0).fit(flat)
         return cls(mean=fitted.mean_.astype(np.float32), axes=fitted.components_.astype(np.float32))
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        """Pictures (n, height, width, 3) uint8 -> (n, k) float32."""
+        """Projects pictures (n, height, width, 3) uint8 to (n, k) float32."""
         return (_small(pictures) - self.mean) @ self.axes.T
 
 
 def _small(pictures: np.ndarray) -> np.ndarray:
-    """(n, SIDE * SIDE * 3) float32 in [0, 1]."""
+    """Returns (n, SIDE * SIDE * 3) float32 in [0, 1]."""
     size = (SIDE, SIDE)
     small = [
         np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))

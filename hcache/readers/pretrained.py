@@ -13,23 +13,24 @@ import xxhash
 from ..errors import ModelError, UsageError
 
 WAIT = 10
-"""Seconds for the hub's first answer."""
+"""The seconds to wait for the hub's first answer."""
 
 
 def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any:
-    """What a loader gives, from the disk or the hub.
+    """Returns the result of a loader, from the disk or the hub.
 
-    ``make(where, revision=…, local_files_only=…)``: from the disk if it is there.
+    The loader is ``make(where, revision=…, local_files_only=…)``. It loads from the disk if the
+    model is there.
 
     Args:
         source: A folder, or a hub id.
-        revision: A branch, tag or commit of a hub id; the default branch if empty.
+        revision: A branch, tag or commit of a hub id. Empty means the default branch.
         what: The kind of model, for messages: ``CLIP or SigLIP model``.
-        make: ``from_pretrained`` of some class, or a function that calls several.
+        make: ``from_pretrained`` of a class, or a function that calls several.
 
     Raises:
         UsageError: no source was given.
-        ModelError: there is no such model here and it cannot be downloaded now.
+        ModelError: the model is not on this disk and cannot be downloaded now.
     """
     if not source:
         raise UsageError(
@@ -37,7 +38,7 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
         )
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # of loading: the command has a bar of its own
+    logging.disable_progress_bar()  # the loading bars, because the command has its own
     failure: BaseException | None = None
     for where, local in _places(source, revision):
         options: dict[str, Any] = {} if local else {"revision": revision or None}
@@ -59,9 +60,9 @@ def load(source: str, revision: str, what: str, make: Callable[..., Any]) -> Any
 
 
 def _places(source: str, revision: str) -> Iterator[tuple[str, bool]]:
-    """Where a model may be, and whether that is on this disk: a folder; or the hub's cache, as a
-    folder too, since transformers asks the hub for some files of an id even if told not to; and
-    the hub.
+    """Yields the places where a model may be, and whether each is on this disk: a folder; the hub's
+    cache, also as a folder, because transformers asks the hub for some files of an id even if told
+    not to; and the hub.
     """
     from huggingface_hub import try_to_load_from_cache
     from huggingface_hub.errors import HFValidationError
@@ -72,7 +73,7 @@ def _places(source: str, revision: str) -> Iterator[tuple[str, bool]]:
         return
     try:
         cached = try_to_load_from_cache(source, "config.json", revision=revision or None)
-    except HFValidationError:  # no id; the hub's answer says so
+    except HFValidationError:  # not an id; the hub's answer says so
         cached = None
     if isinstance(cached, str):
         yield str(Path(cached).parent), True
@@ -80,10 +81,10 @@ def _places(source: str, revision: str) -> Iterator[tuple[str, bool]]:
 
 
 def _ask_hub(source: str, revision: str) -> None:
-    """One request for a model, before transformers makes several, each tried five times over.
+    """Sends one request for a model, before transformers sends several and tries each five times.
 
     Raises:
-        Exception: whatever huggingface_hub says of a model that is not there, or of no network.
+        Exception: the exception of huggingface_hub for a missing model or network.
     """
     from huggingface_hub import HfApi
 
@@ -91,9 +92,9 @@ def _ask_hub(source: str, revision: str) -> None:
 
 
 def check_whole(source: str, what: str, report: dict[str, Any]) -> None:
-    """Raises a ModelError if tensors were missing.
+    """Raises a ModelError if tensors are missing or have other shapes.
 
-    Or of another shape: transformers would make random ones up.
+    transformers would replace them by random ones.
     """
     lacking = sorted(
         map(str, (*report.get("missing_keys", ()), *report.get("mismatched_keys", ())))
@@ -124,9 +125,9 @@ def side_of(processor: Any) -> int:
 
 
 def weights_digest(network: Any) -> str:
-    """Hexadecimal digits of all tensors of a network.
+    """Returns hexadecimal digits of all tensors of a network.
 
-    As they are stored, with their names.
+    They cover the tensors as stored, with their names.
     """
     found = xxhash.xxh3_128()
     for name, tensor in sorted(network.state_dict().items()):
@@ -142,9 +143,9 @@ def _bytes() -> Any:
 
 
 def first_line(error: BaseException | None) -> str:
-    """The first line of an error's message.
+    """Returns the first line of an error's message.
 
-    Or its type if it has none.
+    If it has no message, the type is returned.
     """
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -17,14 +17,14 @@ from ..ray_cluster import mapped
 from .saved import open_saved
 
 Found = tuple[list[int], Mapping[str, np.ndarray]]
-"""Samples, and what was read off their pictures: attribute -> values (n,)."""
+"""Samples, and the readings of their pictures: attribute -> values (n,)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReadPart:
-    """Samples of a run that a reader is to read.
+    """Samples of a run for a reader.
 
-    The reader is kept in the run's home.
+    The reader is saved in the run's home.
     """
 
     folder: Path
@@ -35,9 +35,9 @@ class ReadPart:
 
 
 def read_on(address: str, run: Run, name: str, samples: list[int], batch: int) -> Iterator[Found]:
-    """Yields what a reader reads of samples on a cluster.
+    """Yields readings of samples, computed on a cluster.
 
-    Parts come as they are done.
+    Parts arrive in the order in which they finish.
 
     Raises:
         CacheError: a machine does not see the run, or has other versions.
@@ -56,7 +56,7 @@ def read_on(address: str, run: Run, name: str, samples: list[int], batch: int) -
 
 
 def read_part(part: ReadPart) -> Found:
-    """Reads one part, on whichever machine it is."""
+    """Reads one part, on any machine."""
     import platform
 
     if problem := _problem(part):
@@ -73,5 +73,5 @@ def _problem(part: ReadPart) -> str:
 
 @lru_cache(maxsize=1)
 def _reader(home: str, name: str) -> Any:
-    """A reader, kept for the calls that follow in this process."""
+    """Returns a reader, kept for further calls in this process."""
     return open_saved(Path(home), name, "auto")

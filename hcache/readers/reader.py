@@ -1,4 +1,4 @@
-"""What every reader is once it is open: a checked function from pictures to readings."""
+"""An open reader: a checked function from pictures to readings."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ class Reader:
     """Reads pictures (n, height, width, 3) uint8 into ``{attribute: values (n,)}``.
 
     Args:
-        name: What the reader is called; the label sets that it makes have this name.
-        version: Of the code and weights behind it, for people.
-        digest: Hexadecimal digits that name all that decides its values: its description and its
-            weights.
-        attributes: What it reads, in order; empty if that is not known before the first call.
-        function: What reads.
+        name: The name of the reader, and of the label sets that it makes.
+        version: The version of its code and weights, for people.
+        digest: Hexadecimal digits over everything that determines its values: its description and
+            its weights.
+        attributes: The attributes that it reads, in order. Empty if they are unknown before the
+            first call.
+        function: The function that reads.
         embed: Embeddings (n, d) of pictures, by the reader's image encoder; None if it has none.
-        encoder: Hexadecimal digits that name this encoder's weights.
-        side: Pixels a side that pictures are scaled to before they are read; 0 if not known.
+        encoder: Hexadecimal digits of this encoder's weights.
+        side: The side in pixels to which pictures are scaled before they are read; 0 if unknown.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Reader:
 
     @property
     def key(self) -> str:
-        """What results are stored by: the name with the digest."""
+        """The key of stored results: the name with the digest."""
         return f"{self.name}@{self.digest}" if self.digest else self.name
 
     def __call__(self, pictures: np.ndarray) -> Readings:
@@ -51,8 +52,8 @@ class Reader:
 
         Raises:
             UsageError: the pictures are not (n, height, width, 3) uint8.
-            ModelError: the reader raised an error, or returned something other than n finite
-                numbers an attribute.
+            ModelError: the reader raised an error, or did not return n finite numbers per
+                attribute.
         """
         check_pictures(pictures)
         try:
@@ -103,11 +104,10 @@ class Reader:
 
 
 class Description(Protocol):
-    """A reader that is not open yet.
+    """The description of a reader that is not open yet.
 
-    Plain data that says which one it is. See ``texts.py`` for an example.
-
-    ``KIND`` tags it in JSON. ``open`` loads what it needs; it may take seconds.
+    It is plain data that identifies the reader. See ``texts.py`` for an example. ``KIND`` is its
+    tag in JSON. ``open`` loads what it needs, which may take seconds.
     """
 
     KIND: ClassVar[str]
@@ -127,5 +127,5 @@ def check_pictures(pictures: np.ndarray) -> None:
 
 
 def digest_of(*parts: Any) -> str:
-    """Twelve hexadecimal digits of some JSON-able data."""
+    """Returns twelve hexadecimal digits of JSON-able data."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]

@@ -29,20 +29,22 @@ def read_run(
 ) -> Generator[float, None, list[str]]:
     """Reads all samples that a reader has not read yet.
 
-    Yields the share done, returns the attributes.
-
-    What was read is kept when this is stopped or fails, and the next call goes on from there.
+    It yields the share that is done, and returns the attributes. If it is stopped or fails, the
+    readings so far are kept, and the next call continues.
 
     Args:
         run: The run.
-        name: Of a reader of the run's home, or an installed one. The label set has this name.
-        device: To compute on.
-        replace: Read all samples again, those too that another version of the reader has read.
-        batch: Pictures at once.
-        ray: The address of a Ray cluster that reads, "" for one of this machine; None: read here.
+        name: The name of a reader of the run's home, or of an installed one. The label set gets
+            this name.
+        device: The device of the computation.
+        replace: Whether to read all samples again, including those that another version of the
+            reader has read.
+        batch: The batch size.
+        ray: The address of a Ray cluster that reads, or "" for one on this machine. None reads in
+            this process.
 
     Raises:
-        UsageError: the set holds other labels, or another version of the reader's.
+        UsageError: the set contains other labels, or those of another version of the reader.
         ModelError: the reader failed.
     """
     reader = open_saved(run.home, name, "cpu" if ray is not None else device)
@@ -73,7 +75,7 @@ def read_run(
 
 
 def unread(run: Run, name: str) -> int:
-    """How many samples of a run a reader has not read yet."""
+    """Returns how many samples a reader has not read yet."""
     columns = run.labels.get(name, {})
     return (
         int(sum(np.isnan(values).any() for values in zip(*columns.values(), strict=True)))
@@ -83,9 +85,10 @@ def unread(run: Run, name: str) -> int:
 
 
 def readers_of(run: Run) -> list[str]:
-    """The names of the readers of a run's edited pictures.
+    """Returns the names of the readers of a run's edited pictures.
 
-    Its card's first, then those that have read it and are kept in its home.
+    The reader of the model's card comes first, then those that have read the run and are saved in
+    its home.
     """
     here = set(list_readers(run.home))
     card = card_reader(run)
@@ -95,13 +98,13 @@ def readers_of(run: Run) -> list[str]:
 
 
 def card_reader(run: Run) -> str:
-    """The reader that the card of a run's model names.
+    """Returns the reader that the card of a run's model names.
 
-    Nothing if there is none.
+    It is empty if there is none.
     """
     try:
         return find_card(run.spec.model).reader
-    except UsageError:  # the model is not here, its run is
+    except UsageError:  # the run is here, but its model is not
         return ""
 
 
@@ -117,12 +120,12 @@ def attribute_set_of(run: Run) -> str:
 
 
 def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
-    """A reader of a run, open; None if it has none.
+    """Returns an open reader of a run, or None.
 
-    By name, or the first of :func:`readers_of`.
+    It is the named one, or the first of :func:`readers_of`.
 
     Raises:
-        UsageError: it has none of that name.
+        UsageError: the run has no reader of that name.
     """
     known = readers_of(run)
     if name and name not in known:
@@ -136,8 +139,8 @@ def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
 
 @lru_cache(maxsize=4)
 def _opened(home: str, name: str, digest: str, device: str) -> Reader:
-    """An open reader, kept: ``digest`` is part of the key, so that a reader that was replaced is
-    opened anew.
+    """Returns an open reader, which is kept. ``digest`` is part of the key, so a replaced reader is
+    opened again.
     """
     from pathlib import Path
 
@@ -150,7 +153,7 @@ def _digest_noted(run: Run, name: str) -> str:
 
 
 def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[int, float]]:
-    """What a reader has read of a run: attribute -> sample -> value."""
+    """Returns the readings of a run so far: attribute -> sample -> value."""
     known, name = run.labels.get(reader.name), reader.name
     if known is None:
         return {}
@@ -162,7 +165,7 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
         )
     if noted.digest != reader.digest and not replace:
         raise UsageError(
-            f"{name} has read {run.name} with another version of itself ({noted.digest}, now"
+            f"{name} has read {run.name} with another version ({noted.digest}, now"
             f" {reader.digest}); say --replace to read all samples again"
         )
     if replace:
@@ -181,9 +184,9 @@ def _columns_so_far(run: Run, reader: Reader, replace: bool) -> dict[str, dict[i
 def picture_batches(
     run: Run, samples: list[int], batch: int
 ) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Some samples with their pictures, a batch at a time.
+    """Yields some samples with their pictures, in batches.
 
-    Batches go over shards' bounds; a shard's pictures are read once.
+    Batches can span several shards. Each shard's pictures are read once.
     """
     wanted, held, kept = set(samples), [], []
     for ids, pictures in run.image_blocks(

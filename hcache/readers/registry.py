@@ -1,7 +1,8 @@
-"""All kinds of readers, and readers by name: of a card, of an installed package, of a home.
+"""All kinds of readers, and readers by name: those of a card, of an installed package, or of a
+home.
 
-Another package adds a reader by an entry point in the group ``hcache.readers``: its name is the
-reader's, its value a function from pictures to readings, as ``package.module:function``.
+Another package adds a reader by an entry point in the group ``hcache.readers``. The entry's name is
+the reader's, and its value is a function from pictures to readings, as ``package.module:function``.
 """
 
 from __future__ import annotations
@@ -20,26 +21,26 @@ from .texts import Texts
 KINDS: dict[str, type[Description]] = {
     kind.KIND: kind for kind in (Texts, Classifier, Clicks, Function)
 }
-"""By the tag that they have in JSON and on the command line."""
+"""The kinds by their tag in JSON and on the command line."""
 
 GROUP = "hcache.readers"
 SHIPPED = {"toyfaces": "hcache.toyfaces.reader:read"}
-"""Readers of the embedded models. Cards name them."""
+"""The readers of the embedded models, which cards name."""
 
 
 def functions() -> dict[str, str]:
-    """Readers that are functions, by name.
+    """Returns the readers that are functions, by name.
 
-    Those that ship, and those of installed packages.
+    These are the shipped ones and those of installed packages.
     """
     return {**{point.name: point.value for point in entry_points(group=GROUP)}, **SHIPPED}
 
 
 def find_reader(name: str) -> Reader:
-    """The reader that a card or an installed package calls ``name``, open.
+    """Opens the reader of a card or an installed package by name.
 
     Raises:
-        UsageError: there is none; the nearest names are given.
+        UsageError: there is no such reader. The message gives the nearest names..
     """
     known = functions()
     if name not in known:
@@ -48,14 +49,14 @@ def find_reader(name: str) -> Reader:
 
 
 def reader_from_json(data: Mapping[str, Any], where: str) -> Description:
-    """A description from its JSON.
+    """Returns a description from its JSON.
 
     Args:
-        data: What ``to_json`` gave.
-        where: The file that it comes from, for messages.
+        data: The data of ``to_json``.
+        where: The source of the data, for messages.
 
     Raises:
-        UsageError: it is of no known kind, lacks something, or has a value of another type.
+        UsageError: the kind is unknown, or a value is missing or has another type.
     """
     kind = data.get("kind") if isinstance(data, Mapping) else None
     if not isinstance(kind, str) or kind not in KINDS:
@@ -69,10 +70,11 @@ def reader_from_json(data: Mapping[str, Any], where: str) -> Description:
 
 
 def _check_types(kind: type, fields: Mapping[str, Any]) -> None:
-    """Makes sure that texts, flags and lists of texts are such; a kind checks the rest itself.
+    """Makes sure that texts, flags and lists of texts have these types. Each kind checks the rest
+    itself.
 
     Raises:
-        TypeError: one is not.
+        TypeError: one has another type.
     """
     hints = get_type_hints(kind)
     for name, value in fields.items():

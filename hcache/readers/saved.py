@@ -31,13 +31,13 @@ from .registry import functions, reader_from_json
 SCHEMA = 1
 Version = Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
 MOST_BYTES = 2**20
-"""No description of a reader, and no note about one, is larger."""
+"""The largest size of a reader's description or note, in bytes."""
 
 
 class ReadBy(Struct, frozen=True, kw_only=True):
-    """What read a label set of a run.
+    """The reader of a label set of a run.
 
-    ``digest`` is the open reader's, ``description`` its JSON.
+    ``digest`` is that of the open reader, and ``description`` is its JSON.
     """
 
     schema: Version = SCHEMA
@@ -48,19 +48,19 @@ class ReadBy(Struct, frozen=True, kw_only=True):
 
 
 class _Kept(Struct, frozen=True):
-    """What every file of a kept reader holds; the other fields are those of its kind."""
+    """The fields that every file of a saved reader has. The other fields are those of its kind."""
 
     schema: Version
     kind: str
 
 
 def save_reader(home: Path, name: str, description: Description, replace: bool = False) -> None:
-    """Keeps a reader in a home.
+    """Saves a reader in a home.
 
     Raises:
-        UsageError: the name is taken by another reader, or is no name.
-        RunBusyError: another process has been writing readers of this home for long.
-        OSError: it cannot be written; what was there is as it was.
+        UsageError: another reader has the name, or the name is not allowed.
+        RunBusyError: another process has been writing readers of this home for a long time.
+        OSError: it cannot be written. An existing file is unchanged..
     """
     from ..cache.label_files import SET_NAME
 
@@ -93,12 +93,12 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
 
 
 def list_readers(home: Path) -> list[str]:
-    """The names of all readers that can be opened in a home.
+    """Returns the names of all readers that a home can open.
 
-    They are those that are installed, and those that are kept there.
+    These are the installed ones and the saved ones.
 
     Raises:
-        CacheError: it cannot be told which are kept there.
+        CacheError: the saved readers cannot be listed.
     """
     try:
         files = os.listdir(home / READERS)
@@ -116,10 +116,10 @@ def list_readers(home: Path) -> list[str]:
 
 
 def load_description(home: Path, name: str) -> Description:
-    """The description of a reader that is kept in a home.
+    """Returns the description of a reader that is saved in a home.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no reader of that name.
         CacheError: its file is damaged.
     """
     path = _path(home, name)
@@ -137,20 +137,17 @@ def load_description(home: Path, name: str) -> Description:
 
 
 def delete_reader(home: Path, name: str) -> None:
-    """Takes a reader out of a home. Label sets that it has read stay.
+    """Deletes a reader from a home. Its label sets are kept.
 
     Raises:
-        UsageError: there is none of that name.
+        UsageError: there is no reader of that name.
     """
     load_description(home, name)
     _path(home, name).unlink()
 
 
 def open_saved(home: Path, name: str, device: str = "auto") -> Reader:
-    """A reader of a home or an installed one, open.
-
-    By its name.
-    """
+    """Opens a saved or an installed reader by its name."""
     from .registry import find_reader
 
     return (
@@ -161,7 +158,7 @@ def open_saved(home: Path, name: str, device: str = "auto") -> Reader:
 
 
 def note_read(run: Run, reader: Reader, description: dict[str, Any]) -> None:
-    """Writes down what read the label set of a reader's name."""
+    """Records the reader of a label set with its name."""
     path = run.folder / READERS / f"{reader.name}.json"
     make_folder(path.parent)
     note = ReadBy(
@@ -171,9 +168,9 @@ def note_read(run: Run, reader: Reader, description: dict[str, Any]) -> None:
 
 
 def read_by(run: Run) -> dict[str, ReadBy]:
-    """What has read label sets of a run.
+    """Returns the readers of a run's label sets, by set.
 
-    Since it was extracted, by the sets' names. Damaged notes are left out.
+    Sets from the extraction itself are not included. Damaged notes are left out.
     """
     found = {}
     for path in sorted((run.folder / READERS).glob("*.json")):

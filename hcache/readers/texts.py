@@ -32,16 +32,17 @@ if TYPE_CHECKING:
 TEMPLATES = ("{}", "a photo of {}", "a cropped photo of {}", "a close-up photo of {}")
 SETS = Path(__file__).parent / "attributes.yaml"
 LEAST_APART = 1e-6
-"""Between the embeddings of the two sides of a pair, in norm."""
+"""The smallest distance between the embeddings of the two sides of a pair, as a norm."""
 
 Pairs = Mapping[str, Sequence[Sequence[str]]]
-"""Attribute -> (texts of what it is, texts of what it is not)."""
+"""Attribute -> (texts for what it is, texts for what it is not)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Texts:
-    """Attributes by pairs of texts. ``templates`` have ``{}`` for a text. ``revision`` is of a
-    hub id.
+    """Attributes by pairs of texts.
+
+    ``templates`` have ``{}`` in place of a text. ``revision`` is that of the hub id.
     """
 
     KIND: ClassVar[str] = "texts"
@@ -79,8 +80,8 @@ class Texts:
         """Loads the model and embeds the texts.
 
         Raises:
-            ModelError: the model is not to be had, or embeds no texts.
-            UsageError: the two sides of a pair are the same to this model.
+            ModelError: the model cannot be found or downloaded, or does not embed texts.
+            UsageError: this model gives both sides of a pair the same embedding.
         """
         from .encoder import load_encoder
         from .pretrained import side_of
@@ -107,7 +108,7 @@ class Texts:
         )
 
     def _sides(self, encoder: Encoder, attribute: str) -> tuple[np.ndarray, np.ndarray]:
-        """Embeddings (d,) of unit length of what an attribute is and is not."""
+        """Returns embeddings (d,) of unit length for both sides of an attribute."""
         positive, negative = (self._mean(encoder, texts) for texts in self.attributes[attribute])
         if np.linalg.norm(positive - negative) < LEAST_APART:
             raise UsageError(
@@ -124,7 +125,7 @@ class Texts:
 
 
 def _pair(name: str, pair: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Both sides of an attribute, each a tuple of texts."""
+    """Returns both sides of an attribute, each a tuple of texts."""
     if isinstance(pair, str) or not isinstance(pair, Sequence) or len(pair) != 2:
         raise UsageError(
             f"the attribute {name} is a pair of texts: what it is, what it is not; got {pair!r}"
@@ -143,12 +144,13 @@ def _pair(name: str, pair: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def parse_attribute(text: str) -> tuple[str, tuple[tuple[str, ...], tuple[str, ...]]]:
-    """``smile=a smiling face|a face with a neutral expression`` as name and pair.
+    """Parses an attribute to its name and pair of texts. An example is ``smile=a smiling face|a
+    face with a neutral expression``.
 
-    ``;`` parts texts of one side.
+    ``;`` separates texts of one side.
 
     Raises:
-        UsageError: it is not of this form.
+        UsageError: the text does not have this form.
     """
     name, equals, rest = text.partition("=")
     sides = rest.split("|")
@@ -159,17 +161,17 @@ def parse_attribute(text: str) -> tuple[str, tuple[tuple[str, ...], tuple[str, .
 
 
 def attribute_sets() -> dict[str, Pairs]:
-    """The sets that ship, by name: faces, paintings, dogs."""
+    """Returns the shipped sets by name: faces, paintings, dogs."""
     return yaml.safe_load(SETS.read_text(encoding="utf-8"))
 
 
 def attributes_of(source: str) -> Pairs:
-    """The attributes of a set.
+    """Returns the attributes of a set.
 
-    One that ships, or a YAML file of the same form.
+    It is a shipped set, or a YAML file of the same form.
 
     Raises:
-        UsageError: there is no such set or file, or the file is not of that form.
+        UsageError: there is no such set or file, or the file has another form.
     """
     sets = attribute_sets()
     if source in sets:

@@ -1,1 +1,1 @@
-"""Recipes: what an edit is told, as data, without torch."""
+"""Recipes: descriptions of edits as data, without torch."""

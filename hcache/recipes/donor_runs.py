@@ -1,4 +1,6 @@
-"""Which runs can give activations to which: those of the same model on the same steps. No torch."""
+"""Decides which runs can be donors for another run: those of the same model with the same steps. It
+uses no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,12 @@ from ..errors import HcacheError, UsageError
 
 
 def check_donor(donor: Run, recipient: Run) -> None:
-    """Makes sure that a run can give to another.
+    """Makes sure that a run can be the donor of another.
 
-    What one passed through means the same in the other.
+    Activations of one run must mean the same in the other.
 
     Raises:
-        UsageError: they differ in what decides that; the message says in what.
+        UsageError: they differ in the model or in the steps. The message names the difference..
     """
     if (theirs := _model(donor)) != (ours := _model(recipient)):
         raise UsageError(
@@ -30,9 +32,9 @@ def check_donor(donor: Run, recipient: Run) -> None:
 
 
 def donor_runs(run: Run, home: Path) -> list[str]:
-    """The runs that can give to a run.
+    """Lists the runs of a home that can be donors.
 
-    Of a home: itself, then the others, newest first.
+    The run itself comes first, then the others, newest first.
     """
     found = [run.name]
     for name in run_names(home):

@@ -1,10 +1,9 @@
-"""What every edit is: data that a recipe holds, what acts on features, and its widgets.
+"""The base of all edits: data in a recipe, a function on features, and widgets.
 
-An edit is one file with one class under :class:`RecipeEdit`: its fields are the schema of its
-JSON, :meth:`RecipeEdit.apply` (or :meth:`RecipeEdit.bind`) is what it does, and its class
-variables say what it is called and what the Edit page has to ask. :data:`EDITS` lists all of them;
-a package of its own adds one by an entry point in the group ``hcache.edits``. Nothing here loads
-torch.
+An edit is one file with one class under :class:`RecipeEdit`. Its fields are the schema of its JSON.
+:meth:`RecipeEdit.apply` (or :meth:`RecipeEdit.bind`) carries it out. Its class variables contain
+its name and the widgets of the Edit page. :data:`EDITS` lists all edits. Another package adds one
+by an entry point in the group ``hcache.edits``. Nothing here loads torch.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ Digest = Annotated[str, Meta(pattern=r"^[0-9a-f]{12}$(?!\n)", description="12 he
 
 
 class DonorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A sample to take activations from.
+    """A reference to the sample that activations are taken from.
 
-    It is of the recipient's run, or of another run of the same model and steps.
+    It belongs to the recipient's run, or to another run of the same model and steps.
     """
 
     run: RunName
@@ -50,9 +49,9 @@ class DonorRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class DirectionRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A direction by its digest.
+    """A reference to a direction by its digest.
 
-    ``name`` is what it was called, and ``made_by`` how it can be fitted again.
+    ``name`` is the name of the direction, and ``made_by`` describes how to fit it again.
     """
 
     digest: Digest
@@ -64,54 +63,55 @@ class DirectionRef(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
 
 class _Kind:
-    """The tag of an edit's class, of the class and of its objects."""
+    """The tag of an edit, available on its class and on its objects."""
 
     def __get__(self, edit: object, owner: type[Struct]) -> str:
         return str(owner.__struct_config__.tag)
 
 
 class Tools(Protocol):
-    """What an edit is given to find what it needs.
+    """The tools that give an edit what it needs.
 
-    It is the executor of ``hcache.edits``.
+    The executor of ``hcache.edits`` implements them.
     """
 
     model: Any
     run: Run
 
     def move(self, ref: DirectionRef, resample: bool = False, per_step: bool = False) -> Any:
-        """The direction, as saved or fitted again, on the run's steps."""
+        """Returns the direction, saved or fitted again, on the run's steps."""
         ...
 
     def mover(self, ref: DirectionRef, resample: bool = False, per_step: bool = False) -> Any:
-        """The same, bound to the model."""
+        """Returns the direction bound to the model."""
         ...
 
     def donor(self, ref: DonorRef, places: tuple[str, ...] = ()) -> Callable[[Any], Features]:
         """Returns a donor's features at a moment.
 
-        ``places``: other places of the U-Net whose features are returned, too.
+        ``places`` names other places of the U-Net whose features are also returned.
         """
         ...
 
 
 Acts = Callable[[Features, Any], Features]
-"""Features and the moment of the denoising (index, t, branch) -> features."""
+"""A function from features and the moment of the denoising (index, t, branch) to features."""
 
 Pushes = tuple[int, Callable[[Any], Any]]
-"""A step, and x_t (1, c, h, w) before it -> x_t to take it from."""
+"""A function from a step, and x_t (1, c, h, w) before it, to the x_t to use instead."""
 
 
 class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="kind"):
-    """One edit. A class for another edit gives ``tag="its name"``, fields, and :meth:`apply`.
+    """The base class of edits.
 
-    A field named ``direction``, ``window``, ``step`` or ``mask`` is taken for what these are: the
-    page asks for a direction, steps and a region, and the mask is applied by whoever renders.
+    A subclass has ``tag="its name"``, fields, and :meth:`apply`. Fields named ``direction``,
+    ``window``, ``step`` or ``mask`` have a fixed meaning: the page asks for a direction, steps and
+    a region, and the renderer applies the mask.
 
-    ``title`` and ``help``: for people. ``amount``: what a strip on the Edit page runs over; without
-    one the page does not offer the edit. ``widgets``: for the other fields. ``constant``: it takes
-    only directions that are the same for every sample. ``network``: it changes the network as a
-    whole, in every step, and is given once.
+    ``title`` and ``help`` are texts for users. ``amount`` is the number that a strip on the Edit
+    page varies; without it the page does not offer the edit. ``widgets`` are for the other fields.
+    ``constant``: the edit takes only directions that are the same for every sample. ``network``:
+    the edit changes the network as a whole, in every step, and is given once.
     """
 
     kind: ClassVar[_Kind] = _Kind()
@@ -125,7 +125,7 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
 
     @property
     def acts_in(self) -> Window | None:
-        """The steps in which it acts; None: in all of them."""
+        """Returns the steps in which it acts, or None for all steps."""
         step = getattr(self, "step", None)
         return getattr(self, "window", None) if step is None else Window(first=step, last=step)
 
@@ -137,66 +137,69 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     def calibration(self, step: int, t: float) -> tuple[float, float] | None:
         """Returns InjectFusion's calibration, ω and λ, in a step.
 
-        ``t`` is the step's training timestep. It is None where nothing is calibrated.
+        ``t`` is the step's training timestep. The result is None if nothing is calibrated.
         """
         return None
 
     @property
     def first(self) -> int:
-        """The first step in which it acts."""
+        """Returns the first step in which it acts."""
         return self.acts_in.first if self.acts_in else 0
 
     def at_step(self, step: int) -> RecipeEdit:
-        """The same in that step alone, at full strength, for a preview."""
+        """Returns the same edit in one step only. Its strength is full, for a preview."""
         window = Window(first=step, last=step)
         return changed(self, window=window) if hasattr(self, "window") else self
 
     def apply(self, features: Features, moment: Any) -> Features:
-        """What it does to the features of one sample. Given back as they are, nothing changes."""
+        """Edits the features of one sample.
+
+        Returning the same object means that nothing changes.
+        """
         return features
 
     def bind(self, tools: Tools) -> Acts:
-        """:meth:`apply`, with what the edit needs at hand.
+        """Returns :meth:`apply` with what the edit needs.
 
-        A direction, a donor, the model.
+        This is a direction, a donor or the model.
         """
         return self.apply
 
     def push(self, tools: Tools) -> Pushes | None:
-        """What it does to x_t itself; None if nothing."""
+        """Returns the edit's change of x_t itself, or None."""
         return None
 
     def change_model(self, model: Any) -> Any:
-        """The model with a changed network.
+        """Returns the model with a changed network.
 
-        Only asked of an edit of the network.
+        It is only called for an edit of the network.
         """
         return model
 
     @classmethod
     def prepared(cls, run: Run, move: Any, choices: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields that follow from the run and the choices on the page."""
+        """Returns fields that follow from the run and the page's choices."""
         return {}
 
     @classmethod
     def key(cls) -> str:
-        """What links of the Edit page call it."""
+        """The name of the edit in links of the Edit page."""
         return cls.link or str(cls.kind)
 
     @classmethod
     def has(cls, field: str) -> bool:
-        """Whether a field of that name belongs to it."""
+        """Returns whether the edit has a field of this name."""
         return field in cls.__struct_fields__
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; what is None or false is left out."""
+        """Returns plain data, without values that are None or false."""
         values = {name: getattr(self, name) for name in self.__struct_fields__}
         said = {k: v for k, v in values.items() if v is not None and v is not False}
         return {"kind": self.kind, **{name: _plain(value) for name, value in said.items()}}
 
 
 class _AnyEdit(Struct, frozen=True, kw_only=True):
-    """What every edit's JSON has, whatever its kind."""
+    """The JSON fields of every edit, of whatever kind."""
 
     kind: str
 
@@ -220,13 +223,13 @@ EDITS: Registry[type[RecipeEdit]] = Registry(
     },
     _check_edit,
 )
-"""Every edit by its kind."""
+"""All edits by kind."""
 
 
 def changed(struct: S, **changes: Any) -> S:
-    """A struct with other values in some fields.
+    """Returns a struct with other values in some fields.
 
-    Checked as when it is made.
+    The values are checked as for a new struct.
     """
     return msgspec.structs.replace(struct, **changes)
 
@@ -237,21 +240,21 @@ def put(struct: Struct, field: str, value: Any) -> None:
 
 
 def share(what: str, value: float) -> float:
-    """The value as a float, if it lies in [0, 1]."""
+    """Returns the value as a float if it lies in [0, 1]."""
     if not 0 <= value <= 1:
         raise UsageError(f"{what} must lie in [0, 1], got {value}")
     return float(value)
 
 
 def edit_from_json(data: Any, where: str) -> RecipeEdit:
-    """The edit that ``to_json`` gave these data.
+    """Returns the edit from the data of ``to_json``.
 
     Args:
-        data: What JSON gave.
-        where: What the data are called in messages: ``edits[0]``.
+        data: The parsed JSON.
+        where: The name of the data in messages: ``edits[0]``.
 
     Raises:
-        UsageError: they are none; the field is named.
+        UsageError: the data are not an edit. The message names the field..
     """
     kind = decoded(data, _AnyEdit, where).kind
     if kind not in EDITS:
@@ -259,7 +262,7 @@ def edit_from_json(data: Any, where: str) -> RecipeEdit:
             f"recipe: {where}.kind: expected one of {', '.join(EDITS)}, got {shown(kind)}"
         )
     found = EDITS[kind]
-    for field in msgspec.structs.fields(found):  # what to_json never leaves out
+    for field in msgspec.structs.fields(found):  # to_json always writes these
         optional = field.default is None or field.default is False
         if not field.required and not optional and field.name not in data:
             raise UsageError(f"recipe: {where}.{field.name} is missing")
@@ -267,7 +270,7 @@ def edit_from_json(data: Any, where: str) -> RecipeEdit:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: objects and lists, no tuples."""
+    """Returns the JSON form: objects and lists, no tuples."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     return _listed(msgspec.to_builtins(value, str_keys=True))

@@ -1,9 +1,9 @@
-"""Where in the picture an edit acts: a mask in [0, 1], brought to each site's own resolution by
-averaging over areas.
+"""Masks in [0, 1] that say where in the picture an edit acts. They are averaged to the resolution
+of each site.
 
-A mask is data, and travels in a recipe: a rectangle in fractions of the picture, or a small grey
-picture, white where the edit acts. What it does to an edit is b + m (edited - b), at every site
-that the edit changes.
+A mask is data in a recipe: a rectangle in fractions of the picture, or a small grey picture that is
+white where the edit acts. The masked edit is b + m (edited - b), at every site that the edit
+changes.
 """
 
 from __future__ import annotations
@@ -22,23 +22,21 @@ from PIL import Image, ImageDraw
 from ..errors import UsageError
 
 LARGEST = 64
-"""Pixels on a side of a mask that is a picture; no site of a U-Net's inner half is finer."""
+"""The largest side of a mask picture in pixels. No site of a U-Net's inner half is finer."""
 
 _MOST_BYTES = 64 * 1024
 _FINE = 4
-"""Places of a pixel, along a side, that are looked at to tell how much of it a painted area
-covers.
-"""
+"""The number of positions per side of a pixel that are tested for a painted area."""
 
 Point = tuple[float, float]
 Part = Annotated[float, Meta(ge=0, le=1)]
-"""Of the width or the height of the picture."""
+"""Fractions of the width or the height of the picture."""
 
 
 def corners(sides: Sequence[float]) -> tuple[float, float, float, float]:
-    """Left, top, right and bottom of a rectangle.
+    """Returns left, top, right and bottom of a rectangle.
 
-    There must be as many.
+    There must be exactly four.
     """
     if len(sides) != 4:
         raise UsageError(
@@ -49,10 +47,10 @@ def corners(sides: Sequence[float]) -> tuple[float, float, float, float]:
 
 
 class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A region of the picture, as one of two.
+    """A region of the picture, as a rectangle or a picture.
 
-    ``rectangle`` (left, top, right, bottom) in fractions of the picture from its upper left
-    corner, or ``png``, a grey PNG file in base64.
+    ``rectangle`` is (left, top, right, bottom) in fractions of the picture from its upper left
+    corner. ``png`` is a grey PNG file in base64.
     """
 
     rectangle: tuple[Part, Part, Part, Part] | None = None
@@ -75,10 +73,10 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
 
     @classmethod
     def from_picture(cls, data: bytes) -> Mask:
-        """A mask from a PNG file.
+        """Returns a mask from a PNG file.
 
         Raises:
-            UsageError: it is none, not grey, or too large; the message says which.
+            UsageError: it is not a PNG, not grey, or too large. The message says which..
         """
         if len(data) > _MOST_BYTES:
             raise UsageError(
@@ -88,7 +86,9 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
 
     @classmethod
     def from_array(cls, values: np.ndarray) -> Mask:
-        """A mask from values (height, width) in [0, 1], kept to 1/255."""
+        """Returns a mask from an array. The values (height, width) in [0, 1] are rounded to
+        1/255.
+        """
         values = np.asarray(values, np.float64)
         if (
             values.ndim != 2
@@ -106,16 +106,16 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     def painted(
         cls, areas: Sequence[Sequence[Point]], before: Mask | None = None, adds: bool = True
     ) -> Mask:
-        """Areas in a picture as a mask.
+        """Returns areas in a picture as a mask.
 
-        Each is a polygon by its corners; they are drawn on top of another mask, or cut out
-        of it.
+        Each area is a polygon, given by its corners. Areas are added to another mask, or cut out of
+        it.
 
         Args:
-            areas: Corners (x, y) in fractions of the picture from its upper left corner; what lies
-                outside is cut off.
-            before: What was painted already: nothing, for None.
-            adds: Otherwise what the areas cover is taken away from ``before``.
+            areas: Corners (x, y) in fractions of the picture from its upper left corner. Parts
+                outside the picture are cut off.
+            before: The mask to start from; None for an empty one.
+            adds: Whether the areas are added to ``before``. If false, they are removed from it.
         """
         values = (
             np.zeros((LARGEST, LARGEST))
@@ -140,9 +140,9 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
         return float(self.at(1, 1)[0, 0])
 
     def at(self, height: int, width: int) -> np.ndarray:
-        """The share of every cell that the mask covers.
+        """Returns the share of every grid cell that the mask covers.
 
-        Of a grid: (height, width) float32 in [0, 1].
+        The result is (height, width) float32 in [0, 1].
         """
         if self.rectangle is not None:
             left, top, right, bottom = self.rectangle
@@ -159,10 +159,10 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
             found = down @ values @ across.T
         return np.clip(np.round(found, 6), 0, 1).astype(
             np.float32
-        )  # rounded: all ones must average to 1, exactly
+        )  # rounded, so that all ones average to exactly 1
 
     def _pixels(self) -> np.ndarray:
-        """The picture's values (height, width) float64 in [0, 1]."""
+        """Returns the values of the picture (height, width) float64 in [0, 1]."""
         try:
             data = base64.b64decode(self.png, validate=True)
             image = Image.open(io.BytesIO(data), formats=["PNG"])
@@ -186,8 +186,9 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
 
 
 def _cover(cells: int, edges: np.ndarray) -> np.ndarray:
-    """The share of each of ``cells`` equal cells of [0, 1] that lies between neighbouring ``edges``
-    (m + 1,): (cells, m)."""
+    """Returns how much of each of ``cells`` equal cells of [0, 1] lies between neighbouring
+    ``edges`` (m + 1,): (cells, m).
+    """
     low = np.arange(cells)[:, None] / cells
     overlap = np.minimum(low + 1 / cells, edges[None, 1:]) - np.maximum(low, edges[None, :-1])
     return np.clip(overlap, 0, None) * cells

@@ -1,13 +1,12 @@
-"""Recipes: what was done to a sample, as data, from which its picture is rendered again, pixel by
-pixel.
+"""Recipes: the edits of a sample as data, from which its picture is rendered again, pixel by pixel.
 
-A recipe names the model and its weights, the run and the sample in it, and the edits in the order
-in which they act. It travels as JSON inside the picture's PNG. What only helps to repeat the
-picture to the last bit stands beside that and is not part of its digest: the row of the batch it
-was rendered in, since a batch of another size may round otherwise; the picture's own digest; the
-versions of the libraries.
+A recipe names the model and its weights, the run, the sample, and the edits in the order in which
+they act. It is stored as JSON in the picture's PNG. Some fields only help to reproduce the picture
+to the last bit and are not part of the digest: the row of the batch in which it was rendered (a
+batch of another size may round differently), the picture's own digest, and the versions of the
+libraries.
 
-No torch here: recipes are read, compared and listed without loading a model.
+This module uses no torch, so recipes are read, compared and listed without loading a model.
 """
 
 from __future__ import annotations
@@ -54,9 +53,9 @@ Sha256 = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?$(?!\n)", description="64
 
 @dataclass(frozen=True, kw_only=True)
 class BatchPlace:
-    """Where in a batch a picture was rendered.
+    """The place in a batch where a picture was rendered.
 
-    Row ``row`` of ``rows``, from step ``first`` on.
+    It is row ``row`` of ``rows``, from step ``first`` on.
     """
 
     row: Whole
@@ -72,7 +71,7 @@ class BatchPlace:
 
 
 class RecipeFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The JSON of one picture's recipe."""  # what edits there are, EDITS says
+    """The JSON of one picture's recipe."""  # EDITS lists the kinds of edits
 
     format: str
     schema: Annotated[int, Meta(ge=1)]
@@ -96,12 +95,12 @@ class RecipeFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One picture. ``weights``, ``revision``, ``dtype``, ``steps``, ``eta`` and ``conditioning``
-    are the run's.
+    """The recipe of one picture.
 
-    ``asymmetric``: the edited prediction enters P_t only. ``t_boost``: steps with t below it are
-    taken with eta 1. ``place``, ``pixels`` (SHA-256 of the picture) and ``versions`` say how it was
-    rendered; they are no part of what it is.
+    ``weights``, ``revision``, ``dtype``, ``steps``, ``eta`` and ``conditioning`` are those of the
+    run. ``asymmetric``: the edited prediction enters P_t only. ``t_boost``: steps with t below it
+    are taken with eta 1. ``place``, ``pixels`` (SHA-256 of the picture) and ``versions`` describe
+    how it was rendered. They are not part of its digest.
     """
 
     model: str
@@ -149,14 +148,14 @@ class Recipe:
     def network_edits(self) -> tuple[RecipeEdit, ...]:
         """The edits that change the network as a whole.
 
-        They hold for a whole batch.
+        They apply to a whole batch.
         """
         return tuple(edit for edit in self.edits if edit.network)
 
     def first_step(self, timesteps: Sequence[float]) -> int:
-        """The first step in which anything is another than in the run.
+        """The first step that differs from the run.
 
-        Their number if nothing is.
+        If no step differs, it is the number of steps.
         """
         firsts = [edit.first for edit in self.edits]
         if self.t_boost is not None:
@@ -165,7 +164,7 @@ class Recipe:
 
     @property
     def digest(self) -> str:
-        """Hex digits over all that decides the picture, but for rounding."""
+        """Hex digits over everything that determines the picture, except rounding."""
         data = self.to_json()
         for name in ("place", "pixels", "versions"):
             data.pop(name, None)
@@ -175,7 +174,7 @@ class Recipe:
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:24]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data; what is not said is left out."""
+        """Returns plain data, without default values."""
         data: dict[str, Any] = {"format": FORMAT, "schema": SCHEMA}
         for name in (
             "model",
@@ -212,10 +211,10 @@ class Recipe:
 
     @classmethod
     def from_json(cls, data: Any) -> Recipe:
-        """The recipe that ``to_json`` gave these data.
+        """Returns the recipe from the data of ``to_json``.
 
         Raises:
-            UsageError: they are no recipe; the field is named.
+            UsageError: the data are not a recipe. The message names the field..
         """
         try:
             _check_format(data)
@@ -228,7 +227,9 @@ class Recipe:
 
 
 def recipe_of(run: Run, sample: int, edits: Sequence[RecipeEdit] = (), **more: Any) -> Recipe:
-    """A recipe for a sample of a run; ``more``: ``asymmetric``, ``t_boost``.
+    """Returns a recipe for a sample of a run.
+
+    ``more`` may contain ``asymmetric`` and ``t_boost``.
 
     Raises:
         UsageError: the sample is not in the run, or an edit does not fit it.
@@ -252,10 +253,10 @@ def recipe_of(run: Run, sample: int, edits: Sequence[RecipeEdit] = (), **more: A
 
 
 def check_run(recipe: Recipe, run: Run) -> None:
-    """Makes sure that a recipe is for this very run.
+    """Makes sure that a recipe belongs to this run.
 
     Raises:
-        UsageError: something in it is another; the message says what.
+        UsageError: a field differs. The message names it..
     """
     ours = recipe_of(run, recipe.sample)
     for name in (
@@ -277,14 +278,14 @@ def check_run(recipe: Recipe, run: Run) -> None:
 
 
 def plain(recipe: Recipe) -> Recipe:
-    """The same without how it was rendered."""
+    """Returns the recipe without the fields on its rendering."""
     return replace(recipe, place=None, pixels="", versions={})
 
 
 def recipe_schema() -> dict[str, Any]:
-    """The JSON Schema of a recipe, with all edits.
+    """Returns the JSON Schema of a recipe, with all edits.
 
-    Those of other packages too.
+    Edits of other packages are included.
     """
     edits = tuple(EDITS.values())
     (found, *_), parts = msgspec.json.schema_components((RecipeFile, *edits))
@@ -295,7 +296,7 @@ def recipe_schema() -> dict[str, Any]:
 
 
 def _check_format(data: Any) -> None:
-    """Refuses what is no recipe, or one of a newer version."""
+    """Refuses data that are not a recipe, or are from a newer version."""
     found = data.get("format") if isinstance(data, dict) else None
     if found != FORMAT:
         raise UsageError(
@@ -305,10 +306,10 @@ def _check_format(data: Any) -> None:
 
 
 def check_schema(schema: Any) -> None:
-    """Refuses what a newer version of hcache wrote.
+    """Refuses data of a newer version of hcache.
 
     Raises:
-        UsageError: the number is larger than the one known here.
+        UsageError: the version number is larger than the known one.
     """
     if isinstance(schema, int) and schema > SCHEMA:
         raise UsageError(
@@ -318,7 +319,7 @@ def check_schema(schema: Any) -> None:
 
 
 def _fields(read: RecipeFile) -> dict[str, Any]:
-    """A recipe's fields, from its file's."""
+    """Returns the fields of a recipe from those of its file."""
     found = {
         name: getattr(read, name)
         for name in read.__struct_fields__

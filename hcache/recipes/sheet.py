@@ -1,4 +1,4 @@
-"""The recipes that one picture carries: its own, or those of a sheet of several cells."""
+"""The recipes in a picture: one recipe, or those of a sheet of several cells."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Pixels = Annotated[int, Meta(ge=0, le=1_000_000)]
 
 
 class Box(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where in a sheet a cell lies.
+    """The box of a cell in a sheet.
 
-    In pixels from its upper left corner.
+    It is given in pixels from the upper left corner of the sheet.
     """
 
     left: Pixels
@@ -33,7 +33,7 @@ class Box(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 class SheetCell(Struct, frozen=True, kw_only=True):
     """One picture of a sheet.
 
-    ``box``: None if the picture is this cell alone. ``title``: what it shows.
+    ``box`` is None if the picture is this cell alone. ``title`` describes the picture.
     """
 
     recipe: Recipe
@@ -44,7 +44,7 @@ class SheetCell(Struct, frozen=True, kw_only=True):
 class CellFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The JSON of a cell.
 
-    Its recipe has a schema of its own.
+    Its recipe has its own schema.
     """
 
     recipe: dict[str, Any]
@@ -61,7 +61,7 @@ class SheetFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 def sheet_text(cells: Sequence[SheetCell]) -> str:
-    """The JSON that a sheet of these cells carries."""
+    """Returns the JSON of a sheet with these cells."""
     data = [
         {
             "title": cell.title,
@@ -74,12 +74,12 @@ def sheet_text(cells: Sequence[SheetCell]) -> str:
 
 
 def read_cells(text: str | bytes) -> tuple[SheetCell, ...]:
-    """The cells of what a picture or a file carries.
+    """Returns the cells in the JSON of a picture or a file.
 
-    A JSON file, or what is in a picture: one recipe, or a sheet's.
+    The JSON contains one recipe, or a sheet.
 
     Raises:
-        UsageError: it is neither; the message says what is wrong and where.
+        UsageError: it is neither. The message names the fault and its place..
     """
     try:
         data = json.loads(text)
@@ -98,7 +98,7 @@ def read_cells(text: str | bytes) -> tuple[SheetCell, ...]:
 
 
 def _cell(read: CellFields, where: str) -> SheetCell:
-    """A cell with its recipe read; ``where`` names it in messages."""
+    """Reads a cell and its recipe. ``where`` is its name in messages."""
     try:
         recipe = Recipe.from_json(read.recipe)
     except UsageError as error:

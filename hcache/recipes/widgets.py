@@ -1,7 +1,8 @@
-"""The widgets that an edit needs on the Edit page, as data.
+"""The widgets of an edit on the Edit page, as data.
 
-An edit lists them; ``hcache.ui`` draws them. Each gives the value of the edit's field ``name``.
-``key`` is what the page's links call the choice; the name, if it is empty. No Streamlit here.
+An edit lists its widgets, and ``hcache.ui`` draws them. Each widget sets the edit's field ``name``.
+``key`` is the name of the choice in the page's links; if it is empty, it is the field's name. This
+module does not use Streamlit.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class AmountWidget:
-    """The number that a strip runs over, from picture to picture.
+    """The number that a strip varies from picture to picture.
 
-    ``symbol``: of the number, in labels. ``values``: of the strip's columns. ``unit``: what an
-    amount of 1 is, for the caption below the strip.
+    ``symbol``: the symbol of the number in labels. ``values``: the values of the strip's columns.
+    ``unit``: the meaning of an amount of 1, for the caption below the strip.
     """
 
     name: str
@@ -30,10 +31,10 @@ class AmountWidget:
 
 @dataclass(frozen=True, kw_only=True)
 class Widget:
-    """What all widgets have.
+    """The fields of all widgets.
 
-    ``more``: drawn in the folded part below. ``constant``: offered only for directions that are
-    the same for every sample.
+    ``more``: drawn in the folded part below. ``constant``: offered only for directions that are the
+    same for every sample.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Widget:
 
 @dataclass(frozen=True, kw_only=True)
 class NumberWidget(Widget):
-    """A number, typed."""
+    """A number input."""
 
     low: float
     high: float
@@ -56,44 +57,44 @@ class NumberWidget(Widget):
 
 @dataclass(frozen=True, kw_only=True)
 class FlagWidget(Widget):
-    """Yes or no."""
+    """A yes-or-no choice."""
 
     default: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceWidget(Widget):
-    """One of several texts; the first is the default."""
+    """A choice among several texts. The first is the default."""
 
     choices: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowWidget(Widget):
-    """The steps in which the edit acts: a ``Window``.
+    """The steps in which the edit acts, as a ``Window``.
 
-    And the shape of its strength over them.
+    It includes the shape of the strength over these steps.
     """
 
     name: str = "window"
     label: str = "Steps"
-    help: str = "Step 0 has most noise. Both ends are included."
+    help: str = "Step 0 has the most noise. Both ends are included."
     key: str = "window"
     shape_key: str = "shape"
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepWidget(Widget):
-    """The one step in which the edit acts. ``t``: the default is the step nearest to it."""
+    """The single step in which the edit acts. By default it is the step nearest to ``t``."""
 
     t: float = 500.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class MaskWidget(Widget):
-    """Where in the picture the edit acts.
+    """The region of the picture where the edit acts.
 
-    A ``Mask``, or None for everywhere.
+    It is a ``Mask``, or None for the whole picture.
     """
 
     name: str = "mask"

@@ -23,11 +23,11 @@ Shape = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Steps ``first`` to ``last``, both included; step 0 has most noise.
+    """The steps ``first`` to ``last``, both included.
 
-    ``shape``: how the strength runs over them. ``constant``: 1 throughout. ``falling``: from 1 down
-    in equal parts, not quite to 0; ``rising``: the other way round; ``bell``: half a sine, 1 in the
-    middle.
+    Step 0 has the most noise. ``shape`` is the strength over the steps. ``constant``: 1 in all
+    steps. ``falling``: from 1 down in equal parts, not quite to 0. ``rising``: the reverse.
+    ``bell``: half a sine, 1 in the middle.
     """
 
     first: Step
@@ -48,7 +48,7 @@ class Window:
         return self.first <= index <= self.last
 
     def weight(self, index: int) -> float:
-        """What the strength is multiplied by at a step; 0 outside."""
+        """Returns the factor of the strength at a step. It is 0 outside the window."""
         if index not in self:
             return 0.0
         place = (index - self.first + 0.5) / (self.last - self.first + 1)
@@ -61,10 +61,10 @@ class Window:
 
     @classmethod
     def down_to(cls, timesteps: Sequence[float], t_edit: float, shape: str = CONSTANT) -> Window:
-        """The steps with t >= ``t_edit``, as Asyrp says it.
+        """Returns the steps with t >= ``t_edit``, as in Asyrp.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is no such step.
         """
         inside = [index for index, t in enumerate(timesteps) if t >= t_edit]
         if not inside:
@@ -75,12 +75,12 @@ class Window:
     def between(
         cls, timesteps: Sequence[float], t_high: float, t_low: float, shape: str = CONSTANT
     ) -> Window:
-        """The steps with ``t_high`` >= t >= ``t_low``.
+        """Returns the steps with ``t_high`` >= t >= ``t_low``.
 
-        As SkipInject says it: from 1000 to 200.
+        SkipInject gives windows in this way: from 1000 to 200.
 
         Raises:
-            UsageError: there is none.
+            UsageError: there is no such step.
         """
         inside = [index for index, t in enumerate(timesteps) if t_high >= t >= t_low]
         if not inside:

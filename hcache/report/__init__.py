@@ -1,1 +1,1 @@
-"""Verdicts as documents: what stands behind a cell, and all of it in one file."""
+"""Verdicts as documents: the evidence of a cell, and everything in one file."""

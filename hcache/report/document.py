@@ -1,7 +1,7 @@
-"""The verdict as one HTML file: table, evidence and explanations; plotly inside once, pictures
-inlined, no network.
+"""The verdict as one HTML file with table, evidence and explanations. It contains plotly once and
+all pictures, and needs no network.
 
-``assets/report.html`` is the template. Jinja2 escapes all that is put into it; what is HTML already
+``assets/report.html`` is the template. Jinja2 escapes everything that is inserted. Existing HTML
 comes as ``Markup``, from functions that escape names themselves.
 """
 
@@ -32,8 +32,8 @@ def verdict_report(
 ) -> str:
     """Writes the report of some runs as complete HTML.
 
-    It can be written into a file as it is. ``reader``: whose readings of edits are told; each run's
-    first if empty.
+    The text can be saved as a file. ``reader``: the reader whose readings of edits are shown; each
+    run's first if empty.
     """
     rows = compare(runs, labels, reader)
     evidence = {run.name: Evidence(run, reader) for run in runs}
@@ -62,7 +62,7 @@ def _template() -> Template:
 
 
 def _summaries(evidence: Mapping[str, Evidence]) -> list[dict[str, Any]]:
-    """The tables beside the verdict, of those runs on which they were measured."""
+    """Returns the tables beside the verdict, for the runs that have them."""
     made = []
     for measure in measures().values():
         for summary in measure.summaries:
@@ -77,7 +77,7 @@ def _summaries(evidence: Mapping[str, Evidence]) -> list[dict[str, Any]]:
 
 
 def _section(row: Row, evidence: Mapping[str, Evidence]) -> dict[str, Any]:
-    """A row's evidence, folded; what is linked to is unfolded by the script."""
+    """Returns the folded evidence of a row. The script unfolds it when a link leads to it."""
     return {
         "anchor": anchor_of(row),
         "title": row_title(row),

@@ -1,6 +1,6 @@
-"""The evidence behind a row of the verdict, drawn: charts over all runs, and the pictures of each.
+"""The drawn evidence of a row of the verdict: charts over all runs, and the pictures of each run.
 
-What there is to show, a measure says (:mod:`hcache.measures.exhibits`).
+The measures define the evidence (:mod:`hcache.measures.exhibits`).
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ..measures.registry import find_measure, find_question, measured_by
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A chart, or a table or pictures as HTML, under its title.
+    """A chart, or a table or pictures as HTML, with a title.
 
-    ``run``: whose pictures they are; empty for what shows all runs.
+    ``run``: the run of the pictures. It is empty for evidence about all runs.
     """
 
     title: str
@@ -41,7 +41,7 @@ class Drawn:
     def data(self) -> Markup:
         """The chart as JSON for a script element.
 
-        The page gives it its colours.
+        The page adds its colours.
         """
         clear = "rgba(0,0,0,0)"
         plain = go.Figure(self.figure).update_layout(
@@ -51,9 +51,9 @@ class Drawn:
 
 
 def exhibits(question: str, subject: str, runs: Runs) -> list[Drawn]:
-    """What stands behind a row.
+    """Returns the evidence of a row.
 
-    Of those runs on which it was measured.
+    It covers the runs that have results for it.
     """
     found = find_question(question, subject)
     if found is None:
@@ -62,15 +62,15 @@ def exhibits(question: str, subject: str, runs: Runs) -> list[Drawn]:
     try:
         with faults_named(find_measure(measured_by(question, subject))):
             return [drawn(each.title, each.shown, each.run) for each in found.exhibits(of, runs)]
-    except AnalysisError as error:  # the other rows go on
+    except AnalysisError as error:  # continue with the other rows
         return [Drawn(title="What cannot be shown", html=f"<p>{escape(str(error))}</p>")]
 
 
 def drawn(title: str, shown: Shown, run: str = "") -> Drawn:
-    """An exhibit of any kind, drawn.
+    """Draws an exhibit of any kind.
 
     Raises:
-        UsageError: nobody knows how to draw it.
+        UsageError: this kind cannot be drawn.
     """
     if isinstance(shown, PictureSheet):
         return Drawn(title=title, html=draw_sheet(shown.pictures, shown.columns), run=run)

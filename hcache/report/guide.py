@@ -1,6 +1,4 @@
-"""The short page that every measure has: what it says, its formula, its null, and what it does
-not say.
-"""
+"""The page of a measure: what it says, its formula, its null, and what it does not say."""
 
 from __future__ import annotations
 
@@ -11,13 +9,13 @@ from ..measures.registry import find_question
 
 
 def pages_of(question: str, subject: str) -> tuple[Explanation, ...]:
-    """The pages that explain a question's figure and the evidence behind it."""
+    """Returns the pages that explain a question and its evidence."""
     found = find_question(question, subject)
     return () if found is None else found.pages
 
 
 def page_html(page: Explanation) -> str:
-    """A page as HTML; its heading is one of the third level."""
+    """Returns a page as HTML. Its heading is of the third level."""
     return MarkdownIt("commonmark", {"linkify": False, "html": False}).render(
         page.text.replace("# ", "### ", 1)
     )

@@ -1,1 +1,1 @@
-"""The one sampling loop, and what it needs: schedules and noise."""
+"""The sampling loop, with schedules and noise."""

@@ -25,7 +25,7 @@ import torch
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """How the rows of a batch are calibrated at a step.
+    """The calibration of the rows of a batch at a step.
 
     ``omega`` (n,): 0 for none. ``dt_lambda`` (n,): 1 for none.
     """
@@ -35,7 +35,7 @@ class Calibration:
 
 
 Calibrate = Callable[[int], Calibration | None]
-"""The index of a step -> what is calibrated there; None for nothing."""
+"""A function from the index of a step to its calibration, or None."""
 
 
 def calibrated_x(
@@ -47,10 +47,10 @@ def calibrated_x(
 ) -> torch.Tensor:
     """Calibrates x_t to x̃_t (n, c, h, w).
 
-    Rows of ``omega`` 0 stay as they are, bit for bit.
+    Rows with ``omega`` 0 are unchanged, bit for bit.
 
     Args:
-        x_t: Before the step.
+        x_t: x_t before the step.
         eps: ε of the unedited network.
         edited_x_0: P̃_t.
         alpha_bar: ᾱ_t.

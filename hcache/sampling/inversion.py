@@ -29,16 +29,18 @@ def invert(
 ) -> Iterator[torch.Tensor]:
     """Yields x at every noise level, from a picture up.
 
-    Before step S-1, S-2, ..., 0 of ``denoise``; the last is x_T to start it from.
+    The levels are those before step S-1, S-2, ..., 0 of ``denoise``. The last is x_T, from which it
+    starts.
 
     Args:
         model: The model.
         x_0: Clean samples (n, c, h, w) in the model's own space: ``model.codec.encode`` of
             pictures.
-        steps: Of the denoising that is to be inverted.
-        schedule: Of that denoising; only under ``next`` do both meet the same noise levels.
-        conditioning: Of that denoising. Guidance amplifies the error of inversion; the error is
-            reported.
+        steps: The number of steps of the denoising to invert.
+        schedule: The schedule of that denoising. Only with ``next`` do both have the same noise
+            levels.
+        conditioning: The condition of that denoising. Guidance amplifies the error of the
+            inversion, and the error is reported.
     """
     levels = schedule_of(model, steps, schedule)
     x = x_0.to(device=model.device, dtype=torch.float32)
@@ -46,7 +48,7 @@ def invert(
     for index in reversed(range(steps)):
         clean = (
             index == steps - 1
-        )  # x is at the level that denoising ends at, not yet at any step's
+        )  # x is at the final level of the denoising, not yet at that of a step
         at = index if clean else index + 1
         with torch.inference_mode():
             t = levels.timesteps[at]

@@ -1,6 +1,4 @@
-"""The one sampling loop. Extraction, swaps, edits and previews all consume it; there is no
-second one.
-"""
+"""The sampling loop, which extraction, swaps, edits and previews all use. There is only one."""
 
 from __future__ import annotations
 
@@ -24,10 +22,10 @@ from .schedule import DiffusionSchedule, Schedule, schedule_of
 
 @dataclass(frozen=True, kw_only=True)
 class Moment:
-    """The place in a denoising at which an edit is called.
+    """The moment of a denoising at which an edit is called.
 
-    ``index`` is the step from 0 (most noise), ``t`` the training timestep, ``branch`` that of
-    guidance.
+    ``index`` is the step from 0 (most noise), ``t`` is the training timestep, and ``branch`` is the
+    branch of guidance.
     """
 
     index: int
@@ -39,12 +37,12 @@ class Edit(Protocol):
     """A pure function from Features to Features.
 
     If it returns the object that it was given, nothing is computed again. Under guidance it is
-    called once for each branch; ``moment.branch`` names the branch.
+    called once for each branch, and ``moment.branch`` names the branch.
 
-    An edit that acts at other places of the U-Net, too, has ``at_places``: by place a function of
-    the moment, which gives what is done there with m rows (m, c, h, w) of the n samples, and which
-    rows these are; or None, for nothing. Donors are fetched in the first call: the second may come
-    from several threads at once.
+    An edit that also acts at other places of the U-Net has ``at_places``: for each place a function
+    of the moment. That function returns the edit there, which takes m rows (m, c, h, w) of the n
+    samples, and the numbers of these rows; or None for no edit. Fetch donors in the first call,
+    because the second may come from several threads at once.
     """
 
     def __call__(self, features: Features, moment: Moment, /) -> Features: ...
@@ -53,7 +51,7 @@ class Edit(Protocol):
 AtPlace = Callable[[Moment], Passing | None]
 
 Nudge = Callable[[torch.Tensor, int], torch.Tensor]
-"""x_t (n, c, h, w) and the index of the step -> x_t to take it from."""
+"""A function from x_t (n, c, h, w) and the index of the step to the x_t to use instead."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +59,8 @@ class Step:
     """One denoising step of a batch of n.
 
     ``features`` are those before any edit; under guidance, of the conditional branch. ``eps`` is
-    the noise prediction in D_t, ``x_0`` the predicted x_0 (P_t). Both come from one prediction,
-    except in an asymmetric edit, where ``x_0`` comes from the edited one.
+    the noise prediction in D_t, and ``x_0`` is the predicted x_0 (P_t). Both come from one
+    prediction, except in an asymmetric edit, where ``x_0`` comes from the edited one.
     """
 
     index: int
@@ -90,30 +88,32 @@ def denoise(
     places: Sequence[str] = (),
     calibrate: Calibrate | None = None,
 ) -> Iterator[Step]:
-    """Denoises a batch by DDIM, or a flow by Euler's method. Yields one :class:`Step` at a time.
+    """Denoises a batch by DDIM, or a flow by Euler's method.
+
+    It yields one :class:`Step` at a time.
 
     Args:
         model: The model.
-        seeds: One a sample. Each sample's noise follows from its own seed, whatever batch it is in.
-            May be left out when ``x_t`` is given and ``eta`` is 0.
-        steps: Length of the whole schedule, S.
-        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one for all steps, or one a step.
+        seeds: One per sample. Each sample's noise follows from its own seed, in any batch. It may
+            be left out if ``x_t`` is given and ``eta`` is 0.
+        steps: The length of the whole schedule, S.
+        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one number or one per step.
         edit: Changes the features of every step before they are decoded.
         nudge: Changes x_t itself before every step.
-        conditioning: Prompts or classes, one for all or one a sample, and guidance.
-        asymmetric: The edited prediction enters P_t only, D_t keeps the unedited one (Asyrp:
+        conditioning: Prompts or classes, one for all or one per sample, and guidance.
+        asymmetric: The edited prediction enters P_t only, and D_t keeps the unedited one (Asyrp:
             "Diffusion Models already have a Semantic Latent Space", Kwon, Jeong, Uh, 2022,
             https://arxiv.org/abs/2210.10960). False: it enters both.
-        x_t: Samples (n, c, h, w) to go on from, at the noise level of step ``start``; instead of
+        x_t: Samples (n, c, h, w) at the noise level of step ``start``, to continue from instead of
             noise.
-        start: Index of the first step to take, with ``x_t``.
+        start: The index of the first step, with ``x_t``.
         schedule: Where a step ends: one of :data:`hcache.specs.SCHEDULES`; a run's own is
             ``run.spec.schedule``.
-        places: Other places of the U-Net than h and skips, which ``features`` are to hold too.
+        places: Other places of the U-Net that ``features`` should contain besides h and skips.
         calibrate: InjectFusion's calibration of an asymmetric edit.
 
     Raises:
-        UsageError: arguments that do not fit together, or not the model.
+        UsageError: arguments do not match each other or the model.
     """
     levels = schedule_of(model, steps, schedule)
     _check_edits(model, levels, edit, calibrate, asymmetric)
@@ -121,9 +121,7 @@ def denoise(
     x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
     guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
-        with (
-            torch.inference_mode()
-        ):  # not around the yield: the mode is the thread's, and so the caller's
+        with torch.inference_mode():  # not around the yield: the mode belongs to the thread
             x = x if nudge is None else nudge(x, index)
             features, eps, x_0 = _predict(model, levels, guided, x, index, edit, asymmetric, places)
             found = None if calibrate is None else calibrate(index)
@@ -143,7 +141,7 @@ def _check_edits(
     calibrate: Calibrate | None,
     asymmetric: bool,
 ) -> None:
-    """That an edit and its calibration go with the model."""
+    """Makes sure that an edit and its calibration are possible with the model."""
     if edit is not None:
         model.anatomy.need_unet("an edit of h or skips")
     if calibrate is not None and not (asymmetric and isinstance(levels, DiffusionSchedule)):
@@ -158,13 +156,13 @@ def predict(
     steps: int,
     conditioning: Conditioning = UNCONDITIONED,
 ) -> torch.Tensor:
-    """P_t from features alone: the one-step preview.
+    """Computes P_t from features alone: the one-step preview.
 
-    It needs the decoder half only.
+    It needs only the decoder half.
 
     Args:
-        features: Cached or edited features of n samples at step ``index`` of ``steps``; under
-            guidance those of both branches by name.
+        features: Cached or edited features of n samples at step ``index`` of ``steps``. Under
+            guidance they are those of both branches by name.
         x_t: Their x_t (n, c, h, w).
     """
     schedule, guided = schedule_of(model, steps), model.condition(conditioning, len(x_t))
@@ -193,8 +191,8 @@ def _predict(
     asymmetric: bool,
     places: Sequence[str],
 ) -> tuple[Features, torch.Tensor, torch.Tensor]:
-    """(features, ε of D_t, P_t) of one step, decoding twice only where an asymmetric edit has
-    changed something.
+    """Returns (features, ε of D_t, P_t) of one step. It decodes twice only if an asymmetric edit
+    has changed something.
 
     All branches of guidance run as one batch.
     """
@@ -242,7 +240,7 @@ def _calibrated(
     predicted: tuple[torch.Tensor, torch.Tensor],
     calibration: Calibration,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """(ε of D_t, P_t) after calibration, of those of an asymmetric edit."""
+    """Returns (ε of D_t, P_t) of an asymmetric edit after calibration."""
     eps, x_0 = predicted
     omega = calibration.omega.to(x).view(-1, 1, 1, 1)
     scaled = eps * calibration.dt_lambda.to(x).view(-1, 1, 1, 1)
@@ -254,14 +252,14 @@ def _calibrated(
 
 
 def _by_branch(features: Features, n: int, branches: int) -> list[Features]:
-    """The features of a batch of n samples in each branch of guidance."""
+    """Returns the features of a batch of n samples in each branch of guidance."""
     if branches == 1:
         return [features]
     return [features.rows(i * n, (i + 1) * n) for i in range(branches)]
 
 
 def _changes(edit: Edit, moments: Sequence[Moment], n: int) -> dict[str, Passing]:
-    """What an edit does at other places, for a batch of n samples in all branches of guidance."""
+    """Returns the edits at other places, for a batch of n samples in all branches of guidance."""
 
     def change(acts: Sequence[Passing | None]) -> Passing:
         def changed(x: torch.Tensor, rows: slice) -> torch.Tensor:

@@ -1,4 +1,6 @@
-"""Noise that belongs to its sample: the same in any batch, in any order, on any device."""
+"""Noise that depends only on the sample: it is the same in any batch, in any order, on any
+device.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ import torch
 
 
 def start_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> torch.Tensor:
-    """The noise x_T that samples start from.
+    """Returns the noise x_T that samples start from.
 
-    (n, *shape) float32 on the CPU, row i from a CPU generator of ``seeds[i]`` alone.
+    It is (n, *shape) float32 on the CPU. Row i comes only from a CPU generator with ``seeds[i]``.
     """
     return torch.stack(
         [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
@@ -18,9 +20,9 @@ def start_noise(seeds: Sequence[int], shape: tuple[int, ...]) -> torch.Tensor:
 
 
 def step_noise(seeds: Sequence[int], index: int, shape: tuple[int, ...]) -> torch.Tensor:
-    """The noise z (n, *shape) of step ``index``.
+    """Returns the noise z (n, *shape) of step ``index``.
 
-    From (seed, index) alone, so that a trajectory can be taken up anywhere.
+    It depends only on (seed, index), so a trajectory can be continued anywhere.
     """
     rows = []
     for seed in seeds:

@@ -39,8 +39,9 @@ from ..specs import BEFORE, DIFFUSERS, NEXT, SCHEDULES
 
 
 class Schedule(Protocol):
-    """S denoising steps, from noise to image. ``alpha_bar`` (S,): the share of signal in x_t, in
-    variance.
+    """S denoising steps, from noise to image.
+
+    ``alpha_bar`` (S,): the share of signal in x_t, in variance.
     """
 
     @property
@@ -52,7 +53,7 @@ class Schedule(Protocol):
     def split(
         self, output: torch.Tensor, x_t: torch.Tensor, index: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The network's output at step ``index`` as (ε, P_t)."""
+        """Returns the network's output at step ``index`` as (ε, P_t)."""
         ...
 
     def advance(
@@ -63,30 +64,34 @@ class Schedule(Protocol):
         eta: float,
         noise: torch.Tensor | None,
     ) -> torch.Tensor:
-        """x_{t-1} from P_t and the ε of D_t. They may come from different predictions: see
-        asymmetric edits.
+        """Returns x_{t-1} from P_t and the ε of D_t.
+
+        They may come from different predictions, as in asymmetric edits.
         """
         ...
 
     def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
-        """x_t of step ``index`` from the step after it.
+        """Returns x_t of step ``index`` from the step after it.
 
-        From a prediction made there: DDIM's step the other way round.
+        It uses a prediction made there, so it is DDIM's step in reverse.
         """
         ...
 
     def begun(self, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
-        """P_t of a finished sample x.
+        """Returns P_t of a finished sample x.
 
-        It lies at the level that the last step ends at, with the ε in it.
+        The sample is at the final level of the last step, with the ε in it.
         """
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionSchedule:
-    """``alpha_bar_prev`` is (S,) too. ``clip``: P_t is held in ±clip, if the model's scheduler says
-    so. ``end``: ᾱ of a finished sample."""
+    """The schedule of a diffusion.
+
+    ``alpha_bar_prev`` is (S,), too. ``clip``: P_t is clipped to ±clip, if the model's scheduler
+    says so. ``end``: ᾱ of a finished sample.
+    """
 
     timesteps: tuple[int, ...]
     alpha_bar: torch.Tensor
@@ -101,7 +106,7 @@ class DiffusionSchedule:
     def split(
         self, output: torch.Tensor, x_t: torch.Tensor, index: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(ε, P_t), of whichever of ε, v and x_0 the network predicts."""
+        """Returns (ε, P_t), whether the network predicts ε, v or x_0."""
         a, b = self.alpha_bar[index], 1 - self.alpha_bar[index]
         if self.prediction_type == "epsilon":
             eps, x_0 = output, (x_t - b**0.5 * output) / a**0.5
@@ -134,7 +139,7 @@ class DiffusionSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowSchedule:
-    """A flow's schedule.
+    """The schedule of a flow.
 
     ``noise`` (S + 1,): the share s of noise before every step, and 0 after the last.
     """
@@ -178,19 +183,19 @@ class FlowSchedule:
 
 
 def schedule_of(model: Model, steps: int, schedule: str = NEXT) -> Schedule:
-    """The schedule of so many steps of a model.
+    """Returns a model's schedule for a number of steps.
 
-    Under its own scheduler configuration, and one of ``SCHEDULES``.
+    It follows the model's scheduler configuration and one of ``SCHEDULES``.
     """
     tokens = int(np.prod(model.anatomy.blocks[0][1:])) if model.anatomy.blocks else 0
     return make_schedule(model.scheduler, steps, tokens, schedule)
 
 
 def schedules_agree(model: Model, steps: int) -> bool:
-    """Whether diffusers' steps end at the next timestep anyway."""
+    """Returns whether diffusers' steps also end at the next timestep."""
     ours, theirs = schedule_of(model, steps, NEXT), schedule_of(model, steps, DIFFUSERS)
     if not (isinstance(ours, DiffusionSchedule) and isinstance(theirs, DiffusionSchedule)):
-        return True  # a flow has one schedule only
+        return True  # a flow has only one schedule
     return torch.equal(ours.alpha_bar_prev, theirs.alpha_bar_prev)
 
 
@@ -201,12 +206,10 @@ def make_schedule(
     tokens: int = 0,
     schedule: str = NEXT,
 ) -> Schedule:
-    """The schedule of ``steps`` steps.
+    """Returns the schedule of ``steps`` steps.
 
-    Some flows shift theirs by the number of image tokens.
-
-    The same again for the same scheduler, which nobody changes: a preview asks for it at every move
-    of a slider.
+    Some flows shift theirs by the number of image tokens. The same scheduler, which nobody changes,
+    gives the same object again, because a preview needs it at every move of a slider.
     """
     if schedule not in (*SCHEDULES, BEFORE):
         raise UsageError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
@@ -256,10 +259,10 @@ def _flow_schedule(
     steps: int,
     tokens: int,
 ) -> FlowSchedule:
-    """As the model's own pipeline sets it.
+    """Returns the noise levels as the model's own pipeline sets them.
 
-    FLUX: evenly spaced, then shifted towards noise. Stable Diffusion 3 and Sana: as the scheduler
-    spaces it. A dynamic shift is larger for larger pictures.
+    For FLUX they are evenly spaced and then shifted towards noise. For Stable Diffusion 3 and Sana
+    the scheduler spaces them. A dynamic shift is larger for larger pictures.
     """
     config = scheduler.config
     fresh = type(scheduler).from_config(config)
@@ -277,5 +280,5 @@ def _flow_schedule(
 
 
 def _even(steps: int) -> np.ndarray:
-    """Noise levels (steps,) from 1 to 1 / steps, evenly spaced."""
+    """Returns noise levels (steps,) from 1 to 1 / steps, evenly spaced."""
     return np.linspace(1.0, 1 / steps, steps)

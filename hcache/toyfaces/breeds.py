@@ -48,7 +48,10 @@ def breed_of(readings: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def chosen_positives(run: Run, count: int) -> dict[str, tuple[int, ...]]:
-    """Sets of positives by name: the happiest of all, the happiest of each breed, random ones."""
+    """Chooses sets of positives, by name.
+
+    They are the happiest samples of all breeds, the happiest of each breed, and random ones.
+    """
     labels = run.labels[READER]
     breeds = breed_of(labels)
     found = {MIXED: tuple(top_samples(run, labels["happy"], count))}
@@ -60,7 +63,10 @@ def chosen_positives(run: Run, count: int) -> dict[str, tuple[int, ...]]:
 
 
 def alignment_of_positives(run: Run, positives: Sequence[int]) -> dict[str, Any]:
-    """How far positives agree in h at one step; see :mod:`hcache.analysis.alignment`."""
+    """Measures how far positives agree in h at one step.
+
+    See :mod:`hcache.analysis.alignment`.
+    """
     step = int(ALIGNED_AT * (run.spec.steps - 1))
     chosen = np.isin(run.sample_ids, positives)
     found = alignment(run.matrix("h", step), chosen)
@@ -76,7 +82,9 @@ def alignment_of_positives(run: Run, positives: Sequence[int]) -> dict[str, Any]
 def change_by_breed(
     before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], spread: float
 ) -> dict[str, dict[str, list[float]]]:
-    """By breed of the recipient: the change of ``happy``, and of the probability of its own breed.
+    """Averages what changed, by the breed of the recipient.
+
+    Changes are of ``happy`` and of the probability of the recipient's own breed.
 
     Args:
         before: Readings of the unedited samples.
@@ -106,7 +114,10 @@ def _mean(values: np.ndarray, repeats: int = 2000) -> list[float]:
 def measure_breeds(
     model: Model, run: Run, unseen: int, positives: int, kept: Path
 ) -> dict[str, Any]:
-    """Everything, into a file after each direction; what is there is not measured again."""
+    """Measures every set of positives and writes ``kept`` after each.
+
+    What ``kept`` has of these weights and sizes is not measured again.
+    """
     settings = {"weights": run.spec.weights, "fit": len(run), "unseen": unseen}
     facts: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if facts.get("settings") != settings:
@@ -135,7 +146,7 @@ def measure_breeds(
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """By positives and strength: the change of ``happy`` in each breed, as Markdown."""
+    """Writes the changes of ``happy`` as a Markdown table."""
     lines = [
         "| positives | alignment | strength | " + " | ".join(NAMES) + " |",
         "| --- | --- | --- | " + " | ".join("---" for _ in NAMES) + " |",

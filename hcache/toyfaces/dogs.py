@@ -19,7 +19,9 @@ from .factors import Factor
 
 @dataclass(frozen=True, kw_only=True)
 class Breed:
-    """What the heads of a breed look like; lengths in pixels of the drawing.
+    """What the heads of a breed look like.
+
+    Lengths are in pixels of the drawing.
 
     ``ears`` are ``hanging``, ``pointed``, ``folded`` or ``round``; ``coat`` is the ramp of colours
     that ``coat`` goes along, ``mask`` the colour of the muzzle.
@@ -88,7 +90,10 @@ MOUTH = (74, 26, 34)
 
 @dataclass(frozen=True, kw_only=True)
 class Dog:
-    """The factors of one dog; ``breed`` is a place in :data:`BREEDS`."""
+    """The factors of one dog.
+
+    ``breed`` is a place in :data:`BREEDS`.
+    """
 
     breed: int = 0
     happy: float = 0.0
@@ -107,20 +112,29 @@ class Dog:
                 )
 
     def as_array(self) -> np.ndarray:
-        """float32 (8,): the factors, then 1 for its breed and 0 for every other."""
+        """Returns the factors and the breed, (8,) float32.
+
+        The last four are 1 for its breed and 0 for every other.
+        """
         one_hot = [float(i == self.breed) for i in range(len(BREEDS))]
         return np.array([*(getattr(self, f.name) for f in FACTORS), *one_hot], np.float32)
 
 
 def sample_dog(seed: int) -> Dog:
-    """The dog of a seed: every factor uniform on its range, every breed as likely."""
+    """Draws the factors of a seed.
+
+    Every factor is uniform on its range, and all breeds are equally likely.
+    """
     rng = np.random.default_rng([seed, 0xD06])
     values = {f.name: f.low + (f.high - f.low) * rng.random() for f in FACTORS}
     return Dog(breed=int(rng.integers(len(BREEDS))), **values)
 
 
 def draw_dataset(seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Images (n, 64, 64, 3) uint8 of the dogs of these seeds, and their factors (n, 8)."""
+    """Draws the dogs of these seeds.
+
+    Returns images (n, 64, 64, 3) uint8 and their factors (n, 8).
+    """
     dogs = [sample_dog(seed) for seed in seeds]
     images = np.stack([np.asarray(draw_dog(dog)) for dog in dogs])
     return images, np.stack([dog.as_array() for dog in dogs])

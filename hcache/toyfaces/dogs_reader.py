@@ -20,7 +20,10 @@ READINGS = (*(factor.name for factor in FACTORS), *(f"breed {name}" for name in 
 
 
 class DogReader(reader.FaceReader):
-    """Image (n, 3, 64, 64) in [-1, 1] -> readings (n, 8), in the order of :data:`READINGS`."""
+    """Reads drawn dogs.
+
+    Image (n, 3, 64, 64) in [-1, 1] -> readings (n, 8), in the order of :data:`READINGS`.
+    """
 
     def __init__(self) -> None:
         super().__init__(outputs=len(READINGS))
@@ -31,7 +34,10 @@ class DogReader(reader.FaceReader):
 
 
 def dog_reader_loss(network: DogReader) -> Loss:
-    """Squared error of factors and cross-entropy of breeds, under random blur and noise."""
+    """Returns the loss of a reader of dogs.
+
+    It is the squared error of factors and the cross-entropy of breeds, under random blur and noise.
+    """
 
     def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
         """Of drawings with their factors and breeds."""
@@ -54,7 +60,10 @@ def load_dog_reader() -> DogReader:
 
 @torch.inference_mode()
 def read(images: np.ndarray, batch: int = 256) -> dict[str, np.ndarray]:
-    """The readings of images (n, 64, 64, 3) uint8: name -> (n,) float32."""
+    """Reads images (n, 64, 64, 3) uint8.
+
+    Returns name -> readings (n,) float32.
+    """
     return _batched(load_dog_reader(), images, batch)
 
 

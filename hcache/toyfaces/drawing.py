@@ -65,7 +65,10 @@ def background_colour(u: float) -> Colour:
 
 
 class Pen:
-    """Pillow's drawing calls in units of final pixels, on an image ``SCALE`` times as large."""
+    """Pillow's drawing calls in units of final pixels.
+
+    The image is ``SCALE`` times as large.
+    """
 
     def __init__(self, image: Image.Image) -> None:
         self.draw = ImageDraw.Draw(image)

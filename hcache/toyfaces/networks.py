@@ -39,7 +39,10 @@ def ddpm_unet() -> UNet2DModel:
 
 
 def dogs_unet() -> UNet2DModel:
-    """The DDPM of drawn dogs: as that of faces, narrower; h is (96, 8, 8)."""
+    """The DDPM of drawn dogs.
+
+    It is that of faces with fewer channels; h is (96, 8, 8).
+    """
     return UNet2DModel(
         sample_size=64,
         in_channels=3,
@@ -87,11 +90,11 @@ def adm_unet() -> UNet2DModel:
 
 
 def ldm_unet() -> UNet2DModel:
-    """Latent diffusion's structure on 16 x 16 latents; h is (128, 4, 4).
+    """Latent diffusion's structure on 16 x 16 latents.
 
-    It has three levels of two resnets, with attention at the inner two: 9 skips in 3 groups of 3.
-    With a fourth level of 2 x 2 places, the network learned to do without its innermost level, and
-    nothing done to h changed anything.
+    h is (128, 4, 4). The network has three levels of two resnets, with attention at the inner two:
+    9 skips in 3 groups of 3. With a fourth level of 2 x 2 places, the network learned to do without
+    its innermost level, and nothing done to h changed anything.
 
     References:
         High-Resolution Image Synthesis with Latent Diffusion Models (Rombach, Blattmann, Lorenz,

@@ -70,7 +70,10 @@ class Training:
 def render(
     count: int, first_seed: int = 0, draw: Callable[[range], Any] = draw_dataset
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Drawings (n, 3, 64, 64) uint8 and their factors (n, 8) float32, by ``draw``."""
+    """Draws the training data with ``draw``.
+
+    Returns drawings (n, 3, 64, 64) uint8 and their factors (n, 8) float32.
+    """
     chunks = [
         range(i, min(i + 500, first_seed + count))
         for i in range(first_seed, first_seed + count, 500)
@@ -254,8 +257,9 @@ def train_pixels(
     device: str,
     start: Path | None = None,
 ) -> None:
-    """Trains a model on drawings, to predict ε and then v, and writes its folder.
+    """Trains a model on drawings and writes its folder.
 
+    It learns to predict ε first and v then.
     Training on ε teaches the network to use h, and leaves grain in its samples. A short training on
     v removes the grain. Trained on v alone, the network passes h by (docs/results).
 
@@ -424,11 +428,8 @@ FIRST = {
 """What comes before: the training on ε of a model on pixels, the autoencoder of a latent one."""
 
 
-def main(argv: list[str] | None = None) -> None:
-    """The command: trains a model or the reader.
-
-    It writes it where it ships from.
-    """
+def build_parser() -> argparse.ArgumentParser:
+    """Returns the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.train", description=__doc__.split("\n\n")[0]
     )
@@ -461,7 +462,12 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Trains a model or a reader and writes it."""
+    args = build_parser().parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.backends.cudnn.benchmark = True

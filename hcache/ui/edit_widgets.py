@@ -67,7 +67,7 @@ def draw_amount(edit: type[RecipeEdit], amount: AmountWidget) -> float:
         float(amount.high),
         float(amount.default),
         float(amount.step),
-        help="Of the preview. The strip below shows several.",
+        help="The value in the preview. The strip below shows several values.",
     )
 
 

@@ -281,8 +281,8 @@ def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
 
 
 RUN_HELP = (
-    "One extraction: a model, its samples and steps, and what is stored. All pages show the same"
-    " run."
+    "A run is one extraction: a model, its samples and steps, and the stored sites. All"
+    " pages show the same run."
 )
 
 STYLE = f"<style>{read_asset(__file__, 'frame.css')}</style>"

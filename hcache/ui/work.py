@@ -98,8 +98,8 @@ class PageWork:
         ) as error:  # a thread's exception would be lost: show it, and log where it came from
             traceback.print_exc()
             self.error = (
-                f"{type(error).__name__}: {error}. It was not expected: the log says where it"
-                " happened"
+                f"{type(error).__name__}: {error}. This error was not expected; the log"
+                " shows where it occurred"
             )
             self._say(traceback.format_exc())
         finally:

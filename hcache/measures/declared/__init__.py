@@ -1,1 +1,3 @@
-"""The measures of this package, a file each; :mod:`~hcache.measures.registry` lists them."""
+"""The measures of this package. Each has its own file, and :mod:`~hcache.measures.registry` lists
+them.
+"""

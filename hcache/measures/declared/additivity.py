@@ -31,7 +31,7 @@ INTERACTION, PAIRS = "interaction", "pairs"
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """All pairs of the labels' directions; nothing of a single label."""
+    """Yields all pairs of the labels' directions. A single label has none."""
     if (count := len(setting.readable)) < 2:
         return
     nulls = max(1, setting[NULLS] // 4)
@@ -52,7 +52,7 @@ def _additivity(setting: Setting, nulls: int) -> Work:
 
 
 def cells(record: Record, _: Run) -> list[Cell]:
-    """How far the changes of two directions fail to add up."""
+    """Answers how far the changes of two directions do not add up."""
     found = Contrast.from_json(record.result["all"]["readings"])
     count = len(record.result["pairs"])
     return [
@@ -70,9 +70,9 @@ def cells(record: Record, _: Run) -> list[Cell]:
 
 
 def pair_bars(evidence: Evidence) -> dict[str, Bar]:
-    """Additivity of every pair, by ``a + b``.
+    """Returns additivity of every pair, by ``a + b``.
 
-    And of all as one.
+    It also returns the value of all pairs together.
     """
     found = evidence.largest(ADDITIVITY, lambda record: len(record.result["pairs"]))
     if found is None:
@@ -85,13 +85,10 @@ def pair_bars(evidence: Evidence) -> dict[str, Bar]:
 
 
 def exhibits(_: str, runs: Runs) -> list[Exhibit]:
-    """What every pair fails to add up to.
-
-    It stands beside pairs of random directions.
-    """
+    """Shows additivity of every pair beside pairs of random directions."""
     found = {name: bars for name, evidence in runs.items() if (bars := pair_bars(evidence))}
-    title = "What two directions together fail to add up to, by pair"
-    shown = Bars(runs=found, axis="failure to add up (0: they add up)", null="random pairs")
+    title = "Interaction of two directions, by pair"
+    shown = Bars(runs=found, axis="interaction (0: the changes add up)", null="random pairs")
     return [Exhibit(title=title, shown=shown)] if found else []
 
 

@@ -22,9 +22,9 @@ ALIGNED = "aligned"
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """The alignment of every label, a part each.
+    """Yields the alignment of every label, one part each.
 
-    Of its upper class, or of the quarter with the most of it.
+    Positives are the upper class, or the quarter with the highest values.
     """
     run = setting.run
     for name in setting.labels:
@@ -39,9 +39,9 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How reliable the mean over a label's positives is.
+    """Answers how reliable the mean over a label's positives is.
 
-    That is the share of it that other positives of the kind would give again.
+    Reliability is the share of the mean that other positives of the same kind would reproduce.
     """
     if not record.parameters.get("name"):
         return []
@@ -65,9 +65,9 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def exhibits(label: str, runs: Runs) -> list[Exhibit]:
-    """Reliability of the mean, and alignment, over log SNR.
+    """Shows reliability of the mean, and alignment, over log SNR.
 
-    Of a label's positives.
+    Both are for a label's positives.
     """
     curves = {
         name: {

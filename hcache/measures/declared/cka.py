@@ -1,4 +1,4 @@
-"""CKA: which steps and sites say the same of the samples, and whether two runs do."""
+"""CKA: which steps and sites represent the samples in the same way, and whether two runs do."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ NULL = "95 % of shuffles below"
 
 COMPARED = Parameter(
     name="compared",
-    text="samples that CKA compares, at most",
+    text="largest number of samples that CKA compares",
     default=256,
     least=FEWEST,
     most=10**4,
@@ -47,7 +47,7 @@ COMPARED = Parameter(
 )
 TIMES = Parameter(
     name="shuffles",
-    text="shuffles of the samples beside each CKA, from which p is a rank",
+    text="number of shuffles for the null of each CKA; p is a rank among them",
     default=SHUFFLES,
     least=1,
     most=10**4,
@@ -55,7 +55,7 @@ TIMES = Parameter(
 )
 BESIDE = Parameter(
     name="beside",
-    text="another run, whose sites CKA compares with this one's over samples of the same seeds",
+    text="another run to compare by CKA, over samples with the same seeds",
     default="",
 )
 
@@ -71,7 +71,7 @@ def refuses(setting: Setting) -> str:
         count = len(run)
         if count < FEWEST:
             return f"CKA takes {FEWEST} samples or more, got {count}"
-        run.stored_sites  # noqa: B018  # raises where none is
+        run.stored_sites  # noqa: B018  # noqa: B018 # raises if there is no such run
         if setting[BESIDE]:
             shared_samples(run, other_run(run, setting[BESIDE]))
     except HcacheError as error:
@@ -80,7 +80,7 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Yields the maps of CKA that are to be made.
+    """Yields the maps of CKA to make.
 
     These are a map of steps for every stored site, a map of sites, and the maps with the other run.
     """
@@ -145,8 +145,8 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def _nearest(run: Run, middle: int, given: Any, result: Any) -> tuple[int, str]:
-    """The column of the other run's step with the noise of ``middle``, and a warning if the other
-    run is not what it was.
+    """Returns the column of the other run's step with the noise of ``middle``, and a warning if the
+    other run has changed.
     """
     columns = result["columns"]
     try:
@@ -161,7 +161,7 @@ def _nearest(run: Run, middle: int, given: Any, result: Any) -> tuple[int, str]:
 
 
 def map_of(record: Record) -> HeatMap:
-    """A stored map, to be drawn."""
+    """Returns a stored map for drawing."""
     given, result = record.parameters, record.result
     axes = {
         STEPS: ("step (0: most noise)", "step"),
@@ -196,9 +196,9 @@ def maps_of(evidence: Evidence, of: str) -> dict[str, Record]:
 
 
 def two_runs(evidence: Evidence, other: str) -> HeatMaps | None:
-    """Collects the stored maps of a run with another.
+    """Collects the stored maps of a run with another run.
 
-    There is one panel a site. It is None if there are no maps.
+    There is one panel per site. The result is None if there are no maps.
     """
     records = maps_of(evidence, RUNS).values()
     panels = {
@@ -214,11 +214,11 @@ def _effort(record: Record) -> tuple[int, int]:
 
 
 def _exhibits(runs: Runs, *kinds: str) -> list[Exhibit]:
-    """Heat maps of all runs, an exhibit a kind."""
+    """Returns heat maps of all runs, one exhibit per kind."""
     titles = {
-        STEPS: "Which steps are alike, site by site",
-        SITES: "Which sites are alike, where signal and noise are equal",
-        RUNS: "Which steps of two runs are alike",
+        STEPS: "Similarity of steps, for each site",
+        SITES: "Similarity of sites, where signal and noise are equal",
+        RUNS: "Similarity of the steps of two runs",
     }
     made = []
     for of in kinds:
@@ -235,7 +235,7 @@ def _exhibits(runs: Runs, *kinds: str) -> list[Exhibit]:
 
 MEASURE = Measure(
     name="cka",
-    title="which steps, sites and runs say the same of the samples (CKA)",
+    title="which steps, sites and runs represent the samples in the same way (CKA)",
     parts=parts,
     parameters=(COMPARED, TIMES, BESIDE),
     refuses=refuses,

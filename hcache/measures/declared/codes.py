@@ -37,13 +37,14 @@ NAMES = {COMPONENTS_DCI: "disentanglement", COMPONENTS_SAP: "sap"}
 """Subject -> the name of its number in a result."""
 
 TOLD = 0.1
-"""R² from which a factor counts as told by some codes."""
+"""The R² from which codes count as predicting a factor."""
 
 
 def factors_of(run: Run, labels: tuple[str, ...]) -> list[str]:
-    """The factors of DCI.
+    """Returns the factors of DCI.
 
-    All that the model's reader reads, wanted or not, since a code may serve any; else labels.
+    These are all attributes that the model's reader reads, wanted or not, because a code may
+    correspond to any. Without a reader they are labels.
     """
     reader = next(iter(readers_of(run)), "")
     read = run.labels.get(reader, {}) if reader else {}
@@ -52,7 +53,7 @@ def factors_of(run: Run, labels: tuple[str, ...]) -> list[str]:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """DCI and SAP of all codes, and cosines between the labels' directions."""
+    """Yields DCI and SAP of all codes, and cosines between directions."""
     run, factors = setting.run, factors_of(setting.run, setting.labels)
     for kind, site in KINDS:
         yield Part(
@@ -69,7 +70,7 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """DCI and SAP of h's principal components; other codes are evidence beside."""
+    """Answers DCI and SAP of h's principal components. Other codes are evidence beside them."""
     if (record.parameters["codes"], record.parameters["site"]) != (COMPONENTS, H):
         return []
     rows, found = record.result["steps"], []
@@ -98,11 +99,11 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def code_points(evidence: Evidence, name: str) -> dict[str, list[Point]]:
-    """A score of codes over log SNR.
+    """Returns a score of codes over log SNR.
 
-    By codes (``components of h``): ``disentanglement`` or ``sap``; the null is rotated codes.
-
-    Steps at which no factor can be told are left out: there either is chance.
+    The result is by codes (``components of h``), for ``disentanglement`` or ``sap``. The null is
+    rotated codes. Steps at which no factor can be predicted are left out, because both values are
+    chance there.
     """
     found = {}
     for record in evidence.of_kind(CODES):
@@ -129,7 +130,7 @@ MEASURE = Measure(
     parts=parts,
     needs=(LABELS,),
     cells={CODES: cells},
-    definitions={CODES: 2},  # 2: what is not defined said to be so
+    definitions={CODES: 2},  # 2: undefined results are marked
     questions=(
         Question(
             name=QUESTION,

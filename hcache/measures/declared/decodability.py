@@ -26,9 +26,9 @@ DECODABLE, IN_X = "decodable", "in x_t"
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Probes of all labels on x_t, and on h.
+    """Yields probes of all labels on x_t, and on h.
 
-    On h if it is stored in full.
+    h is probed if it is stored in full.
     """
     run = setting.run
     with_h = run.anatomy.h is not None and run.policy(H) == FULL
@@ -42,9 +42,9 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How much of a label a probe reads.
+    """Answers how well a linear probe reads a label.
 
-    A linear one, off h or off x_t.
+    It reads from h or from x_t.
     """
     site, rows = record.parameters["site"], record.result["steps"]
     if not _is_usual(record):
@@ -74,15 +74,15 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def _is_usual(record: Record) -> bool:
-    """Whether a result is of h or x_t in full, by the probe that is the label's own."""
+    """Returns whether a result is for h or x_t in full, with the label's default probe."""
     given = record.parameters
     return given["site"] in (H, X) and not (given["pooled"] or given.get("kind"))
 
 
 def score_points(evidence: Evidence, label: str) -> dict[str, list[Point]]:
-    """By site (``h``, ``x``): the score over log SNR.
+    """Returns the score over log SNR by site (``h``, ``x``).
 
-    The null is that of shuffled labels.
+    The null is the score of shuffled labels.
     """
     found: dict[str, list[Point]] = {}
     for record in evidence.of_kind(DECODABILITY):
@@ -98,13 +98,13 @@ def score_points(evidence: Evidence, label: str) -> dict[str, list[Point]]:
 
 
 def _metric(evidence: Evidence, label: str) -> str:
-    """R² or AUC."""
+    """Returns R² or AUC."""
     known = evidence.of_kind(DECODABILITY)
     return next((r.result["metric"] for r in known if r.parameters["label"] == label), "score")
 
 
 def read_and_move(label: str, runs: Runs) -> list[Exhibit]:
-    """Decodability of h and of x_t, and controllability, over noise levels."""
+    """Shows decodability of h and x_t, and controllability, over noise levels."""
     read = {
         name: {"x_t" if site == X else site: points for site, points in sorted(found.items())}
         for name, evidence in runs.items()
@@ -129,7 +129,7 @@ def read_and_move(label: str, runs: Runs) -> list[Exhibit]:
 
 
 def _defined_on(run: Run, label: str) -> bool:
-    """Whether a probe is defined on a label's values."""
+    """Returns whether a probe is defined for a label's values."""
     known = named_labels(run)
     try:
         if label in known:

@@ -1,4 +1,6 @@
-"""Directions: how far and how straight each direction moves its label, and what else it moves."""
+"""Directions: how much and how linearly each direction changes its label, and what else it
+changes.
+"""
 
 from __future__ import annotations
 
@@ -39,15 +41,15 @@ from .decodability import read_and_move
 CONTROLLABLE, LINEAR, EDITS = "controllable", "linear", "edits"
 NULL_WORDS = {"samples": " to random positives", "noise": " of noise in h"}
 FEWEST_DIMENSIONS = 6.0
-"""Of random directions, for one to be told from 19 of them, of which the largest is some 2.3
-times their mean.
+"""The smallest ratio to random directions that stands out from 19 of them. The largest of 19 is
+about 2.3 times their mean.
 """
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """The responses to every label's direction.
+    """Yields the responses to every label's direction.
 
-    And the leakage matrix made of them.
+    The last part is the leakage matrix made of them.
     """
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
     for number, name in enumerate(setting.readable):
@@ -98,16 +100,16 @@ def _leakage(setting: Setting) -> Work:
 
 
 def direction_cells(record: Record, _: Run) -> list[Cell]:
-    """How far a direction moves its label, and how straight.
+    """Answers how much and how linearly a direction changes its label.
 
-    The label that it is named after.
+    Its label is the one that it is named after.
     """
     name = record.parameters["name"]
     if name not in record.result["readings"]:
         return []
     found = record.result["readings"][name]
     control, straight = found["controllability"], found["linearity"]
-    ranked = control.get("ranked")  # older results are told in the words that they had
+    ranked = control.get("ranked")  # older results are described in their own words
     kind = NULL_WORDS.get(record.parameters.get("null", ""), "") if ranked else ""
     times = f"{control['effect']['value']:.1f} times a random direction{kind}"
     if natural := found.get("natural"):
@@ -146,8 +148,8 @@ def direction_cells(record: Record, _: Run) -> list[Cell]:
 
 
 def _verdict(said: str, r2: Estimate) -> str:
-    """A verdict on linearity; of one that too few samples leave open, how many would halve the
-    interval.
+    """Returns a verdict on linearity. If there are too few samples for one, it returns how many
+    would halve the interval.
     """
     width = (r2.high - r2.low) / 2
     if said != UNDECIDED or not width > 0:
@@ -159,7 +161,9 @@ def _verdict(said: str, r2: Estimate) -> str:
 
 
 def _few(control: dict[str, Any]) -> str:
-    """What to do where p cannot be small, for want of random directions."""
+    """Returns the advice for a p that cannot be small because there are too few random
+    directions.
+    """
     count = control["directions"]
     if not control.get("ranked") or count >= FEWEST_RANKED:
         return ""
@@ -170,8 +174,8 @@ def _few(control: dict[str, Any]) -> str:
 
 
 def _confined(dimensions: float | None) -> str:
-    """What to do where random directions lie in so few dimensions that none can be much longer
-    than others.
+    """Returns the advice for random directions that span so few dimensions that none can be much
+    longer than others.
     """
     if dimensions is None or dimensions >= FEWEST_DIMENSIONS:
         return ""
@@ -183,10 +187,7 @@ def _confined(dimensions: float | None) -> str:
 
 
 def leakage_cells(record: Record, _: Run) -> list[Cell]:
-    """How much of what edits move was meant.
-
-    The share of all that they move.
-    """
+    """Answers which share of the changes by edits was intended."""
     found, leaks = record.result["leakage"], record.result["leaks"]
     note = f"{len(found['edits'])} edits, {len(found['attributes'])} readings, {len(leaks)} leaks"
     return [
@@ -204,13 +205,13 @@ def leakage_cells(record: Record, _: Run) -> list[Cell]:
 
 
 def _record(evidence: Evidence, label: str) -> Record | None:
-    """The result on a label's direction that is of most samples."""
+    """Returns the result with the most samples for a label's direction."""
     found = (each for each in evidence.of_kind(DIRECTION) if is_of(each, label))
     return max(found, key=lambda record: len(record.parameters["grid"]["samples"]), default=None)
 
 
 def _response(evidence: Evidence, label: str) -> dict[str, Any] | None:
-    """What moving along a label's direction did to its reading, with the strengths."""
+    """Returns the response of a label's reading to its direction, with the strengths."""
     record = _record(evidence, label)
     if record is None or (name := own_name(record, label)) not in record.result["readings"]:
         return None
@@ -219,7 +220,7 @@ def _response(evidence: Evidence, label: str) -> dict[str, Any] | None:
 
 
 def _sheets(evidence: Evidence, label: str) -> list[PictureSheet]:
-    """Samples over strengths along a label's direction, and along one random direction."""
+    """Yields samples over strengths along a label's direction, and along one random direction."""
     record = _record(evidence, label)
     if record is None:
         return []
@@ -236,7 +237,7 @@ def _sheets(evidence: Evidence, label: str) -> list[PictureSheet]:
 
 
 def _sheet(evidence: Evidence, move: str, record: Record) -> np.ndarray | None:
-    """The pictures of the responses to a move, on the samples of a direction's result."""
+    """Returns the pictures of the responses to a move, on the samples of a direction's result."""
     for each in evidence.of_kind(RESPONSES):
         asked = {"move": move} | {name: record.parameters[name] for name in ("grid", "reader")}
         if asked.items() <= each.parameters.items():
@@ -269,7 +270,7 @@ def _controllable(label: str, runs: Runs) -> list[Exhibit]:
 
 
 def _edits(_: str, runs: Runs) -> list[Exhibit]:
-    """The leakage matrix of most edits, and the cosines between the directions."""
+    """Shows the leakage matrix with the most edits, and the cosines between the directions."""
     made = []
     leaks = {
         name: record.result["leakage"]
@@ -278,8 +279,8 @@ def _edits(_: str, runs: Runs) -> list[Exhibit]:
     }
     if leaks:
         title = (
-            "Mean change of every reading under every edit, at the largest strength; * leaks beyond"
-            " chance"
+            "Mean change of every reading under every edit, at the largest strength; *: leaks"
+            " more than by chance"
         )
         made.append(Exhibit(title=title, shown=LeakageMaps(runs=leaks)))
     cosines = {
@@ -295,7 +296,7 @@ def _edits(_: str, runs: Runs) -> list[Exhibit]:
 
 MEASURE = Measure(
     name="directions",
-    title="how far and how linearly each direction moves its label, and what else it moves",
+    title="how much and how linearly each direction changes its label, and what else it changes",
     parts=parts,
     needs=(LABELS, READER, MODEL),
     parameters=(SAMPLES, NULLS, NULL),

@@ -36,14 +36,16 @@ KEEPS, IDENTITY = "likeness", "identity"
 KEEPS_FREE, IDENTITY_FREE = "likeness along a component", "identity along a component"
 COMPONENT = "component 1"
 COMPONENTS = 3
-"""Principal components of h that are tried where no label gives a direction; else one."""
+"""The number of principal components of h to try if no label gives a direction. Otherwise one is
+tried.
+"""
 
 EMBEDDING = "embedding"
-"""What the distances of image encoders begin with."""
+"""The prefix of the names of image encoders' distances."""
 
 
 def refuses(setting: Setting) -> str:
-    """Why nothing can be moved; empty where it can."""
+    """Says why nothing can be moved; empty if it can."""
     run = setting.run
     if run.spec.store.get("h") != FULL:
         return "directions in h need a run that stores h in full: extract with --store h=full"
@@ -59,7 +61,7 @@ def refuses(setting: Setting) -> str:
 def parts(setting: Setting) -> Iterator[Part]:
     """Yields the directions whose likeness is to be measured.
 
-    These are the direction of every label, and the first component of h. Where no label has a
+    These are the direction of every label, and the first component of h. If no label has a
     direction, there are more components.
     """
     count = 1 if setting.movable else COMPONENTS
@@ -67,7 +69,7 @@ def parts(setting: Setting) -> Iterator[Part]:
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
     for number, name in enumerate(names):
         beside = setting[NULLS] if number == 0 and not setting.readable else 0
-        rendered = name in setting.readable  # by "directions", with the random ones
+        rendered = name in setting.readable  # measured by "directions", with the random ones
         yield Part(
             title=f"likeness along {name}",
             passes=0.0 if rendered else alone * (1 + beside),
@@ -90,7 +92,7 @@ def _likeness(setting: Setting, name: str) -> Work:
 
 
 def _move(setting: Setting, name: str) -> Generator[float, None, Move]:
-    """The direction of a label, or a component of h."""
+    """Returns the direction of a label, or a component of h."""
     if name in setting.movable:
         return setting.movable[name]()
     from ...directions.pca import pca_directions
@@ -101,9 +103,9 @@ def _move(setting: Setting, name: str) -> Generator[float, None, Move]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """Answers how like the unedited picture an edited one stays.
+    """Answers how similar an edited picture is to the unedited one.
 
-    The answers are SSIM, and the cosine of the pictures' embeddings where there is an encoder.
+    The answers are SSIM, and the cosine of the pictures' embeddings if there is an encoder.
     """
     name, strength = record.parameters["name"], record.result["strength"]
     if name.startswith("component") and name != COMPONENT:
@@ -136,8 +138,11 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def _without_encoder(question: str, name: str, record: Record) -> Cell:
-    """The answer where there was no encoder: undefined, with what to do."""
-    why = "there was no image encoder; read the run by texts, or say measure --encoder MODEL"
+    """Returns the answer without an encoder: undefined, with advice."""
+    why = (
+        "there was no image encoder; read the run by texts, or give `--encoder MODEL` to `python"
+        " -m hcache measure`"
+    )
     return Cell(
         question=question,
         subject=name,
@@ -151,14 +156,16 @@ def _without_encoder(question: str, name: str, record: Record) -> Cell:
 
 
 def _kept(distance: Estimate) -> Estimate:
-    """1 - a distance."""
+    """Returns 1 - a distance."""
     return Estimate(
         value=1 - distance.value, low=1 - distance.high, high=1 - distance.low, n=distance.n
     )
 
 
 def _others(found: Mapping[str, Contrast]) -> str:
-    """``pixels 0.081 (random 0.064), …``: the distances that have no question of their own."""
+    """Returns the distances that have no question of their own: ``pixels 0.081 (random
+    0.064), …``.
+    """
     return ", ".join(
         f"{name} {each.measured.value:.3f}"
         + (f" (random {each.null.value:.3f})" if each.null.defined else "")
@@ -172,7 +179,9 @@ def _contrasts(record: Record) -> dict[str, Contrast]:
 
 
 def _bars(evidence: Evidence, name: str) -> dict[str, Bar]:
-    """How far a label's direction moves pictures, in every distance; of components, all."""
+    """Returns how far a label's direction moves pictures, in every distance. For components, all
+    are returned.
+    """
     wanted = [f"component {k + 1}" for k in range(COMPONENTS)] if name == COMPONENT else [name]
     found = {}
     for each in wanted:
@@ -186,7 +195,7 @@ def _bars(evidence: Evidence, name: str) -> dict[str, Bar]:
 
 
 def exhibits(name: str, runs: Runs) -> list[Exhibit]:
-    """All distances between edited and unedited pictures, beside random directions."""
+    """Shows all distances between edited and unedited pictures, beside random directions."""
     name = name or COMPONENT
     found = {run: bars for run, each in runs.items() if (bars := _bars(each, name))}
     if not found:

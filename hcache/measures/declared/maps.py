@@ -1,4 +1,6 @@
-"""Maps: samples on a plane without labels, by t-SNE or UMAP, and how well these kept neighbours."""
+"""Maps: samples on a plane by t-SNE or UMAP, without labels, and how well the maps keep
+neighbours.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ MAPPED = "mapped"
 NAMES = {"tsne": "t-SNE", "umap": "UMAP", "pca": "two components of PCA"}
 MIDDLE, ALL = "middle", "all"
 USUAL = 15
-"""Neighbours of a map, where there are samples enough."""
+"""The number of neighbours of a map, if there are enough samples."""
 
-SITE = Parameter(name="map_site", text="the site that a map is of", default=H)
+SITE = Parameter(name="map_site", text="the site of a map", default=H)
 BY = Parameter(name="map_by", text="how a map is made", default=TSNE, choices=WAYS)
 AT = Parameter(
     name="map_step",
@@ -37,8 +39,8 @@ AT = Parameter(
 NEIGHBOURS = Parameter(
     name="neighbours",
     text=(
-        "neighbours that a map is made by (t-SNE: perplexity) and judged by; 0: 15, or half of the"
-        " samples where that is less"
+        "number of neighbours for making a map (t-SNE: perplexity) and for judging it; 0: 15, or"
+        " half of the samples if that is less"
     ),
     default=0,
     least=0,
@@ -47,10 +49,10 @@ NEIGHBOURS = Parameter(
 
 
 def step_of(run: Run, text: str) -> int | None:
-    """The step that the parameter names; None for all together.
+    """Returns the step that the parameter names, or None for all together.
 
     Raises:
-        UsageError: it is none of the run's.
+        UsageError: the run has no such step.
     """
     if text == ALL:
         return None
@@ -96,7 +98,7 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """One map."""
+    """Yields one map."""
     run, site, way = setting.run, setting[SITE], setting[BY]
     step, neighbours = step_of(run, setting[AT]), neighbours_of(run, setting[NEIGHBOURS])
     where = "all steps" if step is None else f"step {step}"
@@ -108,7 +110,7 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How many of the nearest neighbours in h a map has kept."""
+    """Answers how many of the nearest neighbours in h a map keeps."""
     given, kept = record.parameters, record.result["map"]["kept"]
     if given["site"] != H:
         return []
@@ -128,7 +130,9 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def bars_of(records: Mapping[str, Record], quantity: str, axis: str) -> Bars:
-    """``trustworthiness`` or ``kept`` of some maps, by name, beside those of PCA."""
+    """Returns ``trustworthiness`` or ``kept`` of some maps by name. The values of PCA are
+    included.
+    """
     runs: dict[str, dict[str, Bar]] = {}
     for name, record in records.items():
         given = record.parameters
@@ -147,14 +151,14 @@ def _bar(kept: Mapping[str, Any]) -> Bar:
 
 
 def _exhibits(_: str, runs: Runs) -> list[Exhibit]:
-    """How faithful the latest map of every run is."""
+    """Shows how faithful the latest map of every run is."""
     found = {name: list(each.of_kind(MAP)) for name, each in runs.items()}
     last = {name: records[-1] for name, records in found.items() if records}
     if not last:
         return []
     quantities = {
         "kept": "share of nearest neighbours kept",
-        "trustworthiness": "trustworthiness (1: every neighbour on the map is one in h)",
+        "trustworthiness": "trustworthiness (1: every neighbour on the map is a neighbour in h)",
     }
     return [
         Exhibit(title=f"Maps: {axis}", shown=bars_of(last, quantity, axis))
@@ -164,7 +168,7 @@ def _exhibits(_: str, runs: Runs) -> list[Exhibit]:
 
 MEASURE = Measure(
     name="maps",
-    title="a map of the samples without labels (t-SNE, UMAP), and how far to trust it",
+    title="a map of the samples without labels (t-SNE, UMAP), and how far you can trust it",
     parts=parts,
     parameters=(SITE, BY, AT, NEIGHBOURS),
     refuses=refuses,

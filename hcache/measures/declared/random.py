@@ -1,4 +1,6 @@
-"""Random: each label's direction beside 200 to random positives, at three lengths, by previews."""
+"""Random: compares each label's direction with 200 directions to random positives, at three
+lengths, by previews.
+"""
 
 from __future__ import annotations
 
@@ -35,11 +37,11 @@ from ..setting import SAMPLES, Setting
 BEYOND_RANDOM = "beyond random positives"
 WORDS = {EQUAL: "equal length", OWN: "own length", REST: "without the first components"}
 AGREES = 0.5
-"""Correlation with full renders below which previews are not taken to stand for them."""
+"""The smallest correlation with full renders at which previews may replace them."""
 
 DIRECTIONS = Parameter(
     name="random_positives",
-    text="directions to random positives, tried by one-step previews",
+    text="number of directions to random positives, tried by one-step previews",
     default=200,
     least=19,
     most=10**5,
@@ -47,17 +49,17 @@ DIRECTIONS = Parameter(
 )
 COMPONENTS = Parameter(
     name="components_out",
-    text="first principal components of h that are projected out beside",
+    text="number of first principal components of h that are projected out in the third comparison",
     default=5,
     least=0,
     most=1000,
 )
 DECODING = 0.5
-"""What a decoding costs, in steps of the whole network."""
+"""The cost of a decoding, in steps of the whole network."""
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Every label's direction beside the random ones."""
+    """Yields every label's direction beside the random ones."""
     alone = 2.0 * len(LENGTHS) * len(setting.tried)
     for number, name in enumerate(setting.readable):
         beside = setting[DIRECTIONS] if number == 0 else 0  # the random ones serve all labels
@@ -85,7 +87,7 @@ def _against(setting: Setting, name: str) -> Work:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How far a label's direction moves its reading, beside random positives."""
+    """Answers how much a label's direction changes its reading, beside random positives."""
     name = record.parameters["name"]
     found = record.result["readings"].get(name)
     if found is None:
@@ -122,19 +124,23 @@ def _times(found: dict[str, Any] | None) -> str:
 
 
 def _checked(record: Record, run: Run, name: str) -> tuple[str, str]:
-    """What is known of how previews agree with full renders, and a warning where they do not."""
+    """Returns how well previews agree with full renders, and a warning if they do not."""
     from ..previews import agreement, same_null
 
     rendered = same_null(record, run, list_records(run, DIRECTION))
     known = agreement(record, rendered, name)
     if known is None:
-        return "not checked against full renders (`measure --what directions` renders some)", ""
+        return (
+            "not checked against full renders (`python -m hcache measure RUN --what directions`"
+            " renders some)",
+            "",
+        )
     r, count = known
     said = f"which agree with full renders of {count} directions at r = {r:.2f}"
     if r >= AGREES:
         return said, ""
     return said, (
-        "one-step previews do not stand for full renders here: go by the rendered null of"
+        "one-step previews do not agree with full renders here; use the rendered null of"
         " `directions`"
     )
 
@@ -175,7 +181,8 @@ def exhibits(label: str, runs: Runs) -> list[Exhibit]:
 
 MEASURE = Measure(
     name="random",
-    title="whether each direction moves its label more than random positives do, at three lengths",
+    title="whether each direction changes its label more than random positives do, at three"
+    " lengths",
     parts=parts,
     needs=(LABELS, READER, MODEL),
     parameters=(SAMPLES, DIRECTIONS, COMPONENTS),

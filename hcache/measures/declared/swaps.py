@@ -49,15 +49,15 @@ OVER_WINDOWS = ("pixels", "structure", "colour")
 
 EVERYWHERE = Parameter(
     name="everywhere",
-    text="swap at the outputs of all blocks and at the mid attention, too",
+    text="also swap at the outputs of all blocks and at the mid attention",
     default=False,
 )
 
 
 def refuses(setting: Setting) -> str:
-    """Why swaps cannot be measured; empty if they can.
+    """Says why swaps cannot be measured; empty if they can.
 
-    They take pairs of samples, each of which has one part at a time.
+    Swaps need pairs of samples, and each sample has one role at a time.
     """
     count, known = setting[SAMPLES], len(setting.run)
     if FEWEST <= count <= known:
@@ -66,7 +66,7 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Swaps of every site in all steps, and in windows of steps."""
+    """Yields swaps of every site, in all steps and in windows."""
     each = 1.5 * setting[SAMPLES] * len(_sites(setting))
     whole = setting.whole
     yield Part(title="swaps", passes=4 * each, work=later(lambda: _swaps(setting, whole, own=True)))
@@ -79,7 +79,9 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def _sites(setting: Setting) -> tuple[str, ...]:
-    """h and the skip groups; with ``everywhere`` the other places of the U-Net, too."""
+    """Returns h and the skip groups. With ``everywhere``, it also returns the other places of the
+    U-Net.
+    """
     anatomy = setting.run.anatomy
     return anatomy.all_sites if setting[EVERYWHERE] else anatomy.sites
 
@@ -92,11 +94,9 @@ def _swaps(setting: Setting, window: Window, own: bool) -> Work:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How much of the donor a site carries over.
+    """Answers how much of the donor a site carries over.
 
-    Into the picture, in pixels.
-
-    What the swap of another donor does is subtracted.
+    The value is for the picture in pixels, minus the value for another donor's swap.
     """
     if not _is_whole(record.parameters["window"], run):
         return []
@@ -116,12 +116,12 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def _is_whole(window: Mapping[str, Any], run: Run) -> bool:
-    """Whether a window, as it is stored, is all of a run's steps."""
+    """Returns whether a stored window covers all of a run's steps."""
     return window["first"] == 0 and window["last"] == run.spec.steps - 1
 
 
 def _records(evidence: Evidence) -> dict[str, Record]:
-    """By site: the swap in all steps that is of most pairs."""
+    """Returns by site the swap in all steps with the most pairs."""
     found: dict[str, Record] = {}
     for record in evidence.of_kind(SWAP):
         site = record.parameters["site"]
@@ -132,17 +132,19 @@ def _records(evidence: Evidence) -> dict[str, Record]:
 
 
 def _size(record: Record) -> tuple[int, int]:
-    """How much a result says: of how many pairs, and of how many quantities."""
+    """Returns the size of a result: its numbers of pairs and of quantities."""
     return record.result["pairs"], len(record.result["carried"])
 
 
 def effects_of(evidence: Evidence) -> dict[str, SwapEffect]:
-    """By site: the effect of swapping it in all steps."""
+    """Returns by site the effect of swapping it in all steps."""
     return {site: SwapEffect.from_json(each.result) for site, each in _records(evidence).items()}
 
 
 def _points(evidence: Evidence, site: str, quantity: str) -> list[Point]:
-    """What a site carries of a quantity beyond another donor, by window of steps."""
+    """Returns how much more of a quantity a site carries than another donor's swap, by window of
+    steps.
+    """
     found = []
     for record in evidence.of_kind(SWAP):
         window = record.parameters["window"]
@@ -157,7 +159,7 @@ def _points(evidence: Evidence, site: str, quantity: str) -> list[Point]:
 def swap_map(evidence: Evidence) -> HeatMap | None:
     """Maps what every site carries over of each quantity.
 
-    There is one row a site. It is None where nothing is known.
+    There is one row per site. The result is None if nothing is known.
     """
     effects = effects_of(evidence)
     if not effects:
@@ -181,7 +183,7 @@ def swap_map(evidence: Evidence) -> HeatMap | None:
 
 
 def _sheet(evidence: Evidence, site: str) -> PictureSheet | None:
-    """Pairs, a row each, with what was made of them."""
+    """Returns pairs, one per row, with the resulting pictures."""
     record = _records(evidence).get(site)
     sheet = None if record is None else load_sheet(evidence.run, SWAP, record.parameters)
     columns = ("B", "A", f"B with A's {site}", "with another's", "with noise")
@@ -192,7 +194,7 @@ def _sheet(evidence: Evidence, site: str) -> PictureSheet | None:
 
 
 def _bars(effect: SwapEffect) -> dict[str, Bar]:
-    """What a swap carries of every quantity, beside another donor's; those that are defined."""
+    """Returns what a swap carries of every defined quantity, beside another donor's swap."""
     return {
         name: Bar(measured=found.measured, null=found.null)
         for name, found in effect.carried.items()
@@ -201,7 +203,7 @@ def _bars(effect: SwapEffect) -> dict[str, Bar]:
 
 
 def exhibits(site: str, runs: Runs) -> list[Exhibit]:
-    """What a swap of a site carries over, with pictures."""
+    """Shows what a swap of a site carries over, with pictures."""
     effects = {
         name: found[site] for name, each in runs.items() if site in (found := effects_of(each))
     }
@@ -238,7 +240,7 @@ def exhibits(site: str, runs: Runs) -> list[Exhibit]:
 
 
 def carriers(evidence: Evidence) -> CarriersTable | None:
-    """Which site carries what, over all steps."""
+    """Returns which site carries what, over all steps."""
     rows = which_carries(effects_of(evidence))
     return CarriersTable(rows=rows) if rows else None
 

@@ -14,11 +14,13 @@ from ..noise import EDGES, level_of, windows_of
 from ..setting import NULL, NULLS, SAMPLES, Setting
 
 MOST_SAMPLES = 8
-"""Samples that a direction is tried on in every window, at most: there are several windows."""
+"""The largest number of samples that a direction is tried on in every window. There are several
+windows.
+"""
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Every label's direction in every window of steps."""
+    """Yields every label's direction in every window of steps."""
     windows = windows_of(setting.run, EDGES)
     samples = setting.tried[:MOST_SAMPLES]
     alone = 2.0 * len(samples) * sum(map(setting.share, windows))
@@ -48,9 +50,9 @@ def _over(setting: Setting, name: str, windows: list[Window], samples: list[int]
 
 
 def controllability_points(evidence: Evidence, label: str) -> list[Point]:
-    """The change per unit of strength over log SNR.
+    """Returns the change per unit of strength over log SNR.
 
-    A point a window.
+    There is one point per window.
     """
     rows = [row for row in evidence.rows_of(CONTROLLABILITY, label) if label in row["readings"]]
     return [

@@ -197,7 +197,9 @@ def _common_reader(a: Pinned, b: Pinned) -> str:
     common = [name for name in readers_of(a.run) if name in readers_of(b.run)]
     if len(common) < 2:
         return common[0] if common else ""
-    return state.select("Reader", "compare-reader", common, help="What reads both pictures.")
+    return state.select(
+        "Reader", "compare-reader", common, help="The attribute reader that reads both pictures."
+    )
 
 
 def _cosines(a: Pinned, b: Pinned) -> dict[str, float]:

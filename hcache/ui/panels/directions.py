@@ -251,8 +251,8 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
         return None
     if ref.digest not in moves:
         raise UsageError(
-            f"the recipe's direction {name} ({ref.digest}) was fitted again and came out as another"
-            f" ({', '.join(moves)}): the run or a library has changed since it was made"
+            f"the recipe's direction {name} ({ref.digest}) was fitted again and gave another"
+            f" direction ({', '.join(moves)}): the run or a library has changed since it was made"
         )
     if is_quick(what.method):
         _save_form(run, moves[ref.digest], name.rpartition("/")[2])
@@ -321,8 +321,8 @@ def _delete_form(run: Run, name: str, key: str = "delete-direction") -> None:
     """Deletes a saved direction: one press asks, the other does it."""
     with st.popover("Delete", icon=":material/delete:"):
         st.markdown(
-            f"Delete the direction **{literal(name)}**? Pictures that were made with it say what"
-            " made it, so that it can be fitted again."
+            f"Delete the direction **{literal(name)}**? Pictures that were made with it contain"
+            " its description, so it can be fitted again."
         )
         if st.button("Delete it", key=key):
             delete_move(run, name)
@@ -354,7 +354,7 @@ def _region(run: Run, name: str, sample: int) -> str:
     Jacobian is of.
     """
     known = sample if sample in run.sample_ids else int(run.sample_ids[0])
-    mask = mask_panel(name, run.picture(known), label=f"{name}: only what is inside counts")
+    mask = mask_panel(name, run.picture(known), label=f"{name}: only the inside counts")
     if mask is None:
         return ""
     return mask.png or ",".join(f"{side:g}" for side in mask.rectangle or ())

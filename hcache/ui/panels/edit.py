@@ -140,7 +140,7 @@ def _apart_in_words(others: dict[str, float]) -> str:
     told = ", ".join(f"{name} {value:.3f}" for name, value in others.items())
     return (
         "The distances are from the unedited sample: pixels as a share of the range, structure"
-        f" 1 − SSIM, embedding 1 − cosine. Two different samples are apart by: {told}."
+        f" 1 − SSIM, embedding 1 − cosine. Distances between two different samples: {told}."
     )
 
 
@@ -196,7 +196,7 @@ def _show_preview(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
     first, second, middle, right = st.columns([5, 5, 3, 3])
     help_text = (
         f"The predicted x_0 of sample {sample} at one step, from the stored activations, edited,"
-        " through the decoder half alone. What is not stored is computed once a step."
+        " through the decoder half alone. Sites that are not stored are computed once per step."
         f" {profile_caption(chosen.move) if chosen else ''}"
     )
     with first:
@@ -219,7 +219,7 @@ def _step_of(run: Run, setup: EditSetup) -> int:
         return int(setup.choices["step"])
     steps = run.spec.steps
     return state.slider(
-        "Step of the preview", "step", 0, steps - 1, steps // 2, help="Step 0 has most noise."
+        "Step of the preview", "step", 0, steps - 1, steps // 2, help="Step 0 has the most noise."
     )
 
 

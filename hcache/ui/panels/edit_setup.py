@@ -53,7 +53,7 @@ class EditSetup:
     def amount(self) -> AmountWidget:
         """What the strip runs over."""
         if self.kind.amount is None:
-            raise UsageError(f"{self.kind.title} has no amount that a strip could run over")
+            raise UsageError(f"{self.kind.title} has no amount that a strip could vary")
         return self.kind.amount
 
     def edit(self, amount: float) -> RecipeEdit:

@@ -71,8 +71,8 @@ def schedule_panel(model: str) -> str:
         f"scheduler-{model}",
         [NOT_STATED, *NAMED],
         help=(
-            "This folder does not say the schedule that its network was trained with. For one that"
-            " is not listed, put its scheduler_config.json into the folder."
+            "This folder does not contain the noise schedule that its network was trained with. If"
+            " that schedule is not listed, put its scheduler_config.json into the folder."
         ),
     )
     return "" if chosen == NOT_STATED else chosen
@@ -186,7 +186,7 @@ def _conditioning_panel(card: Card) -> Conditioning:
             )
         except ValueError as error:
             raise UsageError(
-                f"class labels are whole numbers with commas between, got {typed!r}"
+                f"class labels are whole numbers separated by commas, got {typed!r}"
             ) from error
     if takes:
         guidance = state.amount(
@@ -299,8 +299,9 @@ def _other_places(model: str, anatomy: Anatomy, usual: RunSpec, disabled: bool) 
                 )
             found |= dict.fromkeys(chosen, policy)
         st.caption(
-            "down.k and up.k are what diffusers' down_blocks[k] and up_blocks[k] put out; mid.attn"
-            " is what the mid block's attention puts out. A place chosen twice is stored pooled."
+            "down.k and up.k are the outputs of diffusers' down_blocks[k] and up_blocks[k];"
+            " mid.attn is the output of the mid block's attention. A place that is chosen twice is"
+            " stored pooled."
         )
     return found
 

@@ -318,7 +318,7 @@ def _more(
 
 def _window(run: Run, start: Window) -> Window:
     first, last = state.window(
-        "Steps", "window", run.spec.steps, help="Step 0 has most noise. Both ends are included."
+        "Steps", "window", run.spec.steps, help="Step 0 has the most noise. Both ends are included."
     )
     return replace(start, first=first, last=last)
 

@@ -51,13 +51,14 @@ def map_record(run: Run, site: str, over: str, step: int) -> Record | None:
         2,
         max(2, (len(run) - 1) // 2),
         neighbours_of(run, 0),
-        help="That the map is made by and judged by. t-SNE calls this perplexity.",
+        help="Number of neighbours that the method uses, and that the map is judged by. t-SNE"
+        " calls this perplexity.",
     )
     where = None if everything else step
     record = made_map(run, site, way, where, neighbours)
     if record is None:
         steps = len(together(run)) if everything else 1
-        st.info(f"This map by {NAMES[way]} was not made yet. It takes no labels and no model.")
+        st.info(f"This map by {NAMES[way]} has not been made yet. It needs no labels and no model.")
         label = f"Make the map, {about(map_seconds(run, site, way, steps))}"
         start_button(label, run, map_work(run, site, way, where, neighbours))
     task_list(run, MEASURE)
@@ -93,8 +94,8 @@ def quality_panel(run: Run, record: Record) -> None:
         few = ", ".join(map(str, record.parameters["steps"]))
         st.caption(f"The map holds steps {few}; the nearest one is shown.")
     st.caption(
-        "Distances between groups and the axes mean nothing on such a map. Noise falls into clumps,"
-        " too, if there are few neighbours."
+        "Distances between groups and the axes mean nothing on such a map. With few neighbours,"
+        " noise also forms clumps."
     )
 
 

@@ -153,7 +153,7 @@ def measure_all_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence
         answers = ", ".join(find_measure(name).title for name in missing)
         right.caption(
             f"{there} of {total} answers are measured so far. This measures {answers}. It runs in"
-            " the background, and what is done is kept."
+            " the background, and finished results are kept."
         )
         return
     if there < total:
@@ -190,13 +190,14 @@ def _plan(run: Run, what: Sequence[str], rows: Sequence[Row]) -> None:
     }
     if not known:
         st.caption(
-            "Nothing is measured yet to plan by. Measure at size quick first: that is the pilot."
+            "There are no results to plan with yet. First measure at size quick, as a pilot."
         )
         return
     said = "; ".join(f"{title}: about {needed}" for title, needed in known.items())
     st.caption(
-        f"By what is measured so far (the pilot), an interval {width:g} wide takes so many samples:"
-        f" {literal(said)}. For probes, alignment and codes these are samples of the run; for"
+        f"Samples needed for an interval of width {width:g}, estimated from the results so far (the"
+        f" pilot): {literal(said)}. For probes, alignment and codes these are samples of the run;"
+        " for"
         " directions and swaps, samples that edits are tried on (`--samples`)."
     )
 
@@ -233,8 +234,7 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row
                 if needing
                 else "Needs no model. "
             )
-            + "It continues when this page is closed. What is measured already is not measured"
-            " again."
+            + "It continues when this page is closed. Existing results are not measured again."
         )
         work = measuring(run, labels, what, reader)
         blind = not labels and all(LABELS in find_measure(name).needs for name in what)

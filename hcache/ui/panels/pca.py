@@ -139,7 +139,7 @@ def _chosen_sample(run: Run, view: View) -> int:
 def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover: bool) -> None:
     with errors_shown():  # a fragment's errors do not reach its page
         step = state.slider(
-            "Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2, help="0 has most noise."
+            "Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2, help="0 has the most noise."
         )
         if view.over in maps.OVER:
             _map(run, view, step, hover)
@@ -202,7 +202,7 @@ def _scatter(run: Run, view: View, plot: Placed, step: int, hover: bool) -> None
             key="pca-nearest",
             on_click=_take_nearest,
             args=(run, view.site, step, chosen),
-            help="The samples nearest to it in all numbers of this site and step.",
+            help="The samples nearest to it, by all values of this site and step.",
         )
         with_paths = plot.ways is not None and state.flag(
             "Paths of the selected",
@@ -368,8 +368,8 @@ def _how_many(drawn: int, samples: int) -> str:
     if drawn == samples:
         return ""
     return (
-        f" {drawn:,} are drawn: all where they are sparse, some where they are dense. Box and lasso"
-        " select what is drawn."
+        f" {drawn:,} are drawn: all where they are sparse, some where they are dense. Box and"
+        " lasso select only drawn points."
     )
 
 
@@ -378,8 +378,8 @@ def _accuracy(residuals: np.ndarray | None, at: int) -> None:
     if residuals is None or residuals.shape[0] <= at:
         return
     st.caption(
-        "Computed in a few passes over the samples. By component, the variance may be off by this"
-        f" share of itself: {_shares(residuals[at])}."
+        "Computed in a few passes over the samples. Possible relative error of each component's"
+        f" variance: {_shares(residuals[at])}."
     )
 
 

@@ -206,7 +206,7 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
             0,
             run.spec.steps - 1,
             middle_step(run, range(run.spec.steps)),
-            help="Step 0 has most noise. Click a cell of the map to choose site and step.",
+            help="Step 0 has the most noise. Click a cell of the map to choose site and step.",
         )
     st.plotly_chart(
         probe_heatmap(known, shown, run.timesteps, snr, (site, step)),

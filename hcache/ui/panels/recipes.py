@@ -111,7 +111,9 @@ def _pick(cells: Sequence[SheetCell], whole: bool) -> SheetCell | None:
 def _switch(run: Run, names: set[str]) -> None:
     """Shows the run that the recipes are of."""
     if len(names) > 1:
-        raise UsageError(f"the pictures of this sheet are of {len(names)} runs; choose one of them")
+        raise UsageError(
+            f"the pictures of this sheet come from {len(names)} runs; choose one of them"
+        )
     (name,) = names
     if name == run.name:
         return

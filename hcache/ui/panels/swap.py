@@ -136,7 +136,8 @@ def _likeness_panel(rows: list[dict[str, str]]) -> None:
         st.caption(
             "Pixels: root mean square difference, as a share of the range. Structure: 1 − SSIM."
             " Embedding: 1 − cosine of an image encoder's embeddings, if the run's reader has one."
-            " The first rows are the null: what A, and two different samples on average, are apart."
+            " The first rows are the null: the distance of A from B, and that of two different"
+            " samples on average."
             " One pair says little; the Verdict page measures many, with intervals and p."
         )
 

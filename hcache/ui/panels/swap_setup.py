@@ -265,7 +265,7 @@ def _window(run: Run) -> Window:
                 state.choose("window", f"{found.first}-{found.last}")
     with place:
         first, last = state.window(
-            "Steps", "window", len(t), help="Step 0 has most noise. Both ends are included."
+            "Steps", "window", len(t), help="Step 0 has the most noise. Both ends are included."
         )
         st.caption(f"t from {t[first]:g} to {t[last]:g}")
     shape = state.select("Strength over the steps", "shape", SHAPES, format_func=sentence)

@@ -101,7 +101,7 @@ def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]
         " dashed mark, and 0 as a thin mark. Press a value to see the evidence below. Measures by"
         " step are given at log SNR 0, where signal and noise are equal. p is adjusted for all"
         " labels or sites of the question. Runs are ranked only at equal n (larger runs by their"
-        " first samples, as said there), and only if the interval of their difference, widened for"
+        " first samples, as noted there), and only if the interval of their difference, widened for"
         " all comparisons, excludes 0."
     )
     if asked:
@@ -160,7 +160,7 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
             st.caption(literal(f"{needed[:1].upper()}{needed[1:]}."))
     shown = exhibits(row.question, row.subject, evidence)
     if not shown:
-        st.info("No curves or pictures of this are stored. Measure it again to get them.")
+        st.info("No curves or pictures are stored for this result. Measure it again to get them.")
     for number, each in enumerate(shown):
         if each.run and each.run != name:
             continue
@@ -225,8 +225,8 @@ def _stale_panel(runs: Sequence[Run]) -> None:
             delete_stale(run)
             st.rerun()
         right.caption(
-            "The run had other samples when these were measured, or their files were changed since."
-            " They are shown nowhere, and their directions and edits are not touched. The command"
+            "The run had other samples when these were measured, or their files have changed"
+            " since. They are not shown. Directions and edits are kept. The command"
             " is `python -m hcache measure RUN --forget-stale`."
         )
 
