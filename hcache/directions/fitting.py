@@ -137,6 +137,7 @@ METHODS: Registry[Method] = Registry(
             "supervised",
             "vae",
             "pca",
+            "sparse",
             "boundary",
             "jacobian",
             "pullback",
