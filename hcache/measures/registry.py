@@ -28,6 +28,7 @@ DECLARED = (
     "codes",
     "cka",
     "maps",
+    "sparse",
     "directions",
     "likeness",
     "windows",

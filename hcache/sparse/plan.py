@@ -16,6 +16,9 @@ from ..specs import POOLED
 FEWEST, HELD_OUT = 10, 0.2
 """Samples (or groups of them) that a dictionary takes, and the share that is held out."""
 
+EPOCHS, MOST_TOKENS = 100, 1_000_000
+"""How often training goes through all activations, and how many it sees at most, by default."""
+
 MOST_NUMBERS = 2**28
 """Numbers of an array of a dictionary, at most: 1 GiB."""
 
@@ -33,9 +36,12 @@ OPTIONS = {
         most=4096,
     ),
     "tokens": Option(
-        default=1_000_000,
-        text="activations of one place that the dictionary is trained on, repeats included",
-        least=1,
+        default=0,
+        text=(
+            "activations of one place that the dictionary is trained on, repeats included; 0:"
+            " 100 times all of them, a million at most"
+        ),
+        least=0,
         most=10**10,
     ),
     "seed": Option(default=0, text="of the weights and the order of samples", least=0, most=2**31),
@@ -83,16 +89,17 @@ def plan_of(run: Run, site: str, options: Mapping[str, Any]) -> DictionaryPlan:
     )
     _check_sizes(plan, channels)
     units, trained = _units(run)
+    own = trained * run.spec.steps * places
+    plan = replace(plan, tokens=plan.tokens or max(1, min(EPOCHS * own, MOST_TOKENS)))
     if units < FEWEST:
         raise AnalysisError(
             f"sparse features take {FEWEST} samples or more that do not belong together; run"
             f" {run.name} has {units}"
         )
-    tokens = trained * run.spec.steps * places
-    if tokens < plan.features:
+    if own < plan.features:
         raise AnalysisError(
             f"a dictionary of {plan.features} features takes as many activations; {site} of"
-            f" {run.name} has {tokens} to train on: extract more samples or take fewer features"
+            f" {run.name} has {own} to train on: extract more samples or take fewer features"
         )
     held = max(len(run), run.spec.steps * places) * plan.features
     if max(held, plan.features * channels) > MOST_NUMBERS:
