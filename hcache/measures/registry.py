@@ -30,6 +30,7 @@ DECLARED = (
     "maps",
     "sparse",
     "directions",
+    "steering",
     "likeness",
     "windows",
     "additivity",

@@ -136,7 +136,7 @@ def direction(
         tables = yield from tables_of(driver, [move, *randoms], grid, among)
         return {
             "readings": {
-                reading: _response(values, grid, lengths, driver.spreads[reading], repeats)
+                reading: response_of(values, grid, lengths, driver.spreads[reading], repeats)
                 for reading, values in tables.items()
             },
             "null_moves": [digest_of(each) for each in randoms],
@@ -147,7 +147,7 @@ def direction(
     return (yield from measured(driver.run, DIRECTION, parameters, compute))
 
 
-def _response(
+def response_of(
     values: np.ndarray, grid: TrialGrid, lengths: np.ndarray, spread: float, repeats: int
 ) -> dict[str, Any]:
     """A reading's response (1 + m, n, s) to a direction and to m random ones."""

@@ -18,6 +18,9 @@ from ..errors import AnalysisError
 from ..measures.groups import groups_of
 from .plan import HELD_OUT, DictionaryPlan, token_shape
 
+FEWEST_TRIED = 5
+"""Held-out samples that edits and correlations take."""
+
 CHUNK = 2**24
 """Numbers of tokens that are shuffled together: 64 MiB."""
 
@@ -54,7 +57,7 @@ class Tokens:
     def __init__(self, run: Run, plan: DictionaryPlan) -> None:
         self.run, self.plan = run, plan
         self.channels, self.places = token_shape(run, plan.site)
-        self.held_out = _held_out(run, plan.seed)
+        self.held_out = held_out_rows(run, plan.seed)
         self.per_sample = run.spec.steps * self.places
         trained = int((~self.held_out).sum()) * self.per_sample
         self.share = min(1.0, plan.tokens / trained)
@@ -184,13 +187,32 @@ def shuffled(tokens: np.ndarray, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, 4]).permuted(tokens, axis=0)
 
 
+def too_few(run: Run, plan: DictionaryPlan, samples: int) -> str:
+    """Says why edits cannot be tried on so many held-out samples.
+
+    The text is empty if they can.
+    """
+    held_out = int(held_out_rows(run, plan.seed).sum())
+    if min(held_out, samples) >= FEWEST_TRIED:
+        return ""
+    what = f"extract {round(FEWEST_TRIED / HELD_OUT)} samples or more"
+    what = "use --samples" if held_out >= FEWEST_TRIED else what
+    return (
+        f"edits along sparse features are tried on {FEWEST_TRIED} held-out samples or more, got"
+        f" {min(held_out, samples)}; {what}"
+    )
+
+
 def _as_tokens(z: np.ndarray) -> np.ndarray:
     """(steps, n, channels, places) -> (steps · n · places, channels)."""
     return np.moveaxis(z, 2, 3).reshape(-1, z.shape[2])
 
 
-def _held_out(run: Run, seed: int) -> np.ndarray:
-    """Which rows of a run are held out (n,) bool: a fifth of the samples or of their groups."""
+def held_out_rows(run: Run, seed: int) -> np.ndarray:
+    """Chooses the rows of a run that are held out (n,) bool.
+
+    They are a fifth of the samples, or of the groups that belong together.
+    """
     groups = groups_of(run)
     groups = np.arange(len(run)) if groups is None else groups
     units = int(groups.max()) + 1

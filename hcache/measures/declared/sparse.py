@@ -114,7 +114,7 @@ def bars_of(records: Mapping[str, Record]) -> Bars:
 
 
 def firing_of(record: Record, evidence: Evidence, features: list[int]) -> dict[str, list[Point]]:
-    """How often some features fire, step by step, at the step's log SNR."""
+    """How often some features fire at each step."""
     n = record.samples
     return {
         f"feature {feature}": [
@@ -129,7 +129,10 @@ def firing_of(record: Record, evidence: Evidence, features: list[int]) -> dict[s
 
 
 def sheet_of(run: Run, result: Mapping[str, Any], features: list[int]) -> PictureSheet | None:
-    """The pictures of the samples where features are strongest, a row a feature."""
+    """Shows the samples where features are strongest.
+
+    There is one row a feature.
+    """
     height, width, channels = run.anatomy.image
     top = np.asarray(result["top"])[features, :PICTURES]
     if not top.size or channels != 3:

@@ -37,9 +37,9 @@ OVER = "sparse features"
 
 
 def features_of(run: Run, site: str) -> tuple[Record, Dictionary] | None:
-    """Shows the button that trains sparse features of a site, until they are there.
+    """Loads the sparse features of a site.
 
-    Until then the button and its bar are shown, and None is returned.
+    Until they are there, the button that trains them and its bar are shown, and None is returned.
     """
     plan = _plan(run, site)
     if plan is None:
@@ -98,7 +98,10 @@ def training_work(run: Run, plan: DictionaryPlan) -> Measuring:
 
 
 def plot_of(dictionary: Dictionary, axes: tuple[int, int]) -> Placed:
-    """Plots samples on two features, by their mean activation over all steps and places."""
+    """Plots samples on two features.
+
+    The places are mean activations over all steps and places.
+    """
     chosen = [min(axis, dictionary.alive) - 1 for axis in axes]
     first, second = (f"feature {feature} (mean activation, σ)" for feature in chosen)
     return Placed(places=dictionary.samples[:, chosen], axes=(first, second), ways=None)
