@@ -150,7 +150,10 @@ def direction(
 def response_of(
     values: np.ndarray, grid: TrialGrid, lengths: np.ndarray, spread: float, repeats: int
 ) -> dict[str, Any]:
-    """A reading's response (1 + m, n, s) to a direction and to m random ones."""
+    """Measures how straight and how strong a reading's response is.
+
+    ``values`` (1 + m, n, s): of the direction, then of m random ones.
+    """
     gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
     straight = linearity(values[0], grid.strengths, values[1:], repeats=repeats)
     change = values - values[:, :, [zero]]

@@ -43,7 +43,7 @@ COMPONENTS, SHUFFLES = 5, 999
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
+class Steered:
     """A direction for a label, and how well it detects it.
 
     ``values`` (n,): of every sample, from the direction that goes up with the label. ``number``:
@@ -107,18 +107,18 @@ def steering(
         dictionary = yield from part(make_dictionary(driver.run, plan), 0.0, 0.3)
         held_out = held_out_rows(driver.run, plan.seed)
         tried = driver.run.sample_ids[held_out][:samples].tolist()
-        whole = Window(first=0, last=driver.run.spec.steps - 1)
-        grid = TrialGrid(samples=tuple(tried), window=whole, strengths=strengths)
+        grid = TrialGrid(samples=tuple(tried), window=_whole(driver.run), strengths=strengths)
         found = yield from part(_found(driver.run, dictionary, labels, ~held_out), 0.3, 0.1)
         work = _measured(driver, grid, found, (nulls, null, repeats), groups)
         answers, leaks = yield from part(work, 0.4, 0.6)
-        for name, ways in found.items():
-            for way, each in ways.items():
-                answers[name][way] |= detection(each.values, labels[name], held_out, groups)
-                answers[name][way]["number"] = each.number
+        _detect(found, answers, labels, held_out, groups)
         return {"labels": answers, "leakage": leaks}
 
     return (yield from measured(driver.run, STEERING, parameters, compute))
+
+
+def _whole(run: Run) -> Window:
+    return Window(first=0, last=run.spec.steps - 1)
 
 
 def detection(
@@ -151,7 +151,7 @@ def detection(
 
 def _found(
     run: Run, dictionary: Dictionary, labels: Mapping[str, np.ndarray], trained: np.ndarray
-) -> Generator[float, None, dict[str, dict[str, Found]]]:
+) -> Generator[float, None, dict[str, dict[str, Steered]]]:
     """The three directions of every label; fitted to training samples."""
     components = yield from part(pca_directions(run, min(COMPONENTS, len(run) - 1)), 0.0, 0.5)
     features, scores = dictionary.samples[:, : dictionary.alive], _along(run, components)
@@ -166,7 +166,7 @@ def _found(
         best[name] = {
             FEATURE: _turned(move, features[:, feature[0]], *feature),
             COMPONENT: _turned(components[component[0]], scores[:, component[0]], *component),
-            NAIVE: Found(move=naive, values=_along(run, [naive])[:, 0], number=0),
+            NAIVE: Steered(move=naive, values=_along(run, [naive])[:, 0], number=0),
         }
         yield (done + 1) / len(labels)
     return best
@@ -181,10 +181,10 @@ def _best(values: np.ndarray, label: np.ndarray) -> tuple[int, int]:
     return place, 1 if along[place] >= 0 else -1
 
 
-def _turned(move: Direction, values: np.ndarray, number: int, sense: int) -> Found:
+def _turned(move: Direction, values: np.ndarray, number: int, sense: int) -> Steered:
     """A direction, turned so that it goes up with the label."""
     turned = replace(move, delta=move.delta * np.float32(sense))
-    return Found(move=turned, values=values * sense, number=number)
+    return Steered(move=turned, values=values * sense, number=number)
 
 
 def _along(run: Run, moves: Sequence[Direction]) -> np.ndarray:
@@ -200,10 +200,24 @@ def _along(run: Run, moves: Sequence[Direction]) -> np.ndarray:
     return found
 
 
+def _detect(
+    found: Mapping[str, Mapping[str, Steered]],
+    answers: dict[str, Any],
+    labels: Mapping[str, np.ndarray],
+    held_out: np.ndarray,
+    groups: np.ndarray | None,
+) -> None:
+    """Adds to the answers which directions were taken, and how well each detects its label."""
+    for name, ways in found.items():
+        for way, each in ways.items():
+            answers[name][way] |= detection(each.values, labels[name], held_out, groups)
+            answers[name][way]["number"] = each.number
+
+
 def _measured(
     driver: Driver,
     grid: TrialGrid,
-    found: Mapping[str, Mapping[str, Found]],
+    found: Mapping[str, Mapping[str, Steered]],
     chance: tuple[int, str, int],
     groups: np.ndarray | None,
 ) -> Generator[float, None, tuple[dict[str, Any], dict[str, Any]]]:

@@ -76,7 +76,7 @@ def _steering(setting: Setting) -> Work:
 
 
 def cells(record: Record, _: Run) -> list[Cell]:
-    """How well each label's feature detects it, and how far it moves it."""
+    """How well each label's feature detects and moves it."""
     found = []
     for name, ways in record.result["labels"].items():
         own = ways["sparse feature"]
@@ -109,7 +109,9 @@ def cells(record: Record, _: Run) -> list[Cell]:
 
 
 def verdict(ways: dict[str, Any]) -> str:
-    """Says whether a feature detects its label, moves it, and how far beside the naive direction.
+    """Says whether a feature detects its label and moves it.
+
+    The naive direction stands beside it.
 
     Both are beyond chance where p is 0.05 or less.
     """
