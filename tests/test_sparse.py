@@ -11,7 +11,8 @@ from tiny import drain, synthetic_run
 from hcache.cli.main import main
 from hcache.directions.direction import digest_of
 from hcache.directions.fitting import Fit, fit
-from hcache.errors import AnalysisError, UsageError
+from hcache.errors import AnalysisError, NotStoredError, UnknownSiteError, UsageError
+from hcache.extraction.run import extract
 from hcache.sparse import training
 from hcache.sparse.dictionary import dictionary_path, load_dictionary, make_dictionary
 from hcache.sparse.network import decoded, first_weights, top_k
@@ -316,3 +317,47 @@ def test_the_command_fits_features_as_directions(made, capsys):
     wrong = ("--name=other", "--option=chosen=99", *options[:-1], *home)
     assert main(["direction", "fit", run.name, "--method=sparse", *wrong]) == 2
     assert "features 0 to 31, got 99" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def places(tiny_model, tiny_spec, tmp_path_factory):
+    """The tiny model's h pooled, a skip group and other places."""
+    store = {"h": "pooled", "skip.1": "full", "down.0": "pooled", "mid.attn": "full"}
+    spec = replace(tiny_spec, store=store, samples=12)
+    return extract(tiny_model, spec, tmp_path_factory.mktemp("sparse places"))
+
+
+def test_every_stored_site_has_a_dictionary(places):
+    for site in places.stored_sites:
+        shapes = [places.anatomy.shape(member) for member in places.anatomy.members(site)]
+        if len({shape[1:] for shape in shapes}) > 1 and places.policy(site) == "full":
+            with pytest.raises(UsageError, match=f"different sizes.*take one of {site}.0"):
+                plan_of(places, site, OPTIONS)
+            site, shapes = f"{site}.0", shapes[:1]
+        pooled = places.policy(site) == "pooled"
+        channels = sum(shape[0] for shape in shapes)
+        options = {"features": 12, "active": 2, "tokens": 1000, "seed": 0}
+        _, found = drain(make_dictionary(places, plan_of(places, site, options)))
+        assert found.decoder.shape == (12, channels), site
+        expected = 1 if pooled else int(np.prod(shapes[0][1:]))
+        assert found.array("strength").shape == (places.spec.steps, 12, expected), site
+        flat = found.delta(0, everywhere=True).reshape(places.spec.steps, -1)
+        assert flat.shape[1] == places.width(site)
+        step = np.stack([places.matrix(site, s) for s in range(places.spec.steps)])
+        trained = ~np.isin(places.sample_ids, found.about["held_out"])
+        sigma = found.array("sigma").reshape(places.spec.steps, -1)
+        np.testing.assert_allclose(sigma, step[:, trained].std(1), rtol=1e-2, atol=1e-4)
+
+
+def test_what_is_not_stored_or_there_is_refused(places):
+    with pytest.raises(NotStoredError, match="does not store skip.2"):
+        plan_of(places, "skip.2", OPTIONS)
+    with pytest.raises(UnknownSiteError, match="no site 'skip.9'"):
+        plan_of(places, "skip.9", OPTIONS)
+    with pytest.raises(NotStoredError, match="does not store h in full"):
+        fitted(places, features=12, active=2)
+
+
+def test_directions_are_refused_where_h_is_not_full_before_any_training(places):
+    with pytest.raises(NotStoredError):
+        next(fit(Fit(method="sparse", run=places.name), places))
