@@ -105,7 +105,7 @@ def test_every_option_that_the_readme_names_is_one():
     known |= {
         option
         for source in sources
-        for option in re.findall(r'add_argument\("(--[a-z-]+)"', source)
+        for option in re.findall(r'add_argument\(\s*"(--[a-z-]+)"', source)
     }
     others = {"--check", "--version"}  # ruff's, and the program's own
     ours = re.sub(r"^```bash\n.*?^```$", "", ALL, flags=re.S | re.M)  # of other programs, mostly

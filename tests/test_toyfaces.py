@@ -31,7 +31,9 @@ def run(shipped, tmp_path_factory):
     home = tmp_path_factory.mktemp("toyfaces")
     (home / "runs").mkdir()
     return extract(
-        shipped, default_spec(MODEL, samples=48, steps=12, store={"h": "full"}, batch=16), home
+        shipped,
+        default_spec(MODEL, samples=48, steps=12, seed=256, store={"h": "full"}, batch=16),
+        home,
     )
 
 
@@ -89,7 +91,7 @@ def test_the_shipped_model_is_what_it_should_be(shipped):
     assert (config.num_train_timesteps, config.beta_schedule, config.prediction_type) == (
         1000,
         "linear",
-        "epsilon",
+        "v_prediction",
     )
 
 

@@ -99,7 +99,7 @@ def test_a_latent_model_trains_into_a_folder_that_loads_like_any_other(drawings,
     [
         (networks.ddpm_unet, [3, 3, 3, 3], (128, 8, 8)),
         (networks.adm_unet, [2, 2, 2, 2], (128, 8, 8)),
-        (networks.ldm_unet, [3, 3, 3, 3], (128, 2, 2)),
+        (networks.ldm_unet, [3, 3, 3], (128, 4, 4)),
     ],
 )
 def test_the_three_structures(unet, groups, h):
@@ -150,17 +150,31 @@ def test_the_right_velocity_has_no_loss_and_a_coarse_error_counts_by_its_own_noi
     )
 
 
+@pytest.mark.parametrize("from_weights", [False, True])
 def test_a_pixel_model_trains_into_a_folder_that_says_what_it_predicts(
-    drawings, tmp_path, monkeypatch
+    drawings, tmp_path, monkeypatch, from_weights
 ):
-    monkeypatch.setattr(
-        networks,
-        "ddpm_unet",
-        lambda: make_unet(base=ONE_LEVEL, sample_size=64).requires_grad_(True),
-    )
+    def make():
+        return make_unet(base=ONE_LEVEL, sample_size=64).requires_grad_(True)
+
+    monkeypatch.setitem(train.PIXELS, "ddpm", make)
+    start = None
+    if from_weights:
+        networks.write_pixel_folder(make(), start := tmp_path / "start")
     plan = train.Training(steps=2, batch=2, learning_rate=1e-3, save_every=1)
-    train.train_pixels("ddpm", drawings, plan, tmp_path, tmp_path / "out", "cpu")
-    assert load_model(str(tmp_path / "out")).scheduler.config.prediction_type == "v_prediction"
+    out = tmp_path / "out"
+    train.train_pixels("ddpm", drawings, plan, plan, tmp_path, out, "cpu", start)
+    assert load_model(str(out)).scheduler.config.prediction_type == "v_prediction"
+    trained = {path.name for path in tmp_path.glob("*.pt")}
+    assert trained == {"ddpm.pt"} if from_weights else {"ddpm.pt", "ddpm-epsilon.pt"}
+
+
+def test_a_model_with_learned_variance_trains_it_on_v_too(drawings):
+    network = make_unet(base=ONE_LEVEL, sample_size=64, out_channels=6).requires_grad_(True)
+    loss = losses.velocity_loss(network, networks.pixel_scheduler().alphas_cumprod)
+    loss(*(part[:4] for part in drawings), torch.Generator().manual_seed(0)).backward()
+    learned = network.conv_out.weight.grad.flatten(1).norm(dim=1)
+    assert (learned > 0).all()
 
 
 def test_the_moving_average_follows_the_weights(drawings, tmp_path):

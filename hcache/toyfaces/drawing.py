@@ -64,8 +64,8 @@ def background_colour(u: float) -> Colour:
     return _rounded(255 * v for v in colorsys.hsv_to_rgb(0.02 + 0.76 * u, 0.42, 0.92))
 
 
-class _Pen:
-    """Pillow's drawing calls in units of final pixels."""
+class Pen:
+    """Pillow's drawing calls in units of final pixels, on an image ``SCALE`` times as large."""
 
     def __init__(self, image: Image.Image) -> None:
         self.draw = ImageDraw.Draw(image)
@@ -104,7 +104,7 @@ class _Pen:
 def draw_face(face: Face) -> Image.Image:
     """The face as an RGB image of 64 x 64 pixels."""
     image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), background_colour(face.background))
-    pen = _Pen(image)
+    pen = Pen(image)
     skin, hair = ramp(SKIN, face.skin), ramp(HAIR, face.hair_colour)
     turn = 6.5 * face.yaw
     _hair_behind(pen, face, hair, turn)
@@ -122,7 +122,7 @@ def draw_face(face: Face) -> Image.Image:
     return image.resize((SIZE, SIZE), Image.Resampling.BOX)
 
 
-def _hair_behind(pen: _Pen, face: Face, hair: Colour, turn: float) -> None:
+def _hair_behind(pen: Pen, face: Face, hair: Colour, turn: float) -> None:
     x = 32 - 0.25 * turn
     bottom = 26 + 36 * face.hair_length
     pen.ellipse(x, 27, 24.5, 24.5, shade(hair, 0.86))
@@ -130,19 +130,19 @@ def _hair_behind(pen: _Pen, face: Face, hair: Colour, turn: float) -> None:
         pen.rounded(x - 24.5, 24, x + 24.5, bottom + 3, 7, shade(hair, 0.86))
 
 
-def _body(pen: _Pen, skin: Colour) -> None:
+def _body(pen: Pen, skin: Colour) -> None:
     pen.rounded(9, 56, 55, 76, 10, (236, 238, 244))
     pen.rounded(25, 46, 39, 60, 6, shade(skin, 0.84))
 
 
-def _head(pen: _Pen, skin: Colour, turn: float) -> None:
+def _head(pen: Pen, skin: Colour, turn: float) -> None:
     for side in (-1, 1):
         x = 32 + side * 19.5 - 0.55 * turn
         pen.ellipse(x, 36, 4, 5.5, shade(skin, 0.9))
     pen.ellipse(32, 34, 19.5, 22.5, skin)
 
 
-def _fringe(pen: _Pen, hair: Colour, turn: float) -> None:
+def _fringe(pen: Pen, hair: Colour, turn: float) -> None:
     parting = 32 + 1.3 * turn
     angles = np.linspace(np.pi * 1.02, np.pi * 1.98, 40)
     rim = [(32 + 22 * np.cos(a) - 0.1 * turn, 30 + 22.5 * np.sin(a)) for a in angles]
@@ -151,7 +151,7 @@ def _fringe(pen: _Pen, hair: Colour, turn: float) -> None:
     )
 
 
-def _eyes(pen: _Pen, face: Face, hair: Colour, turn: float) -> None:
+def _eyes(pen: Pen, face: Face, hair: Colour, turn: float) -> None:
     ry = 0.8 + 4.4 * face.eye_opening
     for side in (-1, 1):
         x, y = 32 + side * 8.6 + turn, 32
@@ -163,17 +163,17 @@ def _eyes(pen: _Pen, face: Face, hair: Colour, turn: float) -> None:
             pen.ellipse(x + 0.2 * turn, y, min(3.2, rx), min(3.4, ry), (46, 74, 98))
 
 
-def _cheeks(pen: _Pen, face: Face, skin: Colour, turn: float) -> None:
+def _cheeks(pen: Pen, face: Face, skin: Colour, turn: float) -> None:
     glow = mix(skin, (240, 70, 84), 0.56 * max(0.0, face.smile))
     for side in (-1, 1):
         pen.ellipse(32 + side * 11.6 + 0.6 * turn, 42.2, 5.4, 4.4, glow)
 
 
-def _nose(pen: _Pen, skin: Colour, turn: float) -> None:
+def _nose(pen: Pen, skin: Colour, turn: float) -> None:
     pen.ellipse(32 + 1.35 * turn, 37.6, 2.6, 2.6, shade(skin, 0.82))
 
 
-def _mouth(pen: _Pen, face: Face, turn: float) -> None:
+def _mouth(pen: Pen, face: Face, turn: float) -> None:
     x, y, half = 32 + turn, 47.0 - 1.8 * face.smile, 11.2
     u = np.linspace(-1, 1, 24)
     upper = y + 6.4 * face.smile * (0.35 - u * u)
@@ -195,12 +195,12 @@ def _mouth(pen: _Pen, face: Face, turn: float) -> None:
     pen.line(zip(x + half * u, upper, strict=True), LIPS, 3.0)
 
 
-def _lenses(pen: _Pen, skin: Colour, turn: float) -> None:
+def _lenses(pen: Pen, skin: Colour, turn: float) -> None:
     for side in (-1, 1):
         pen.ellipse(32 + side * 9.4 + turn, 32, 9.2, 8.8, mix(skin, LENS, 0.85))
 
 
-def _frames(pen: _Pen, turn: float) -> None:
+def _frames(pen: Pen, turn: float) -> None:
     for side in (-1, 1):
         x = 32 + side * 9.4 + turn
         pen.ellipse(x, 32, 9.8, 9.4, outline=INK, width=3)

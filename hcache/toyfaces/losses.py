@@ -100,6 +100,8 @@ def velocity_loss(
     there: colours run away. In units of its own deviation the velocity of that mean has an error of
     (k² ᾱ + (1-ᾱ)/variance) times the mean's error of v, squared.
 
+    A network with twice the channels also learns the variance, by ``variational_loss``.
+
     References:
         Progressive Distillation for Fast Sampling of Diffusion Models (Salimans, Ho, 2022),
         https://arxiv.org/abs/2202.00512
@@ -109,13 +111,17 @@ def velocity_loss(
         """At random timesteps."""
         x_0, noise, x_t, t = noised(images, alpha_bar, rng)
         a = alpha_bar[t].view(-1, 1, 1, 1)
-        error = unet(x_t, t, return_dict=False)[0].float() - (
-            a.sqrt() * noise - (1 - a).sqrt() * x_0
-        )
+        out = unet(x_t, t, return_dict=False)[0].float()
+        v = out[:, : x_0.shape[1]]
+        error = v - (a.sqrt() * noise - (1 - a).sqrt() * x_0)
         total = error.square().mean((1, 2, 3))
         for side, share in coarse.items():
             weight = share * (side**2 * alpha_bar[t] + (1 - alpha_bar[t]) / COARSE_VARIANCE)
             total = total + weight * nn.functional.avg_pool2d(error, side).square().mean((1, 2, 3))
+        if out.shape[1] == 2 * x_0.shape[1]:
+            eps = (a.sqrt() * v + (1 - a).sqrt() * x_t).detach()
+            bound = variational_loss(eps, out[:, x_0.shape[1] :], x_0, x_t, t, alpha_bar)
+            total = total + VARIATIONAL * len(alpha_bar) * bound
         return total.mean()
 
     return loss

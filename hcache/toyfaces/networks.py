@@ -38,6 +38,21 @@ def ddpm_unet() -> UNet2DModel:
     )
 
 
+def dogs_unet() -> UNet2DModel:
+    """The DDPM of drawn dogs: as that of faces, narrower; h is (96, 8, 8)."""
+    return UNet2DModel(
+        sample_size=64,
+        in_channels=3,
+        out_channels=3,
+        layers_per_block=2,
+        block_out_channels=(24, 48, 64, 96),
+        down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
+        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
+        attention_head_dim=32,
+        norm_num_groups=4,
+    )
+
+
 def adm_unet() -> UNet2DModel:
     """Guided diffusion's structure: scale-shift norm, resnets that resample, learned variance.
 
@@ -72,12 +87,11 @@ def adm_unet() -> UNet2DModel:
 
 
 def ldm_unet() -> UNet2DModel:
-    """Latent diffusion's structure on 16 x 16 latents.
+    """Latent diffusion's structure on 16 x 16 latents; h is (128, 4, 4).
 
-    Four levels of two resnets, attention at all but the outermost.
-
-    12 skips in 4 groups of 3 as in ldm-celebahq-256, whose h, too, is a thirty-second of the
-    picture a side; here (128, 2, 2).
+    It has three levels of two resnets, with attention at the inner two: 9 skips in 3 groups of 3.
+    With a fourth level of 2 x 2 places, the network learned to do without its innermost level, and
+    nothing done to h changed anything.
 
     References:
         High-Resolution Image Synthesis with Latent Diffusion Models (Rombach, Blattmann, Lorenz,
@@ -88,9 +102,9 @@ def ldm_unet() -> UNet2DModel:
         in_channels=3,
         out_channels=3,
         layers_per_block=2,
-        block_out_channels=(48, 64, 96, 128),
-        down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * 3,
-        up_block_types=("AttnUpBlock2D",) * 3 + ("UpBlock2D",),
+        block_out_channels=(48, 96, 128),
+        down_block_types=("DownBlock2D",) + ("AttnDownBlock2D",) * 2,
+        up_block_types=("AttnUpBlock2D",) * 2 + ("UpBlock2D",),
         attention_head_dim=32,
         norm_num_groups=8,
     )
@@ -116,18 +130,18 @@ def vq_autoencoder() -> VQModel:
     )
 
 
-def pixel_scheduler(prediction: str = "epsilon") -> DDIMScheduler:
-    """Linear betas.
+def pixel_scheduler() -> DDIMScheduler:
+    """Returns the schedule of the models on pixels: linear betas, predicted v.
 
-    Predicted x_0 clipped, but at 1.5: while it is still noisy, clipping at 1 greys its mean
-    colour.
+    The predicted x_0 is clipped at 1.5. Clipping at 1 greys its mean colour while it is still
+    noisy.
     """
     return DDIMScheduler(
         num_train_timesteps=1000,
         beta_schedule="linear",
         timestep_spacing="trailing",
         clip_sample_range=1.5,
-        prediction_type=prediction,
+        prediction_type="v_prediction",
     )
 
 
@@ -169,12 +183,12 @@ def standardise(network: VQModel, pictures: torch.Tensor) -> torch.Tensor:
     return network.encode(pictures).latents
 
 
-def write_pixel_folder(unet: UNet2DModel, folder: Path, prediction: str = "epsilon") -> None:
+def write_pixel_folder(unet: UNet2DModel, folder: Path) -> None:
     """Writes a diffusers folder with float16 weights.
 
     Whoever loads it chooses the dtype to compute in.
     """
-    DDPMPipeline(unet=unet.half(), scheduler=pixel_scheduler(prediction)).save_pretrained(folder)
+    DDPMPipeline(unet=unet.half(), scheduler=pixel_scheduler()).save_pretrained(folder)
 
 
 def write_latent_folder(unet: UNet2DModel, network: VQModel, folder: Path) -> None:

@@ -27,7 +27,7 @@ class FaceReader(nn.Module):
     probability).
     """
 
-    def __init__(self, width: int = 16, features: int = 64) -> None:
+    def __init__(self, width: int = 16, features: int = 64, outputs: int = len(FACTORS)) -> None:
         super().__init__()
         layers: list[nn.Module] = []
         channels = 3
@@ -42,7 +42,7 @@ class FaceReader(nn.Module):
             *layers, nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Flatten()
         )
         self.neck = nn.Sequential(nn.Linear(channels * 16, features), nn.SiLU())
-        self.head = nn.Linear(features, len(FACTORS))
+        self.head = nn.Linear(features, outputs)
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         return self.neck(self.body(image))

@@ -128,7 +128,7 @@ def tables(folder: Path = FOLDER) -> dict[str, str]:
         "samples": samples_table(facts),
         "directions": directions_table(facts),
         "meaningless": meaningless_table(facts[MODEL]),
-        "methods": methods.as_table(_read(folder / "methods.json")).rstrip(),
+        "methods": methods_table(_read(folder / "methods.json")),
     }
     if all("h_use" in each for each in facts.values()):
         found["h-use"] = h_use_table(facts)
@@ -149,6 +149,13 @@ def weights_table(facts: Mapping[str, Any]) -> str:
         (f"`{model}`", f"`{found['settings']['weights'][:12]}`") for model, found in facts.items()
     ]
     return _table(("model", "digest of its weights"), rows)
+
+
+def methods_table(facts: Mapping[str, Any]) -> str:
+    """Returns the table of direction methods, and which weights it is of."""
+    measured, shipped = facts["settings"]["weights"], default_spec(MODEL).weights
+    which = "the shipped ones" if measured == shipped else "which shipped before"
+    return f"{methods.as_table(facts)}\nMeasured with the weights `{measured[:12]}`, {which}."
 
 
 def samples_table(facts: Mapping[str, Any]) -> str:

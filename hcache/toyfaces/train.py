@@ -1,14 +1,14 @@
 """Trains what ships in ``weights/``: the diffusion models, the latent one's autoencoder, and the
 attribute reader.
 
-    python -m hcache.toyfaces.train ddpm|adm|ldm|reader --work DIR [--steps N] [--start FOLDER]
-    [--device cpu|cuda]
+    python -m hcache.toyfaces.train ddpm|adm|ldm|dogs|reader|dogs-reader --work DIR
+        [--steps N] [--start FOLDER] [--device cpu|cuda]
 
-Training is seeded and goes on from its last checkpoint in ``--work``: what step k sees follows from
-(seed, k) alone, on one kind of device. The learning rate is constant but for a warm-up and a final
-linear decay, so a run can be shortened or lengthened by starting it again with another ``--steps``.
-``ldm`` trains its autoencoder first. With ``--start`` the weights begin as those of a folder, for a
-further leg of training.
+Training is seeded and resumes from its last checkpoint in ``--work``. On one kind of device,
+(seed, k) decides what step k sees. The learning rate is constant, with a warm-up and a final linear
+decay, so starting again with another ``--steps`` shortens or lengthens a training.
+Models on pixels are trained on ε first and on v then; ``ldm`` trains its autoencoder first. With
+``--start`` the weights of a folder take the place of what is trained first.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,7 +30,9 @@ from torch import nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from . import networks
+from . import dogs, networks
+from .dogs_reader import WEIGHTS as DOGS_READER
+from .dogs_reader import DogReader, dog_reader_loss
 from .drawing import draw_dataset
 from .losses import as_signed, autoencoder_loss, diffusion_loss, reader_loss, velocity_loss
 from .reader import WEIGHTS, FaceReader
@@ -64,16 +67,16 @@ class Training:
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, left)
 
 
-def render(count: int, first_seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Drawings (n, 3, 64, 64) uint8 and their factors (n, 8) float32."""
+def render(
+    count: int, first_seed: int = 0, draw: Callable[[range], Any] = draw_dataset
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Drawings (n, 3, 64, 64) uint8 and their factors (n, 8) float32, by ``draw``."""
     chunks = [
         range(i, min(i + 500, first_seed + count))
         for i in range(first_seed, first_seed + count, 500)
     ]
     with get_context("spawn").Pool(os.cpu_count()) as pool:
-        parts = list(
-            tqdm(pool.imap(draw_dataset, chunks), total=len(chunks), desc="drawing", unit="x500")
-        )
+        parts = list(tqdm(pool.imap(draw, chunks), total=len(chunks), desc="drawing", unit="x500"))
     images = (
         torch.from_numpy(np.concatenate([p[0] for p in parts])).permute(0, 3, 1, 2).contiguous()
     )
@@ -245,21 +248,42 @@ def train_pixels(
     kind: str,
     data: tuple[torch.Tensor, torch.Tensor],
     plan: Training,
+    first: Training,
     work: Path,
     out: Path,
     device: str,
     start: Path | None = None,
 ) -> None:
-    """Trains ``ddpm`` or ``adm`` on the drawings and writes its folder."""
-    unet = networks.ddpm_unet() if kind == "ddpm" else networks.adm_unet()
-    if start is not None:
-        unet.load_state_dict(UNet2DModel.from_pretrained(start, subfolder="unet").state_dict())
+    """Trains a model on drawings, to predict ε and then v, and writes its folder.
+
+    Training on ε teaches the network to use h, and leaves grain in its samples. A short training on
+    v removes the grain. Trained on v alone, the network passes h by (docs/results).
+
+    Args:
+        kind: A key of ``PIXELS``.
+        data: From :func:`render`.
+        plan: Of the training on v.
+        first: Of the training on ε.
+        start: Folder whose weights take the place of the training on ε.
+    """
+    unet = PIXELS[kind]()
     alpha_bar = networks.pixel_scheduler().alphas_cumprod.to(device)
-    make_loss, prediction = PIXELS[kind]
+    if start is not None:
+        found = UNet2DModel.from_pretrained(start, subfolder="unet").state_dict()
+    else:
+        found = train(
+            unet,
+            lambda m: diffusion_loss(m, alpha_bar),
+            data,
+            first,
+            work / f"{kind}-epsilon.pt",
+            device,
+        )
+    unet.load_state_dict(found)
     unet.load_state_dict(
-        train(unet, lambda m: make_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device)
+        train(unet, lambda m: velocity_loss(m, alpha_bar), data, plan, work / f"{kind}.pt", device)
     )
-    networks.write_pixel_folder(unet.cpu(), out, prediction)
+    networks.write_pixel_folder(unet.cpu(), out)
 
 
 def train_latent(
@@ -270,12 +294,17 @@ def train_latent(
     out: Path,
     device: str,
     start: Path | None = None,
+    autoencoder: Path | None = None,
 ) -> None:
-    """Trains the autoencoder, then a U-Net in its latents.
+    """Trains an autoencoder and then a U-Net in its latents.
 
-    The former by the plan ``first``; both are written into one folder.
+    The autoencoder is trained by the plan ``first``, or taken from the folder ``autoencoder``. Both
+    networks are written into one folder.
     """
-    network = train_autoencoder(data, first, work, device, start)
+    if autoencoder is None:
+        network = train_autoencoder(data, first, work, device, start)
+    else:
+        network = VQModel.from_pretrained(autoencoder, subfolder="vqvae").to(device).eval()
     with torch.inference_mode():
         latents = [
             network.encode(as_signed(part).to(device)).latents.cpu() for part in data[0].split(100)
@@ -351,27 +380,48 @@ def train_autoencoder(
 
 
 def train_reader(
-    data: tuple[torch.Tensor, torch.Tensor], plan: Training, work: Path, out: Path, device: str
+    kind: str,
+    data: tuple[torch.Tensor, torch.Tensor],
+    plan: Training,
+    work: Path,
+    out: Path,
+    device: str,
 ) -> None:
-    average = train(FaceReader(), reader_loss, data, plan, work / "reader.pt", device)
+    """Trains the reader of faces or of dogs and writes its weights."""
+    make, make_loss, _ = READERS[kind]
+    average = train(make(), make_loss, data, plan, work / f"{kind}.pt", device)
     out.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.cpu().contiguous() for k, v in average.items()}, out)
 
 
-PIXELS = {"ddpm": (velocity_loss, "v_prediction"), "adm": (diffusion_loss, "epsilon")}
-"""Models on pixels -> what they are trained by, and what they predict. ADM's learned variance
-goes with the noise.
-"""
+PIXELS = {"ddpm": networks.ddpm_unet, "adm": networks.adm_unet, "dogs": networks.dogs_unet}
+"""Models on pixels -> their network. All predict v."""
 
-AUTOENCODER = "autoencoder"
+READERS = {
+    "reader": (FaceReader, reader_loss, WEIGHTS),
+    "dogs-reader": (DogReader, dog_reader_loss, DOGS_READER),
+}
+"""Readers -> network, loss, and where the weights ship from."""
+
+OF_DOGS = ("dogs", "dogs-reader")
+"""What is trained on drawn dogs; everything else is trained on drawn faces."""
 
 PLANS = {
-    "ddpm": Training(steps=8000, batch=16, learning_rate=5e-4),
-    "adm": Training(steps=6000, batch=16, learning_rate=5e-4),
+    "ddpm": Training(steps=1500, batch=16, learning_rate=3e-4),
+    "adm": Training(steps=1500, batch=16, learning_rate=3e-4),
     "ldm": Training(steps=8000, batch=32, learning_rate=5e-4),
-    AUTOENCODER: Training(steps=3000, batch=16, learning_rate=1e-3),
+    "dogs": Training(steps=1500, batch=16, learning_rate=3e-4),
     "reader": Training(steps=4000, batch=64, learning_rate=2e-3),
+    "dogs-reader": Training(steps=4000, batch=64, learning_rate=2e-3),
 }
+
+FIRST = {
+    "ddpm": Training(steps=10_000, batch=16, learning_rate=5e-4),
+    "adm": Training(steps=10_000, batch=16, learning_rate=5e-4),
+    "ldm": Training(steps=3000, batch=16, learning_rate=1e-3),
+    "dogs": Training(steps=6000, batch=16, learning_rate=5e-4),
+}
+"""What comes before: the training on ε of a model on pixels, the autoencoder of a latent one."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -382,7 +432,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.train", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("what", choices=[what for what in PLANS if what != AUTOENCODER])
+    parser.add_argument("what", choices=list(PLANS))
     parser.add_argument(
         "--work",
         type=Path,
@@ -394,21 +444,28 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--steps", type=int)
     parser.add_argument(
-        "--autoencoder-steps", type=int, help="of the autoencoder that ldm trains first"
+        "--first-steps",
+        type=int,
+        help="of what is trained first: on ε (ddpm, adm, dogs), or the autoencoder (ldm)",
+    )
+    parser.add_argument(
+        "--autoencoder", type=Path, help="folder whose autoencoder ldm takes as it is"
     )
     parser.add_argument("--batch", type=int)
     parser.add_argument(
         "--start", type=Path, help="folder in diffusers' format whose weights to begin with"
     )
     parser.add_argument("--rate", type=float, help="learning rate")
-    parser.add_argument("--faces", type=int, default=20_000, help="drawings to train on")
+    parser.add_argument(
+        "--faces", type=int, default=20_000, help="drawings to train on (faces or dogs)"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     torch.backends.cudnn.benchmark = True
-    data = render(args.faces)
+    data = render(args.faces, draw=dogs.draw_dataset if args.what in OF_DOGS else draw_dataset)
     plan = PLANS[args.what]
     plan = replace(
         plan,
@@ -417,16 +474,18 @@ def main(argv: list[str] | None = None) -> None:
         seed=args.seed,
         learning_rate=args.rate or plan.learning_rate,
     )
-    if args.what == "reader":
-        train_reader(data, plan, args.work, args.out or WEIGHTS, args.device)
+    if args.what in READERS:
+        out = args.out or READERS[args.what][2]
+        train_reader(args.what, data, plan, args.work, out, args.device)
         return
-    out = args.out or WEIGHTS.parent / f"toyfaces-{args.what}-64"
+    name = "toydogs-ddpm-64" if args.what == "dogs" else f"toyfaces-{args.what}-64"
+    out = args.out or WEIGHTS.parent / name
+    first = FIRST[args.what]
+    first = replace(first, steps=args.first_steps or first.steps, seed=args.seed)
     if args.what == "ldm":
-        first = PLANS[AUTOENCODER]
-        first = replace(first, steps=args.autoencoder_steps or first.steps, seed=args.seed)
-        train_latent(data, plan, first, args.work, out, args.device, args.start)
+        train_latent(data, plan, first, args.work, out, args.device, args.start, args.autoencoder)
     else:
-        train_pixels(args.what, data, plan, args.work, out, args.device, args.start)
+        train_pixels(args.what, data, plan, first, args.work, out, args.device, args.start)
 
 
 if __name__ == "__main__":
