@@ -45,6 +45,8 @@ LAYERS = (
     ),
     ("cache",),
     ("analysis",),
+    ("measures.groups",),  # which samples belong together: held out together, too
+    ("sparse",),
     ("recipes",),
     ("models",),
     ("sampling",),

@@ -19,6 +19,7 @@
       tasks/<id>.json, .log   background tasks: how far each is, its result, and what it said
       measures/*.json, *.png  results of measures, with their parameters and samples; pictures
       projections/<site>.npz  every sample at every step on a few axes
+  sparse/*.h5, *.checkpoint  dictionaries of sparse features; trainings that can go on
       readers/<set>.json      what read the label set of that name
       slurm/                  what SLURM tasks said
       .token                  while a cluster extracts: what every machine must be able to read
@@ -69,8 +70,19 @@ FINISHED, WORKING = ".finished", ".working"
 """Suffixes of a shard's name: of the unfinished file, of its record once it is complete, and of the
 mark of a worker that is computing it.
 """
-INDEX = "index.h5"
-FOLDERS = (SHARDS, LABELS, IMAGES, DIRECTIONS, RENDERS, MEASURES, PROJECTIONS, TASKS, READERS)
+INDEX, SPARSE = "index.h5", "sparse"
+FOLDERS = (
+    SHARDS,
+    LABELS,
+    IMAGES,
+    DIRECTIONS,
+    RENDERS,
+    MEASURES,
+    PROJECTIONS,
+    TASKS,
+    READERS,
+    SPARSE,
+)
 """The folders in a run's folder."""
 
 H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"

@@ -136,6 +136,7 @@ METHODS: Registry[Method] = Registry(
             "supervised",
             "vae",
             "pca",
+            "sparse",
             "boundary",
             "jacobian",
             "pullback",

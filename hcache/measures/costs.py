@@ -27,6 +27,7 @@ from ..analysis.threads import workers
 from ..cache.layout import H
 from ..cache.reading import Run
 from ..recipes.window import Window
+from ..sparse.plan import DictionaryPlan, token_shape
 
 CHEAP = 10.0
 """A page may start work by itself if its estimate is at most this many seconds."""
@@ -63,6 +64,11 @@ MAP_PAIR = 4e-7
 
 SHUFFLED = 3e-9
 """The seconds to shuffle a number of a matrix of all pairs of samples."""
+
+SPARSE_TOKEN, SPARSE_TRAINED, SPARSE_ENCODED = 4e-6, 9e-11, 3e-11
+"""Seconds of a token of sparse features by itself, and by channels and features: in training, and
+in finding what fires.
+"""
 
 ALIGNED_STEP, ALIGNED_ROW = 2e-2, 2e-4
 CODES_CELL, CODES_ROW = 0.1, 5e-4
@@ -125,6 +131,17 @@ def map_seconds(run: Run, site: str, way: str, steps: int) -> float:
     """
     n, d = len(run) * steps, run.width(site)
     return MAP_ONCE[way] + n * MAP_PLACE[way] + n * d * READ + GRAM * n * n * d + n * n * MAP_PAIR
+
+
+def sparse_seconds(run: Run, plan: DictionaryPlan) -> float:
+    """Estimates the seconds that sparse features take.
+
+    These are two trainings and a pass over all samples.
+    """
+    channels, places = token_shape(run, plan.site)
+    pairs, every = channels * plan.features, len(run) * run.spec.steps * places
+    trained = 2 * plan.tokens * (SPARSE_TOKEN + SPARSE_TRAINED * pairs)
+    return trained + every * (SPARSE_TOKEN + SPARSE_ENCODED * pairs + channels * READ)
 
 
 def render_seconds(

@@ -139,7 +139,7 @@ def direction(
         tables = yield from tables_of(driver, [move, *randoms], grid, among)
         return {
             "readings": {
-                reading: _response(values, grid, lengths, driver.spreads[reading], repeats)
+                reading: response_of(values, grid, lengths, driver.spreads[reading], repeats)
                 for reading, values in tables.items()
             },
             "null_moves": [digest_of(each) for each in randoms],
@@ -150,10 +150,10 @@ def direction(
     return (yield from measured(driver.run, DIRECTION, parameters, compute))
 
 
-def _response(
+def response_of(
     values: np.ndarray, grid: TrialGrid, lengths: np.ndarray, spread: float, repeats: int
 ) -> dict[str, Any]:
-    """Returns a reading's response (1 + m, n, s) to a direction and to m random ones."""
+    """Measures a reading's response (1 + m, n, s) to a direction and to m random ones."""
     gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
     straight = linearity(values[0], grid.strengths, values[1:], repeats=repeats)
     change = values - values[:, :, [zero]]

@@ -130,12 +130,12 @@ class Setting:
 
         Each end is a quarter of the samples that are not tried.
         """
-        values = self._values(name).copy()
+        values = self.values(name).copy()
         rest = max(2, (len(self.run) - len(self.tried)) // 4)
         values[[self.run.position(sample) for sample in self.tried]] = np.nan
         return both_ends(self.run, values, rest)
 
-    def _values(self, name: str) -> np.ndarray:
+    def values(self, name: str) -> np.ndarray:
         """Returns a label's values (n,), by its own name or by the reader's name for it."""
         return find_label(
             self.run, name if name in named_labels(self.run) else f"{self.chosen_reader}/{name}"
@@ -181,7 +181,7 @@ class Setting:
 
     def _varies(self, name: str) -> bool:
         """Returns whether the samples that are not tried have at least 2 values of a label."""
-        rest = np.delete(self._values(name), [self.run.position(each) for each in self.tried])
+        rest = np.delete(self.values(name), [self.run.position(each) for each in self.tried])
         return len(np.unique(rest[np.isfinite(rest)])) > 1
 
     @property

@@ -1,5 +1,5 @@
-"""PCA: samples on two components of a site, or on a map by t-SNE or UMAP, step by step, as one of
-the two faces of the selection.
+"""PCA: samples on two components of a site, on a map by t-SNE or UMAP, or on two sparse
+features, step by step, as one of the two faces of the selection.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..scatter import BOX, LASSO, PAN, Placed, Points, scatter
 from ..text import literal, sentence
 from ..thinning import thinned
 from ..work import run_button
-from . import maps
+from . import maps, sparse
 from .selection import selection_bar, selection_panel
 
 NO_COLOUR = "none"
@@ -58,7 +58,7 @@ def pca_panel(run: Run) -> None:
     All that follows its step and selection is in one fragment.
     """
     view = _controls(run)
-    every = None if view.over in maps.OVER else _every_step(run, view.site)
+    every = None if view.over in (*maps.OVER, sparse.OVER) else _every_step(run, view.site)
     hover = hover_pictures(run, SCATTER)
     _follow(run, view, every, hover)
 
@@ -77,13 +77,16 @@ def _controls(run: Run) -> View:
         over = state.select(
             "Components",
             "over",
-            [*OVER, *(maps.OVER if len(run) <= MOST_SAMPLES else ())],
+            [*OVER, *(maps.OVER if len(run) <= MOST_SAMPLES else ()), sparse.OVER],
             help=(
                 "Each step's own: the most variance at that step. Joint: PCA of all steps side by"
                 " side (Haas et al. 2023, Discovering Interpretable Directions in the Semantic"
                 " Latent Space of Diffusion Models), with equal axes at every step. Paths of"
                 " samples are shown on these, and on maps of all steps. t-SNE and UMAP place"
-                " neighbours side by side; their axes and large distances mean nothing."
+                " neighbours side by side; their axes and large distances mean nothing. Sparse"
+                " features: the horizontal and vertical axis are the first, second, ... strongest"
+                " feature of a dictionary (Gao et al. 2024, Scaling and evaluating sparse"
+                " autoencoders)."
             ),
             format_func=sentence,
         )
@@ -144,6 +147,9 @@ def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover
         if view.over in maps.OVER:
             _map(run, view, step, hover)
             return
+        if view.over == sparse.OVER:
+            _sparse(run, view, step, hover)
+            return
         projections, at = _projections(run, view, every, step)
         if projections is None:
             return
@@ -162,6 +168,19 @@ def _map(run: Run, view: View, step: int, hover: bool) -> None:
     _scatter(run, view, maps.plot_of(record, step), step, hover)
     selection_bar(run)
     maps.quality_panel(run, record)
+    selection_panel(run)
+
+
+def _sparse(run: Run, view: View, step: int, hover: bool) -> None:
+    """Two sparse features in place of components, and what they are worth."""
+    found = sparse.features_of(run, view.site)
+    if found is None:
+        return
+    record, dictionary = found
+    chosen = sorted({min(axis, dictionary.alive) - 1 for axis in view.axes})
+    _scatter(run, view, sparse.plot_of(dictionary, view.axes), step, hover)
+    selection_bar(run)
+    sparse.features_panel(run, record, dictionary, chosen)
     selection_panel(run)
 
 
@@ -302,7 +321,8 @@ def _in_words(run: Run, view: View, step: int, chosen: int, flags: np.ndarray) -
     )
     marked = f"; {flags.sum()} selected: {few}" if flags.any() else "; none selected"
     first, second = view.axes
-    on = f"components {first} and {second}"
+    word = sparse.OVER if view.over == sparse.OVER else "components"
+    on = f"{word} {first} and {second}"
     on = f"a {view.over}," if view.over in maps.OVER else on
     return (
         f"{len(run)} samples on {on} of {view.site} at step"
