@@ -153,7 +153,11 @@ def direction(
 def response_of(
     values: np.ndarray, grid: TrialGrid, lengths: np.ndarray, spread: float, repeats: int
 ) -> dict[str, Any]:
-    """Measures a reading's response (1 + m, n, s) to a direction and to m random ones."""
+    """Measures a reading's response to a direction and to m random ones.
+
+    Args:
+        values: Readings (1 + m, n, s), of the direction first.
+    """
     gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
     straight = linearity(values[0], grid.strengths, values[1:], repeats=repeats)
     change = values - values[:, :, [zero]]

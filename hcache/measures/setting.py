@@ -136,7 +136,10 @@ class Setting:
         return both_ends(self.run, values, rest)
 
     def values(self, name: str) -> np.ndarray:
-        """Returns a label's values (n,), by its own name or by the reader's name for it."""
+        """Returns a label's values (n,).
+
+        The name is its own or the reader's name for it.
+        """
         return find_label(
             self.run, name if name in named_labels(self.run) else f"{self.chosen_reader}/{name}"
         )
