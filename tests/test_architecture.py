@@ -52,6 +52,7 @@ LAYERS = (
     ("edits",),
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers find by name
     ("readers",),
+    ("similarities",),
     ("measures",),
     ("extraction", "extract"),
     ("background",),
@@ -107,6 +108,7 @@ TORCH_FREE = (
     "readers.checks",
     "readers.likeness",
     "readers.perceptual",
+    "similarities",
     "measures.cells",
     "measures.declared",
     "measures.measure",

@@ -115,21 +115,41 @@ def swap_map(found: HeatMap, **options: Any) -> Plot:
     return _value_map(found, "carried", "Swaps of every site", told, options)
 
 
-def _value_map(found: HeatMap, scale: str, title: str, told: str, options: Any) -> Plot:
+def group_map(found: HeatMap, **options: Any) -> Plot:
+    """Which site carries what, in structure, style, colour and identity, with intervals.
+
+    Every cell says the value and its 95 % interval; bold where it is proven.
+
+    Args:
+        found: Of ``hcache.measures.declared.swaps.group_map``.
+        options: Style and caption, as in ``u_figure``.
+    """
+    options.setdefault("width", "double")
+    n = max(each.n for row in found.estimates for each in row)
+    told = f"What a swap carries over from the donor, beyond what another donor does; {n} pairs,"
+    told += " 95 % intervals. Bold: more than chance, with p times the number of sites."
+    return _value_map(found, "carried", "Which group carries what", told, options, in_words=True)
+
+
+def _value_map(
+    found: HeatMap, scale: str, title: str, told: str, options: Any, in_words: bool = False
+) -> Plot:
     """A table of values in the size of a column, with its colour bar."""
     options.setdefault("width", "single")
     style, caption = style_of(**options)
     rows, columns = len(found.rows), len(found.columns)
     tall = 0.85 * style.points if rows == columns else rows * (style.small + 4) + 6 * style.size
+    if in_words:
+        tall = rows * 2.6 * style.small + 7 * style.size
     with on_paper(style, tall) as figure:
-        ax = draw_value_map(found, figure.subplots())
+        ax = draw_value_map(found, figure.subplots(), in_words)
         bar = figure.colorbar(ax.collections[0], ax=ax, pad=0.02, aspect=20)
         bar.outline.set_visible(False)
         bar.ax.set_title(scale, loc="center")
         return finished_plot(figure, [ax], style, title, caption or told)
 
 
-def draw_value_map(found: HeatMap, ax: Axes) -> Axes:
+def draw_value_map(found: HeatMap, ax: Axes, in_words: bool = False) -> Axes:
     """Draws a table of values from 0 to 1 in colours.
 
     What is not defined is grey. A dot marks a value with p above 0.05.
@@ -137,6 +157,7 @@ def draw_value_map(found: HeatMap, ax: Axes) -> Axes:
     Args:
         found: Estimates by row and column, with their p where there is one.
         ax: What to draw on.
+        in_words: Write every value with its interval into its cell, in place of dots.
     """
     rows, columns = len(found.rows), len(found.columns)
     values = [[each.value if each.defined else math.nan for each in row] for row in found.estimates]
@@ -156,7 +177,9 @@ def draw_value_map(found: HeatMap, ax: Axes) -> Axes:
         for j, p in enumerate(row)
         if p is not None and p > 0.05
     ]
-    if chance:
+    if in_words:
+        _write_values(found, ax)
+    elif chance:
         ax.scatter(*zip(*chance, strict=True), 4, MUTED, linewidth=0)
     _name(ax.set_xticks, found.columns)
     _name(ax.set_yticks, found.rows)
@@ -164,6 +187,26 @@ def draw_value_map(found: HeatMap, ax: Axes) -> Axes:
     ax.set_xlabel(found.x)
     ax.set_ylabel(found.y)
     return ax
+
+
+def _write_values(found: HeatMap, ax: Axes) -> None:
+    """Writes every value with its interval into its cell; bold where it is beyond chance."""
+    for i, row in enumerate(found.estimates):
+        for j, each in enumerate(row):
+            p = found.p[i][j]
+            proven = each.defined and each.low > 0 and p is not None and p <= 0.05
+            words = f"{each.value:.2f}\n{each.low:.2f} to {each.high:.2f}" if each.defined else "–"
+            dark = each.defined and each.value < 0.5  # these colours begin dark
+            ax.text(
+                j + 0.5,
+                i + 0.5,
+                words.replace("-", "−"),
+                ha="center",
+                va="center",
+                fontsize="xx-small",
+                weight="bold" if proven else "normal",
+                color="white" if dark else "black",
+            )
 
 
 def _name(set_ticks: Callable[[Sequence[float], Sequence[str]], Any], names: Sequence[str]) -> None:

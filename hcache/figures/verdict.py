@@ -7,7 +7,7 @@ from CSS variables, with which a page or a report says what is light and what is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from ..analysis.swaps import Carriers
@@ -75,18 +75,25 @@ def verdict_table(
     )
 
 
-def carriers_table(table: Sequence[Carriers]) -> str:
+def carriers_table(table: Sequence[Carriers], aspects: Mapping[str, str] | None = None) -> str:
     """Which site carries what: quantities in rows, sites in columns.
 
-    Bold where it is proven, grey where it is not.
+    Bold where it is proven, grey where it is not. ``aspects``: by quantity, under which heading it
+    stands; rows of one aspect follow each other.
     """
     if not table:
         return ""
     sites = list(table[0].sites)
     head = "".join(f"<th scope='col'>{escape(site)}</th>" for site in sites)
-    body = []
+    body, heading = [], ""
     for row in table:
         cells = []
+        if (aspect := (aspects or {}).get(row.quantity, "")) != heading:
+            heading = aspect
+            body.append(
+                f"<tr class='section'><th colspan='{len(sites) + 2}' scope='rowgroup'>"
+                f"{escape(aspect)}</th></tr>"
+            )
         for site in sites:
             found = row.sites[site]
             if not found.excess.defined:

@@ -29,7 +29,7 @@ def likeness_of(
     """Measures how far a direction moves pictures at its largest strength.
 
     The result is ``{"changed": {distance: Contrast}, "strength"}``. The distances are pixels,
-    structure and colour, and those of the driver's encoder. The pictures are those of
+    structure and colour, and those that the driver has beside them. The pictures are those of
     :func:`~hcache.measures.responses.responses`: what was rendered for another measure is not
     rendered again.
     """
@@ -41,7 +41,7 @@ def likeness_of(
         "nulls": nulls,
         "null": null,
         "repeats": repeats,
-        **driver.beyond_pictures,
+        **driver.of_edits,
     }
     most = int(np.argmax(grid.strengths))
 

@@ -7,7 +7,7 @@ A measure says which of these it has, and knows no chart. ``Curves``, ``Bars``, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -154,9 +154,14 @@ class CosineCurves:
 
 @dataclass(frozen=True, kw_only=True)
 class CarriersTable:
-    """Which site carries what of a donor: a row a quantity."""
+    """Which site carries what of a donor: a row a quantity.
+
+    ``aspects``: what of a picture a quantity sees, by quantity. Rows of one aspect follow each
+    other.
+    """
 
     rows: tuple[Carriers, ...]
+    aspects: Mapping[str, str] = field(default_factory=dict)
 
 
 Shown = (

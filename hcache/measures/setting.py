@@ -58,6 +58,15 @@ NULL = Parameter(
     choices=("noise", "samples"),
 )
 
+SIMILARITIES = Parameter(
+    name="similarities",
+    text=(
+        "further similarities of pictures, parted by commas, or all: ms_ssim, keypoints, layout,"
+        " gram, patterns, lpips, s_dir"
+    ),
+    default="",
+)
+
 
 @dataclass(frozen=True)
 class Setting:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ...analysis.estimate import Contrast, Estimate
-from ...analysis.swaps import SwapEffect, which_carries
+from ...analysis.swaps import Carriers, SwapEffect, which_carries
 from ...cache.reading import Run
 from ...cache.records import Record, load_sheet
 from ...recipes.window import Window
+from ...similarities.registry import SIMILARITIES, similarity_of
 from ..cell import Cell
 from ..evidence import Evidence
 from ..exhibits import (
@@ -40,6 +41,8 @@ from ..measure import (
 from ..noise import COARSE_EDGES, level_of, windows_of
 from ..parameter import Parameter
 from ..setting import SAMPLES, Setting
+from ..setting import SIMILARITIES as SIMILARITIES_OPTION
+from ..similar import by_aspect, carried_question, further_of
 
 EFFECT, PIXELS = "effect of", "pixels"
 FEWEST = 4
@@ -92,27 +95,34 @@ def _swaps(setting: Setting, window: Window, own: bool) -> Work:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """How much of the donor a site carries over.
+    """Tells how much of the donor a site carries over.
 
-    Into the picture, in pixels.
-
-    What the swap of another donor does is subtracted.
+    It is told in pixels. The similarities that were asked for have an answer each. What the swap of
+    another donor does is subtracted.
     """
     if not _is_whole(record.parameters["window"], run):
         return []
-    found: Any = Contrast.from_json(record.result["carried"]["pixels"])
-    return [
-        Cell(
-            question=f"{EFFECT} {record.parameters['site']}",
-            subject=PIXELS,
-            estimate=found.excess,
-            null=0.0,
-            p=found.p,
-            unit="of the distance to the donor",
-            note="less what another donor's swap does",
-            evidence=record,
+    made, site = [], record.parameters["site"]
+    for quantity, data in record.result["carried"].items():
+        further = further_of(quantity)
+        if quantity != PIXELS and further is None:
+            continue
+        found: Any = Contrast.from_json(data)
+        named = EFFECT if further is None else carried_question(further)
+        less = "less what another donor's swap does"
+        made.append(
+            Cell(
+                question=f"{named} {site}",
+                subject=PIXELS if further is None else further.name,
+                estimate=found.excess,
+                null=0.0 if found.excess.defined else None,
+                p=found.p,
+                unit=f"of the distance to the donor{f' by {quantity}' if further else ''}",
+                note=less if further is None else f"{less}. {further.rewards}",
+                evidence=record,
+            )
         )
-    ]
+    return made
 
 
 def _is_whole(window: Mapping[str, Any], run: Run) -> bool:
@@ -207,6 +217,7 @@ def exhibits(site: str, runs: Runs) -> list[Exhibit]:
     }
     if not effects:
         return []
+    tables = {name: table for name, each in runs.items() if (table := carriers(each)) is not None}
     bars = Bars(
         runs={name: _bars(effect) for name, effect in effects.items()},
         axis="carried over from A (0: none, 1: all)",
@@ -230,6 +241,10 @@ def exhibits(site: str, runs: Runs) -> list[Exhibit]:
         made.append(
             Exhibit(title="What every site carries over, beyond another donor", shown=shown)
         )
+    made += [
+        Exhibit(title=f"{name}: which group carries what", shown=table, run=name)
+        for name, table in tables.items()
+    ]
     sheets = {name: sheet for name, each in runs.items() if (sheet := _sheet(each, site))}
     return made + [
         Exhibit(title=f"{name}: {sheet.title}", shown=sheet, run=name)
@@ -240,7 +255,66 @@ def exhibits(site: str, runs: Runs) -> list[Exhibit]:
 def carriers(evidence: Evidence) -> CarriersTable | None:
     """Which site carries what, over all steps."""
     rows = which_carries(effects_of(evidence))
-    return CarriersTable(rows=rows) if rows else None
+    order = {
+        name: aspect for aspect, names in by_aspect(_quantities(rows)).items() for name in names
+    }
+    known = {row.quantity: row for row in rows}
+    return CarriersTable(rows=tuple(known[name] for name in order), aspects=order) if rows else None
+
+
+def _quantities(rows: Sequence[Carriers]) -> list[str]:
+    return [row.quantity for row in rows]
+
+
+def group_map(evidence: Evidence) -> HeatMap | None:
+    """Maps what h and every skip group carry.
+
+    Quantities are grouped by what they see. Rows are quantities, in the order structure, style,
+    colour, identity, further ones; columns are sites. p is multiplied by the number of sites. It is
+    None where no swap was measured.
+    """
+    table = carriers(evidence)
+    if table is None:
+        return None
+    sites = list(table.rows[0].sites)
+    cells = [[row.sites[site] for site in sites] for row in table.rows]
+    return HeatMap(
+        rows=tuple(
+            f"{table.aspects[row.quantity]}: {_in_words(row.quantity)}" for row in table.rows
+        ),
+        columns=tuple(sites),
+        estimates=[[each.excess for each in row] for row in cells],
+        null=[[0.0 if each.excess.defined else None for each in row] for row in cells],
+        p=[
+            [None if each.p is None else min(1.0, each.p * len(sites)) for each in row]
+            for row in cells
+        ],
+        x="swapped site",
+        y="what is carried over from the donor",
+    )
+
+
+def _in_words(quantity: str) -> str:
+    """A quantity as tables call it: ``SSIM``, ``Gram ab12cd``, ``smile``."""
+    found = similarity_of(quantity)
+    said = found.title if found is not None and found.begins == quantity else quantity
+    return said.replace("_", " ") if found is None else said
+
+
+def _further_questions() -> Iterator[Question]:
+    """The questions of the similarities that are measured where they are asked for."""
+    for each in SIMILARITIES.values():
+        if not (each.always or each.directed):
+            yield Question(
+                name=carried_question(each),
+                subject=each.name,
+                of=SITE,
+                words=f"carried by {each.title}",
+                section=CARRIED,
+                pages=(shipped_page("similarities"),),
+                exhibits=exhibits,
+                asked_for=True,
+            )
 
 
 MEASURE = Measure(
@@ -248,7 +322,7 @@ MEASURE = Measure(
     title="what h and each skip group carry",
     parts=parts,
     needs=(MODEL,),
-    parameters=(SAMPLES, EVERYWHERE),
+    parameters=(SAMPLES, EVERYWHERE, SIMILARITIES_OPTION),
     refuses=refuses,
     cells={SWAP: cells},
     definitions={SWAP: 2},  # 2: nulls of as many unseen donors, what is not defined said
@@ -257,8 +331,9 @@ MEASURE = Measure(
             title="Which group carries what",
             text=(
                 "What a swap in all steps carries over from the donor, minus what another donor"
-                " gives. Bold: significant, with p times the number of sites at most 0.05. The last"
-                " column names the largest; “=” where no order is known."
+                " gives, in structure, style, colour and identity. Bold: significant, with p times"
+                " the number of sites at most 0.05. The last column names the largest; “=” where"
+                " no order is known."
             ),
             missing="Swaps were not measured.",
             of=carriers,
@@ -274,5 +349,6 @@ MEASURE = Measure(
             pages=(shipped_page("swaps"),),
             exhibits=exhibits,
         ),
+        *_further_questions(),
     ),
 )
