@@ -157,13 +157,22 @@ def _driver(run: Run, device: str, name: str, encoder: str = "", similarities: s
     reader = reader_of(run, name, device) if name else None
     distances = encoder_distances(encoder, device) if encoder else distances_of(reader)
     more = _similarities(run, device, name, encoder, similarities)
-    beside = {"encoder": distances | more.distances, "directed": more.directed}
+    distances |= more.distances
     if reader is None:
-        return Driver(load_model_of(run, device), run, no_readings, "", **beside)
+        return Driver(
+            load_model_of(run, device),
+            run,
+            no_readings,
+            "",
+            encoder=distances,
+            directed=more.directed,
+        )
     key = (
         name if name == card_reader(run) else reader.key
     )  # results of the card's reader had its name always
-    return Driver(load_model_of(run, device), run, reader, key, **beside)
+    return Driver(
+        load_model_of(run, device), run, reader, key, encoder=distances, directed=more.directed
+    )
 
 
 def _asked(similarities: str, lpips: bool) -> str:
