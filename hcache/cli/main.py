@@ -25,6 +25,7 @@ from .background import add_background
 from .bench import add_bench
 from .dashboard import add_dashboard
 from .directions import add_direction
+from .edit_steps import add_edit_steps
 from .figure import add_figure
 from .measures import add_measures
 from .probe import add_probes
@@ -527,6 +528,7 @@ ADDED = (
     add_render,
     add_figure,
     add_measures,
+    add_edit_steps,
     add_probes,
     add_read,
     add_bench,
