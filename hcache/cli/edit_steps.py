@@ -14,7 +14,7 @@ from .progress import drive_with_bar
 
 
 def edit_steps(arguments: argparse.Namespace) -> Result:
-    """Chooses t_edit and t_boost and says which steps of the run these are."""
+    """Chooses t_edit and t_boost, and says which steps these are."""
     from ..extraction.run import load_model_of
     from ..measures.edit_steps import choose_steps, cosine_of, distance_for, rule_for
     from ..recipes.window import Window

@@ -199,6 +199,15 @@ def _add_extraction(command: Any) -> None:
         nargs="+",
         help="picture files; the centre is cropped, and said so",
     )
+    child.add_argument(
+        "--inversion",
+        choices=commands.INVERSIONS,
+        default=commands.DDIM,
+        help=(
+            "negative-prompt: the prompt is the negative prompt, too, which survives guidance"
+            " (default: ddim)"
+        ),
+    )
     _add_run_arguments(child)
 
 

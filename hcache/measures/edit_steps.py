@@ -80,9 +80,9 @@ class Rule:
 class EditSteps:
     """Timesteps chosen by a distance along an inversion.
 
-    ``timesteps`` (s,) go up; ``distances`` (s, n) are those of P_t from the
-    pictures, ``of_x`` those of x_t, (0, n) where they were not asked for. ``t_edit`` and ``t_boost`` come with an interval over pictures; an end at the highest
-    timestep means: there or above.
+    ``timesteps`` (s,) go up. ``distances`` (s, n) are those of P_t from the pictures, ``of_x``
+    those of x_t, (0, n) where they were not asked for. ``t_edit`` and ``t_boost`` come with an
+    interval over pictures; an end at the highest timestep means: there or above.
     """
 
     timesteps: tuple[float, ...]

@@ -78,6 +78,12 @@ def schedule_panel(model: str) -> str:
     return "" if chosen == NOT_STATED else chosen
 
 
+_NPI = (
+    "The prompt is the negative prompt, too, so that guidance does not amplify the error of the"
+    " inversion (Negative-prompt Inversion: Miyake, Iohara, Saito, Tanaka 2023)."
+)
+
+
 def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSpec, list[Picture]]:
     """What to extract: samples or real pictures, and the rest.
 
@@ -119,6 +125,9 @@ def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSp
                 help="Sample i starts from the noise of seed + i.",
             )
     conditioning = _conditioning_panel(card)
+    if pictures and loaders.takes(card) == loaders.TEXT and conditioning.guidance > 1:
+        by_prompt = state.flag("Negative-prompt inversion", f"by-prompt-{model}", False, help=_NPI)
+        conditioning = conditioning.inverted_by_prompt() if by_prompt else conditioning
     loras = _loras_panel(card)
     budget, store = _store_panel(model, card, anatomy)
     spec = default_spec(
