@@ -21,6 +21,7 @@ from ..noise_schedules import NAMED
 from ..specs import NULL_CLASS, SCHEDULES
 from ..starting import wait_asleep
 from . import commands
+from .attention import add_attention
 from .background import add_background
 from .bench import add_bench
 from .dashboard import add_dashboard
@@ -538,6 +539,7 @@ ADDED = (
     add_figure,
     add_measures,
     add_edit_steps,
+    add_attention,
     add_probes,
     add_read,
     add_bench,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -121,6 +122,8 @@ class ByText:
         distilled: The guidance scale is an input of the network (FLUX dev, time_cond_proj_dim), not
             a second branch.
         guidable: False where neither is the case (FLUX schnell).
+        tokens: prompt -> its tokens by their place in the encoded text, without those that mark
+            its ends and fill it up; None where they are not known.
     """
 
     kind = "text"
@@ -130,9 +133,10 @@ class ByText:
         encode: Callable[[str, bool], Condition],
         distilled: bool = False,
         guidable: bool = True,
+        tokens: Callable[[str], dict[int, str]] | None = None,
     ) -> None:
         self._encode, self._known = encode, ByteCache(CONDITION_BYTES)
-        self.distilled, self.guidable = distilled, guidable
+        self.distilled, self.guidable, self.tokens = distilled, guidable, tokens
 
     def encode(self, prompt: str, negative: bool) -> Condition:
         """The condition of one prompt; of those used last it is kept."""
@@ -186,6 +190,7 @@ def text_conditioner(pipeline: Any, beside: torch.Tensor | None = None) -> ByTex
         lambda prompt, negative: replace(encode(prompt, negative), beside=beside),
         found.distilled,
         found.guidable,
+        found.tokens,
     )
 
 
@@ -204,9 +209,28 @@ def _text_conditioner(pipeline: Any) -> ByText:
     if kind == "SanaPipeline":
         return ByText(lambda prompt, negative: _encode_sana(pipeline, prompt, negative))
     distilled = pipeline.unet.config.time_cond_proj_dim is not None
+    tokens = partial(_clip_tokens, getattr(pipeline, "tokenizer", None))
     if kind == "StableDiffusionXLPipeline":
-        return ByText(lambda prompt, negative: _encode_xl(pipeline, prompt, negative), distilled)
-    return ByText(lambda prompt, _: Condition(text=_encode_sd(pipeline, prompt)), distilled)
+        return ByText(
+            lambda prompt, negative: _encode_xl(pipeline, prompt, negative),
+            distilled,
+            tokens=tokens,
+        )
+    return ByText(
+        lambda prompt, _: Condition(text=_encode_sd(pipeline, prompt)), distilled, tokens=tokens
+    )
+
+
+def _clip_tokens(tokenizer: Any, prompt: str) -> dict[int, str]:
+    """CLIP's tokens of a prompt by place, as far as they fit: ``</w>`` ends a word."""
+    ids = tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids
+    special = set(tokenizer.all_special_ids)
+    words = tokenizer.convert_ids_to_tokens(ids)
+    return {
+        place: str(word).removesuffix("</w>")
+        for place, (number, word) in enumerate(zip(ids, words, strict=True))
+        if number not in special
+    }
 
 
 @torch.inference_mode()
