@@ -130,3 +130,22 @@ def test_an_overlay_colours_the_largest_value_and_leaves_the_least():
     found = overlay(picture, values)
     assert (found[7, 7] == 100).all() and (found[2, 3] != 100).any()
     assert np.array_equal(overlay(picture, np.ones((8, 8))), picture), "nothing stands out"
+
+
+def test_the_gallery_shows_the_words_over_the_picture(text_run, monkeypatch):
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+    from test_pages import finish, html_of, open_page
+
+    _, run = text_run
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    monkeypatch.setenv("HCACHE_HOME", str(run.home))
+    page = open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "gallery")
+    assert any(each.label == "Where each word is attended to" for each in page.expander)
+    page = finish(page, "run-attention")
+    assert not page.exception and not page.error
+    tokens = stored_maps(run, 0).tokens
+    for token in tokens:
+        assert f"<figcaption>{token}</figcaption>" in html_of(page)
+    assert any("own scale" in each.value for each in page.caption)

@@ -293,3 +293,69 @@ def test_structure_is_measured_as_ever():
     a = scene(0)
     (far,) = SIMILARITIES["ssim"].open(Opening(side=64)).values()
     np.testing.assert_allclose(far(a, a[::-1]), 1 - ssim(a, a[::-1]))
+
+
+MINE = """
+import numpy as np
+
+from hcache.similarities.similarity import COLOUR, Similarity
+
+
+def far(a, b):
+    return np.abs(a.mean((1, 2, 3)) - b.mean((1, 2, 3)))
+
+
+SIMILARITY = Similarity(
+    name="mean_colour",
+    title="mean colour",
+    begins="mean colour",
+    aspect=COLOUR,
+    rewards="The same mean.",
+    open=lambda opening: {"mean colour": far},
+)
+"""
+
+
+def test_another_package_adds_one(tmp_path, monkeypatch):
+    """By an entry point; one that is no similarity costs a line."""
+    site = tmp_path / "site"
+    info = site / "mine-1.0.dist-info"
+    info.mkdir(parents=True)
+    (site / "mean_colour_package.py").write_text(MINE)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[hcache.similarities]\nmean_colour = mean_colour_package:SIMILARITY\n"
+        "odd = mean_colour_package:far\n"
+    )
+    monkeypatch.syspath_prepend(str(site))
+    assert names_of("mean_colour") == ("mean_colour",)
+    assert similarity_of("mean colour").name == "mean_colour"
+    found = open_similarities(["mean_colour"], Opening(side=8)).distances["mean colour"]
+    a, b = (np.full((1, 8, 8, 3), value, np.uint8) for value in (10, 30))
+    assert found(a, b)[0] == 20
+    (problem,) = SIMILARITIES.problems()
+    assert "mine 1.0" in problem and "expected an hcache.similarities" in problem
+
+
+def test_the_verdict_page_offers_them_and_the_task_takes_them(copied_run, monkeypatch):
+    import streamlit as st
+    from streamlit.testing.v1 import AppTest
+
+    from hcache.background.kinds import Measuring
+    from hcache.measures.setting import SIMILARITIES as OPTION
+
+    st.cache_data.clear()
+    st.cache_resource.clear()
+    monkeypatch.setenv("HCACHE_HOME", str(copied_run.home))
+    app = AppTest.from_file("../dashboard.py", default_timeout=60)
+    app.session_state["kept"] = {"verdict-similarities": "gram,patterns"}
+    app = app.run().switch_page("pages/verdict.py").run()
+    assert not app.exception
+    fields = [each for each in app.text_input if each.label == "Similarities"]
+    assert [each.value for each in fields] == ["gram,patterns"]
+    assert any("--similarities=gram,patterns" in each.value for each in app.code)
+    for name in SIMILARITIES:
+        assert SIMILARITIES[name].always or name in OPTION.text
+    order = {"what": ["swaps"], "labels": [], "samples": 4, "nulls": 2}
+    work = Measuring.read("r", {**order, "options": {"similarities": "gram"}})
+    assert work.chosen["similarities"] == "gram"
