@@ -11,13 +11,16 @@ import numpy as np
 from ..atomic import write_bytes
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import open_run
-from ..errors import UsageError
+from ..errors import HcacheError, UsageError, refused
 from .commands import Result, table
 from .progress import drive_with_bar
 
 
 def attention(arguments: argparse.Namespace) -> Result:
-    """Maps the words of a sample's prompt, and writes the pictures if it is asked to."""
+    """Maps the words of a sample's prompt.
+
+    It writes the maps over the picture if a file is named.
+    """
     from ..extraction.run import load_model_of
     from ..figures.overlay import overlay
     from ..figures.pictures import contact_sheet, png_bytes
@@ -36,7 +39,12 @@ def attention(arguments: argparse.Namespace) -> Result:
     if out is not None:
         picture = run.picture(arguments.sample)
         pictures = np.stack([picture, *(overlay(picture, each) for each in maps)])
-        write_bytes(out, png_bytes(contact_sheet(pictures, len(pictures))[0]))
+        try:
+            write_bytes(out, png_bytes(contact_sheet(pictures, len(pictures))[0]))
+        except HcacheError:
+            raise
+        except OSError as error:
+            raise refused(str(out), error) from error
         text += f"\nwrote {out}: the picture, then one for each token"
     data = {
         "run": run.name,

@@ -10,6 +10,7 @@ import torch
 
 from ..cache.labels import save_labels
 from ..cache.reading import Run
+from ..errors import UsageError
 from ..models.model import Model
 from ..sampling.inversion import invert
 from ..sampling.loop import denoise
@@ -33,7 +34,7 @@ def plain_error(model: Model, run: Run) -> Generator[float, None, np.ndarray]:
     errors = []
     for start in range(0, len(run), BATCH):
         samples = run.sample_ids[start : start + BATCH].tolist()
-        originals = np.stack([run.original(sample) for sample in samples])
+        originals = np.stack([_original(run, sample) for sample in samples])
         pixels = torch.from_numpy(originals).permute(0, 3, 1, 2).to(model.device).float() / 127.5
         x = model.codec.encode(pixels - 1)[:, : model.anatomy.x[0]]
         own = conditioning.rows(samples)
@@ -49,4 +50,12 @@ def plain_error(model: Model, run: Run) -> Generator[float, None, np.ndarray]:
     found = np.concatenate(errors)
     columns = dict(zip(run.sample_ids.tolist(), map(float, found), strict=True))
     save_labels(run, LABELS, {ERROR: columns})
+    return found
+
+
+def _original(run: Run, sample: int) -> np.ndarray:
+    """A real picture (height, width, 3) uint8, as it was inverted."""
+    found = run.original(sample)
+    if found is None:
+        raise UsageError(f"{run.name} is of noise, not of real pictures; invert pictures first")
     return found

@@ -34,7 +34,9 @@ class WordMaps:
     maps: np.ndarray = field(repr=False)
 
     def of(self, token: int, step: int | None = None) -> np.ndarray:
-        """The map (h, w) of a token at a step, or the mean over all steps.
+        """The map (h, w) of a token.
+
+        It is that of a step, or the mean over all steps.
 
         Raises:
             UsageError: there is no such token or step.
@@ -49,7 +51,7 @@ class WordMaps:
 
 
 def stored_maps(run: Run, sample: int) -> WordMaps | None:
-    """The maps of a sample as they were kept; None if there are none."""
+    """The maps of a sample that were kept; None without any."""
     found = load_projections(run, _name(run, sample))
     if found is None or not {MAPS, TOKENS} <= found.keys():
         return None
@@ -61,9 +63,9 @@ def stored_maps(run: Run, sample: int) -> WordMaps | None:
 
 
 def word_maps(load: Callable[[], Model], run: Run, sample: int) -> Generator[float, None, WordMaps]:
-    """The cross-attention maps of a sample at all steps, from its cached x_t.
+    """Makes the cross-attention maps of a sample at all steps.
 
-    Yields the share done. Under guidance they are of the branch with the prompt. What is kept is
+    They are made from its cached x_t. Yields the share done. Under guidance they are of the branch with the prompt. What is kept is
     looked up.
 
     Args:

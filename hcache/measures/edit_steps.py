@@ -105,14 +105,14 @@ def choose_steps(
     samples: Sequence[int] = (),
     steps: int = 0,
 ) -> Generator[float, None, EditSteps]:
-    """Chooses t_edit and t_boost by a distance along the inversion of a run's pictures.
+    """Chooses t_edit and t_boost along the inversion of pictures.
 
     Yields the share done.
 
     Args:
         model: The run's.
         run: Whose pictures are inverted.
-        distance: Of two batches of pictures; see :mod:`hcache.similarities`.
+        distance: Of two batches of pictures, (n,); see :mod:`hcache.similarities`.
         rule: Thresholds.
         samples: Whose pictures; the first 32 if empty.
         steps: Of the inversion; the run's if 0.
@@ -158,10 +158,10 @@ def choose_steps(
 def crossing(
     timesteps: Sequence[float], distances: np.ndarray, threshold: float, name: str
 ) -> Estimate:
-    """The least t at which the mean of distances (s, n) reaches a threshold.
+    """The least t at which the mean distance reaches a threshold.
 
-    The interval is a bootstrap over the n pictures. In a draw that never reaches it, t is the
-    highest.
+    ``distances`` are (s, n), of s timesteps and n pictures. The interval is a bootstrap over the
+    pictures. In a draw that never reaches the threshold, t is the highest.
 
     Raises:
         AnalysisError: the mean of all never reaches it, or distances are not finite.
@@ -237,7 +237,9 @@ def rule_for(
     boost: float | None = None,
     from_x: bool = False,
 ) -> Rule:
-    """The thresholds of a distance: the published ones of LPIPS, or those that are said.
+    """The thresholds of a distance.
+
+    They are the published ones of LPIPS, or those that are said.
 
     Raises:
         UsageError: another distance than LPIPS without thresholds.

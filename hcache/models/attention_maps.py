@@ -32,7 +32,9 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 def attention_maps(model: Model, x_t: torch.Tensor, t: float, condition: Condition) -> torch.Tensor:
-    """Maps (tokens, h, w) float32 of one sample x_t (1, c, h, w) at a timestep.
+    """Makes the cross-attention maps of one sample at a timestep.
+
+    x_t (1, c, h, w) -> the share of each token at each place, (tokens, h, w) float32.
 
     Raises:
         UsageError: the model is no U-Net with cross-attention, or x_t is of several samples.

@@ -23,11 +23,12 @@ from .schedule import schedule_of
 
 @dataclass(frozen=True, kw_only=True)
 class InversionStep:
-    """One step of an inversion of n samples, from less noise to more.
+    """One step of an inversion, from less noise to more.
 
     ``index`` is the step of the denoising that x goes to, ``t`` the timestep that the model was
     asked at. ``x_t`` and ``x_0`` (the predicted one, P_t) are of t; ``x_next`` is x at the level of
-    ``index``. All are (n, c, h, w). At ``clean`` x is the sample itself, which has no noise yet.
+    ``index``. All are (n, c, h, w), of n
+    samples. At ``clean`` x is the sample itself, which has no noise yet.
     """
 
     index: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
@@ -13,9 +14,9 @@ from ..work import run_button
 
 
 def attention_panel(run: Run, sample: int) -> None:
-    """The cross-attention map of every token over the picture, at a step or over all.
+    """The cross-attention map of every token over the picture.
 
-    It is there for samples with a prompt of a U-Net.
+    The map is of a step or of all steps. It is there for samples with a prompt of a U-Net.
     """
     prompts = run.spec.conditioning.rows([sample]).prompts
     if run.anatomy.without or not prompts or not prompts[0].strip():
@@ -49,7 +50,7 @@ def _show(run: Run, sample: int) -> None:
     )
     chosen = None if step == run.spec.steps else step
     film = [overlay(run.picture(sample), found.of(i, chosen)) for i in range(len(found.tokens))]
-    st.html(draw_film(film, list(found.tokens)))
+    st.html(draw_film(np.stack(film), list(found.tokens)))
     st.caption(
         "Each picture has its own scale, from the least to the largest share of its token. A bright"
         " place attends to the token; that does not mean that the token made it."

@@ -34,7 +34,7 @@ _HELP = (
 
 
 def edit_steps_panel(run: Run, chosen: Chosen | None) -> None:
-    """Texts, a distance, and the button that sets the window and the noise boost."""
+    """Texts, a distance, and a button that sets steps and boost."""
     with st.expander("Steps as Asyrp chooses them", icon=":material/straighten:"), errors_shown():
         st.caption(_HELP)
         options = _options_of(chosen)
