@@ -65,8 +65,8 @@ def stored_maps(run: Run, sample: int) -> WordMaps | None:
 def word_maps(load: Callable[[], Model], run: Run, sample: int) -> Generator[float, None, WordMaps]:
     """Makes the cross-attention maps of a sample at all steps.
 
-    They are made from its cached x_t. Yields the share done. Under guidance they are of the branch with the prompt. What is kept is
-    looked up.
+    They are made from its cached x_t. Yields the share done. Under guidance they are of the branch
+    with the prompt. What is kept is looked up.
 
     Args:
         load: Gives the run's model, when it is needed.
