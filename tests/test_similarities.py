@@ -274,7 +274,12 @@ def test_they_are_in_the_verdict_in_the_table_of_groups_and_in_the_figure(
     out = tmp_path / "groups.svg"
     home = ("--home", str(run.home))
     assert main(["figure", "groups", run.name, "--out", str(out), *home]) == 0
-    assert "structure: SSIM" in out.read_text() and "Which group" in out.read_text()
+    drawn = out.read_text()
+    assert "structure: SSIM" in drawn and "Which group" in drawn
+    named = [name for name in found.rows if name.replace("-", "−") in drawn or name in drawn]
+    assert len(named) == len(found.rows), "every quantity has its name"
+    one = found.estimates[0][0]
+    assert f"{one.low:.2f} to {one.high:.2f}".replace("-", "−") in drawn
 
 
 def test_the_figure_without_swaps_names_the_command(copied_run, capsys, tmp_path):

@@ -118,7 +118,7 @@ def swap_map(found: HeatMap, **options: Any) -> Plot:
 def group_map(found: HeatMap, **options: Any) -> Plot:
     """Which site carries what, in structure, style, colour and identity, with intervals.
 
-    Every cell says the value and its 95 % interval; bold where it is proven.
+    Every cell says the value and its 95 % interval, with a star where it is proven.
 
     Args:
         found: Of ``hcache.measures.declared.swaps.group_map``.
@@ -127,7 +127,7 @@ def group_map(found: HeatMap, **options: Any) -> Plot:
     options.setdefault("width", "double")
     n = max(each.n for row in found.estimates for each in row)
     told = f"What a swap carries over from the donor, beyond what another donor does; {n} pairs,"
-    told += " 95 % intervals. Bold: more than chance, with p times the number of sites."
+    told += " 95 % intervals. A star: more than chance, with p times the number of sites."
     return _value_map(found, "carried", "Which group carries what", told, options, in_words=True)
 
 
@@ -182,7 +182,7 @@ def draw_value_map(found: HeatMap, ax: Axes, in_words: bool = False) -> Axes:
     elif chance:
         ax.scatter(*zip(*chance, strict=True), 4, MUTED, linewidth=0)
     _name(ax.set_xticks, found.columns)
-    _name(ax.set_yticks, found.rows)
+    _name(ax.set_yticks, found.rows, rows if in_words else MOST_NAMES)
     ax.set_ylim(rows, 0)
     ax.set_xlabel(found.x)
     ax.set_ylabel(found.y)
@@ -190,12 +190,14 @@ def draw_value_map(found: HeatMap, ax: Axes, in_words: bool = False) -> Axes:
 
 
 def _write_values(found: HeatMap, ax: Axes) -> None:
-    """Writes every value with its interval into its cell; bold where it is beyond chance."""
+    """Writes every value with its interval into its cell; a star where it is beyond chance."""
     for i, row in enumerate(found.estimates):
         for j, each in enumerate(row):
             p = found.p[i][j]
             proven = each.defined and each.low > 0 and p is not None and p <= 0.05
-            words = f"{each.value:.2f}\n{each.low:.2f} to {each.high:.2f}" if each.defined else "–"
+            star = "*" if proven else ""
+            interval = f"{each.low:.2f} to {each.high:.2f}"
+            words = f"{each.value:.2f}{star}\n{interval}" if each.defined else "undefined"
             dark = each.defined and each.value < 0.5  # these colours begin dark
             ax.text(
                 j + 0.5,
@@ -204,14 +206,17 @@ def _write_values(found: HeatMap, ax: Axes) -> None:
                 ha="center",
                 va="center",
                 fontsize="xx-small",
-                weight="bold" if proven else "normal",
                 color="white" if dark else "black",
             )
 
 
-def _name(set_ticks: Callable[[Sequence[float], Sequence[str]], Any], names: Sequence[str]) -> None:
+def _name(
+    set_ticks: Callable[[Sequence[float], Sequence[str]], Any],
+    names: Sequence[str],
+    most: int = MOST_NAMES,
+) -> None:
     """Names in the middle of cells, as many as there is room for."""
-    shown = range(0, len(names), max(1, -(-len(names) // MOST_NAMES)))
+    shown = range(0, len(names), max(1, -(-len(names) // most)))
     set_ticks([place + 0.5 for place in shown], [names[place] for place in shown])
 
 
