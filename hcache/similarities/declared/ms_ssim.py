@@ -1,9 +1,9 @@
 """MS-SSIM: SSIM over several scales, with the weights that its authors fitted to people's answers.
 
 Contrast and structure are compared at every scale, each half as large as the one before, and
-brightness at the last. The published measure has 5 scales, which takes pictures of 161 pixels.
-Smaller pictures have as many scales as fit, with the published weights of these scaled to sum 1.
-The name of the result says how many.
+brightness at the last. The published measure has 5 scales, which takes pictures of 176 pixels a
+side. Smaller pictures have as many scales as fit, with the published weights of these scaled to sum
+1. The name of the result says how many.
 
 References:
     Multi-scale Structural Similarity for Image Quality Assessment (Wang, Simoncelli, Bovik, 2003),
