@@ -9,13 +9,17 @@ import pytest
 from reader_models import save_clip, save_dinov2, save_siglip
 from scipy.ndimage import gaussian_filter
 
+from hcache.analysis.estimate import Contrast, Estimate
 from hcache.analysis.similarity import LUMA, ssim
+from hcache.analysis.swaps import SwapEffect, which_carries
 from hcache.cache.reading import open_run
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
+from hcache.figures.verdict import carriers_table
 from hcache.measures.cells import cells_of
 from hcache.measures.declared.swaps import carriers, group_map
 from hcache.measures.evidence import Evidence
+from hcache.measures.similar import by_aspect
 from hcache.readers.encoder import load_encoder
 from hcache.readers.texts import Texts
 from hcache.similarities.declared.ms_ssim import WEIGHTS, scales_of
@@ -298,6 +302,37 @@ def test_structure_is_measured_as_ever():
     a = scene(0)
     (far,) = SIMILARITIES["ssim"].open(Opening(side=64)).values()
     np.testing.assert_allclose(far(a, a[::-1]), 1 - ssim(a, a[::-1]))
+
+
+def test_a_reading_with_the_name_of_a_similarity_is_a_reading():
+    found = by_aspect(["colour", "layout of hair", "Gram 0a1b2c", "pixels"], {"layout of hair"})
+    assert found == {
+        "style": ["Gram 0a1b2c"],
+        "colour": ["colour"],
+        "whole picture": ["pixels"],
+        "read attributes": ["layout of hair"],
+    }
+
+
+def test_sites_that_were_measured_by_fewer_similarities_are_undefined_there():
+    """As after a measuring that was cancelled: one site has the further similarity."""
+    near = Estimate(value=0.5, low=0.4, high=0.6, n=8)
+    carried = Contrast(measured=near, null=near, excess=near, p=0.01)
+
+    def effect(*names):
+        return SwapEffect(
+            carried=dict.fromkeys(names, carried), moved={}, kept={}, own=None, pairs=8
+        )
+
+    rows = {
+        row.quantity: row
+        for row in which_carries({"skip.1": effect("pixels"), "h": effect("pixels", "Gram 0a1b2c")})
+    }
+    assert set(rows) == {"pixels", "Gram 0a1b2c"}
+    assert set(rows["Gram 0a1b2c"].sites) == {"skip.1", "h"}
+    assert rows["Gram 0a1b2c"].groups == (("h",),) and rows["Gram 0a1b2c"].nothing == ("skip.1",)
+    assert "not measured" in rows["Gram 0a1b2c"].sites["skip.1"].excess.why
+    assert "undefined" in carriers_table(tuple(rows.values()), {"Gram 0a1b2c": "style"})
 
 
 MINE = """

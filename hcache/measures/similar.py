@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from ..similarities.registry import similarity_of
 from ..similarities.similarity import ASPECTS, Similarity
@@ -27,14 +27,18 @@ def further_of(quantity: str) -> Similarity | None:
     return None if found is None or found.always else found
 
 
-def aspect_of(quantity: str) -> str:
-    """Says what of a picture a quantity sees, such as style."""
-    found = similarity_of(quantity)
-    return READ if found is None else found.aspect
+def by_aspect(quantities: Iterable[str], read: Collection[str]) -> dict[str, list[str]]:
+    """Quantities by what they see, in the order of tables.
 
-
-def by_aspect(quantities: Iterable[str]) -> dict[str, list[str]]:
-    """Quantities by what they see, in the order of tables."""
-    known = list(quantities)
-    found = {each: [name for name in known if aspect_of(name) == each] for each in (*ASPECTS, READ)}
+    ``read``: those that a reader reads, which may have the name of a similarity.
+    """
+    known = {name: None if name in read else similarity_of(name) for name in quantities}
+    found = {
+        aspect: [
+            name
+            for name, similarity in known.items()
+            if (READ if similarity is None else similarity.aspect) == aspect
+        ]
+        for aspect in (*ASPECTS, READ)
+    }
     return {aspect: names for aspect, names in found.items() if names}

@@ -104,7 +104,8 @@ def cells(record: Record, run: Run) -> list[Cell]:
         return []
     made, site = [], record.parameters["site"]
     for quantity, data in record.result["carried"].items():
-        further = further_of(quantity)
+        read = quantity in record.result["kept"]  # by a reader, whatever its name
+        further = None if read else further_of(quantity)
         if quantity != PIXELS and further is None:
             continue
         found: Any = Contrast.from_json(data)
@@ -254,9 +255,13 @@ def exhibits(site: str, runs: Runs) -> list[Exhibit]:
 
 def carriers(evidence: Evidence) -> CarriersTable | None:
     """Which site carries what, over all steps."""
-    rows = which_carries(effects_of(evidence))
+    effects = effects_of(evidence)
+    rows = which_carries(effects)
+    read = {name for each in effects.values() for name in each.kept}
     order = {
-        name: aspect for aspect, names in by_aspect(_quantities(rows)).items() for name in names
+        name: aspect
+        for aspect, names in by_aspect(_quantities(rows), read).items()
+        for name in names
     }
     known = {row.quantity: row for row in rows}
     return CarriersTable(rows=tuple(known[name] for name in order), aspects=order) if rows else None
