@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...analysis.estimate import Contrast, Estimate
-from ...analysis.swaps import Carriers, SwapEffect, which_carries
+from ...analysis.swaps import SwapEffect, which_carries
 from ...cache.reading import Run
 from ...cache.records import Record, load_sheet
 from ...recipes.window import Window
@@ -258,17 +258,9 @@ def carriers(evidence: Evidence) -> CarriersTable | None:
     effects = effects_of(evidence)
     rows = which_carries(effects)
     read = {name for each in effects.values() for name in each.kept}
-    order = {
-        name: aspect
-        for aspect, names in by_aspect(_quantities(rows), read).items()
-        for name in names
-    }
     known = {row.quantity: row for row in rows}
+    order = {name: aspect for aspect, names in by_aspect(known, read).items() for name in names}
     return CarriersTable(rows=tuple(known[name] for name in order), aspects=order) if rows else None
-
-
-def _quantities(rows: Sequence[Carriers]) -> list[str]:
-    return [row.quantity for row in rows]
 
 
 def group_map(evidence: Evidence) -> HeatMap | None:
