@@ -202,6 +202,37 @@ class Conditioning:
                 )
         return self
 
+    def inverted_by_prompt(self) -> Conditioning:
+        """The same with the prompt as negative prompt, too: negative-prompt inversion.
+
+        Both branches of guidance then predict the same, so that guidance multiplies a difference of
+        0, and the inversion is as exact as without guidance.
+
+        Raises:
+            UsageError: there is no guidance, not one prompt for all, or another negative prompt.
+
+        References:
+            Negative-prompt Inversion: Fast Image Inversion for Editing with Text-guided Diffusion
+            Models (Miyake, Iohara, Saito, Tanaka, 2023), https://arxiv.org/abs/2305.16807
+        """
+        if self.guidance == 1:
+            raise UsageError(
+                "negative-prompt inversion is for guidance above 1; without guidance the plain"
+                " inversion is the same, so leave it out"
+            )
+        if len(self.prompts) != 1 or not self.prompts[0]:
+            raise UsageError(
+                "negative-prompt inversion takes one prompt for all pictures, got"
+                f" {len([each for each in self.prompts if each])}; invert pictures with other"
+                " prompts into runs of their own"
+            )
+        if self.negative_prompt not in ("", self.prompts[0]):
+            raise UsageError(
+                "negative-prompt inversion takes the prompt as its negative prompt, got"
+                f" {self.negative_prompt[:60]!r} for that; leave the negative prompt out"
+            )
+        return replace(self, negative_prompt=self.prompts[0])
+
     def rows(self, samples: Sequence[int]) -> Conditioning:
         """Returns the condition of some samples, by their numbers."""
         self.check(max(samples, default=-1) + 1)

@@ -54,6 +54,7 @@ LAYERS = (
     ("edits",),
     ("toyfaces.factors", "toyfaces.drawing", "toyfaces.reader"),  # what readers find by name
     ("readers",),
+    ("similarities",),
     ("measures",),
     ("extraction", "extract"),
     ("background",),
@@ -109,6 +110,7 @@ TORCH_FREE = (
     "readers.checks",
     "readers.likeness",
     "readers.perceptual",
+    "similarities",
     "measures.cells",
     "measures.declared",
     "measures.measure",

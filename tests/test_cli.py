@@ -40,6 +40,8 @@ COMMANDS = (
     "render",
     "figure",
     "measure",
+    "edit-steps",
+    "attention",
     "compare",
     "probe",
     "read",

@@ -40,6 +40,7 @@ DISTRIBUTIONS = {
     "huggingface_hub": "huggingface-hub",
     "markdown_it": "markdown-it-py",
     "umap": "umap-learn",
+    "skimage": "scikit-image",
 }
 """Of modules that are not called as what installs them."""
 BROUGHT = {"tokenizers": "transformers", "starlette": "streamlit"}

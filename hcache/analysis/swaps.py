@@ -232,9 +232,12 @@ def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
         found.measured.defined for effect in effects.values() for found in effect.carried.values()
     )
     table = []
-    quantities = next(iter(effects.values())).carried if effects else ()
+    quantities = dict.fromkeys(name for effect in effects.values() for name in effect.carried)
     for quantity in quantities:
-        sites = {site: effect.carried[quantity] for site, effect in effects.items()}
+        sites = {
+            site: effect.carried.get(quantity) or _undefined("it was not measured", effect.pairs)
+            for site, effect in effects.items()
+        }
         proven = {
             site: found.excess
             for site, found in sites.items()

@@ -20,6 +20,7 @@
       measures/*.json, *.png  results of measures, with their parameters and samples; pictures
       projections/<site>.npz  every sample at every step on a few axes
   sparse/*.h5, *.checkpoint  dictionaries of sparse features; trainings that can go on
+      projections/attention.<sample>.npz  to which token each place attends, by step
       readers/<set>.json      what read the label set of that name
       slurm/                  what SLURM tasks said
       .token                  while a cluster extracts: what every machine must be able to read

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -49,6 +50,9 @@ from .where import place_of
 
 if TYPE_CHECKING:
     from ..extraction.places import Place
+
+INVERSIONS = DDIM, NEGATIVE_PROMPT = "ddim", "negative-prompt"
+"""How pictures are inverted: plainly, or so that guidance changes nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,7 +184,10 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
             ) from error
     if arguments.null_class is not None:
         found = replace(found, null_class=arguments.null_class)
-    return found if arguments.guidance is None else replace(found, guidance=arguments.guidance)
+    if arguments.guidance is not None:
+        found = replace(found, guidance=arguments.guidance)
+    by_prompt = getattr(arguments, "inversion", DDIM) == NEGATIVE_PROMPT
+    return found.inverted_by_prompt() if by_prompt else found
 
 
 def read_prompts(path: str) -> tuple[str, ...]:
@@ -252,10 +259,24 @@ def invert(arguments: argparse.Namespace) -> Result:
         for path, error in zip(arguments.images, errors, strict=True)
     ]
     head = ("picture", "reconstruction error (root mean square, of 1)")
-    text = f"{result.text}\n{table(rows, head)}"
-    return Result(
-        text=text, data={**result.data, "reconstruction_error": [float(error) for error in errors]}
-    )
+    data = {**result.data, "reconstruction_error": [float(error) for error in errors]}
+    if arguments.inversion == NEGATIVE_PROMPT:
+        plain = _plain_errors(open_run(home / "runs" / spec.name), arguments.device)
+        rows = [(*row, f"{error:.4f}") for row, error in zip(rows, plain, strict=True)]
+        head += ("of plain DDIM inversion",)
+        data["plain_reconstruction_error"] = plain
+    return Result(text=f"{result.text}\n{table(rows, head)}", data=data)
+
+
+def _plain_errors(run: Run, device: str) -> list[float]:
+    """The errors of plain DDIM inversion of a run's pictures, as they were kept or measured now."""
+    from ..extraction.plain_inversion import ERROR, LABELS, plain_error
+    from ..extraction.run import load_model_of
+
+    known = run.labels.get(LABELS, {}).get(ERROR)
+    if known is None or not all(math.isfinite(error) for error in known):
+        known = drive_with_bar(plain_error(load_model_of(run, device), run), "plain inversion")
+    return [float(error) for error in known]
 
 
 def convert_adm(arguments: argparse.Namespace) -> Result:

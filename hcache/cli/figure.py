@@ -31,9 +31,14 @@ def figure(arguments: argparse.Namespace) -> Result:
         "drive": drive_with_bar,
     }
     steps = _steps(arguments.steps)
-    make = {"u": _u, "strip": _strip, "grid": _grid, "cka": _cka, "swaps": _swap_map}[
-        arguments.kind
-    ]
+    make = {
+        "u": _u,
+        "strip": _strip,
+        "grid": _grid,
+        "cka": _cka,
+        "swaps": _swap_map,
+        "groups": _groups,
+    }[arguments.kind]
     made = make(notebook, run, arguments, {"steps": steps, **style})
     paths = [str(made.save(out)) for out in arguments.out]
     data = {
@@ -125,6 +130,21 @@ def _swap_map(notebook: Any, run: Any, arguments: argparse.Namespace, style: dic
     return drawn(found, **{name: style[name] for name in ("width", "size", "caption")})
 
 
+def _groups(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
+    """The table which group carries what, of what was measured."""
+    from ..figures.plots import group_map as drawn
+    from ..measures.declared.swaps import group_map
+    from ..measures.evidence import Evidence
+
+    found = group_map(Evidence(run))
+    if found is None:
+        raise UsageError(
+            f"no swaps were measured on {run.name}; measure them first: python -m hcache measure"
+            f" {run.name} --what swaps --similarities all"
+        )
+    return drawn(found, **{name: style[name] for name in ("width", "size", "caption")})
+
+
 def _only(values: Any) -> Any:
     """The one value of those given; None if there are none."""
     if values and len(values) > 1:
@@ -158,11 +178,12 @@ def add_figure(command: Any) -> None:
     )
     child.add_argument(
         "kind",
-        choices=("u", "strip", "grid", "cka", "swaps"),
+        choices=("u", "strip", "grid", "cka", "swaps", "groups"),
         help=(
             "u: swaps at h and at every skip group; strip: methods by strengths; grid: samples and"
             " methods by attributes; cka: steps of a site; swaps: what every site carries, from an"
-            " earlier measurement"
+            " earlier measurement; groups: the same with intervals, by structure, style, colour and"
+            " identity"
         ),
     )
     child.add_argument("run_name", metavar="RUN")

@@ -21,10 +21,12 @@ from ..noise_schedules import NAMED
 from ..specs import NULL_CLASS, SCHEDULES
 from ..starting import wait_asleep
 from . import commands
+from .attention import add_attention
 from .background import add_background
 from .bench import add_bench
 from .dashboard import add_dashboard
 from .directions import add_direction
+from .edit_steps import add_edit_steps
 from .figure import add_figure
 from .measures import add_measures
 from .probe import add_probes
@@ -201,6 +203,15 @@ def _add_extraction(command: Any) -> None:
         metavar="IMAGE",
         nargs="+",
         help="picture files; their centre is cropped, and the output says so",
+    )
+    child.add_argument(
+        "--inversion",
+        choices=commands.INVERSIONS,
+        default=commands.DDIM,
+        help=(
+            "negative-prompt: the prompt is the negative prompt, too, which survives guidance"
+            " (default: ddim)"
+        ),
     )
     _add_run_arguments(child)
 
@@ -564,6 +575,8 @@ ADDED = (
     add_render,
     add_figure,
     add_measures,
+    add_edit_steps,
+    add_attention,
     add_probes,
     add_read,
     add_bench,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..measures.driver import Driver
     from ..measures.parameter import Parameter
     from ..measures.verdict import Row
+    from ..similarities.registry import Opened
 
 
 def measure(arguments: argparse.Namespace) -> Result:
@@ -72,6 +73,7 @@ def measure_run(
     from ..measures.cells import cells_of
     from ..measures.parameter import check_options
     from ..measures.registry import registry
+    from ..measures.setting import SIMILARITIES
     from ..measures.suite import Suite, labels_of, value_of_all
 
     if width is not None and not width > 0:
@@ -79,10 +81,11 @@ def measure_run(
     suite = Suite(
         run,
         labels_of(run, list(labels)),
-        lambda: _driver(run, device, suite.chosen_reader, encoder, lpips),
+        lambda: _driver(run, device, suite.chosen_reader, encoder, similarities),
         check_options(registry().parameters(), options, "the measures"),
         reader,
     )
+    similarities = _asked(suite[SIMILARITIES], lpips)
     refused = suite.refused(what)
     if len(refused) == len(what):
         raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
@@ -142,9 +145,9 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
     return ("" if needed is None else f"about {needed}",)
 
 
-def _driver(run: Run, device: str, name: str, encoder: str = "", lpips: bool = False) -> Driver:
+def _driver(run: Run, device: str, name: str, encoder: str = "", similarities: str = "") -> Driver:
     """The run's model with its reader, and the distances of an encoder, the named one or the
-    reader's; and LPIPS, if it is asked for.
+    reader's; and the similarities that are asked for.
     """
     from ..extraction.run import load_model_of
     from ..measures.driver import Driver, no_readings
@@ -153,16 +156,58 @@ def _driver(run: Run, device: str, name: str, encoder: str = "", lpips: bool = F
 
     reader = reader_of(run, name, device) if name else None
     distances = encoder_distances(encoder, device) if encoder else distances_of(reader)
-    if lpips:
-        from ..readers.perceptual import lpips_distance
-
-        distances |= lpips_distance(device)
+    more = _similarities(run, device, name, encoder, similarities)
+    distances |= more.distances
     if reader is None:
-        return Driver(load_model_of(run, device), run, no_readings, "", encoder=distances)
+        return Driver(
+            load_model_of(run, device),
+            run,
+            no_readings,
+            "",
+            encoder=distances,
+            directed=more.directed,
+        )
     key = (
         name if name == card_reader(run) else reader.key
     )  # results of the card's reader had its name always
-    return Driver(load_model_of(run, device), run, reader, key, encoder=distances)
+    return Driver(
+        load_model_of(run, device), run, reader, key, encoder=distances, directed=more.directed
+    )
+
+
+def _asked(similarities: str, lpips: bool) -> str:
+    """The similarities that are asked for, LPIPS among them if it is.
+
+    Raises:
+        UsageError: a name is none; it is said before anything is measured.
+    """
+    from ..similarities.registry import names_of
+
+    known = names_of(similarities)
+    more = lpips and "lpips" not in known
+    return ",".join(filter(None, [similarities, "lpips" if more else ""]))
+
+
+def _similarities(run: Run, device: str, name: str, encoder: str, asked: str) -> Opened:
+    """The similarities that are asked for; of ``all``, those that can be opened."""
+    from ..readers.saved import encoder_of, texts_of
+    from ..similarities.registry import names_of, open_similarities
+    from ..similarities.similarity import Opening
+
+    source, revision = (encoder, "") if encoder else encoder_of(run.home, name)
+    opening = Opening(
+        side=min(run.anatomy.image[:2]),
+        source=source,
+        revision=revision,
+        texts=texts_of(run.home, name),
+        device=device,
+        run=run.name,
+    )
+    everything = "all" in asked.split(",")
+    found = open_similarities(names_of(asked), opening, leave_out=everything)
+    for each, why in found.missing.items():
+        print(f"{each} is left out: {why}", file=sys.stderr)
+    return found
 
 
 def compare(arguments: argparse.Namespace) -> Result:
@@ -303,7 +348,7 @@ def add_measures(command: Any) -> None:
     child.add_argument(
         "--lpips",
         action="store_true",
-        help="also measure LPIPS; needs torchmetrics, torchvision and AlexNet's weights",
+        help="the same as --similarities lpips; needs torchvision and AlexNet's weights",
     )
     child.add_argument(
         "--device", default="auto", help="device of the computation (default: the best available)"

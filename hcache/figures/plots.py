@@ -117,21 +117,42 @@ def swap_map(found: HeatMap, **options: Any) -> Plot:
     return _value_map(found, "carried", "Swaps of every site", told, options)
 
 
-def _value_map(found: HeatMap, scale: str, title: str, told: str, options: Any) -> Plot:
+def group_map(found: HeatMap, **options: Any) -> Plot:
+    """Plots which site carries what.
+
+    Quantities are grouped by structure, style, colour and identity. Every cell shows the value and
+    its 95 % interval, and a star if the value is significant.
+
+    Args:
+        found: Of ``hcache.measures.declared.swaps.group_map``.
+        options: Style and caption, as in ``u_figure``.
+    """
+    options.setdefault("width", "double")
+    n = max(each.n for row in found.estimates for each in row)
+    told = f"What a swap carries over from the donor, beyond what another donor does; {n} pairs,"
+    told += " 95 % intervals. A star: more than chance, with p times the number of sites."
+    return _value_map(found, "carried", "Which group carries what", told, options, in_words=True)
+
+
+def _value_map(
+    found: HeatMap, scale: str, title: str, told: str, options: Any, in_words: bool = False
+) -> Plot:
     """Plots a table of values in the size of a column, with its colour bar."""
     options.setdefault("width", "single")
     style, caption = style_of(**options)
     rows, columns = len(found.rows), len(found.columns)
     tall = 0.85 * style.points if rows == columns else rows * (style.small + 4) + 6 * style.size
+    if in_words:
+        tall = rows * 2.6 * style.small + 7 * style.size
     with on_paper(style, tall) as figure:
-        ax = draw_value_map(found, figure.subplots())
+        ax = draw_value_map(found, figure.subplots(), in_words)
         bar = figure.colorbar(ax.collections[0], ax=ax, pad=0.02, aspect=20)
         bar.outline.set_visible(False)
         bar.ax.set_title(scale, loc="center")
         return finished_plot(figure, [ax], style, title, caption or told)
 
 
-def draw_value_map(found: HeatMap, ax: Axes) -> Axes:
+def draw_value_map(found: HeatMap, ax: Axes, in_words: bool = False) -> Axes:
     """Draws a table of values from 0 to 1 in colours.
 
     Undefined values are grey. A dot marks a value with p above 0.05.
@@ -139,6 +160,7 @@ def draw_value_map(found: HeatMap, ax: Axes) -> Axes:
     Args:
         found: Estimates by row and column, with their p if there is one.
         ax: The axes to draw on.
+        in_words: Write every value with its interval into its cell, in place of dots.
     """
     rows, columns = len(found.rows), len(found.columns)
     values = [[each.value if each.defined else math.nan for each in row] for row in found.estimates]
@@ -158,19 +180,46 @@ def draw_value_map(found: HeatMap, ax: Axes) -> Axes:
         for j, p in enumerate(row)
         if p is not None and p > 0.05
     ]
-    if chance:
+    if in_words:
+        _write_values(found, ax)
+    elif chance:
         ax.scatter(*zip(*chance, strict=True), 4, MUTED, linewidth=0)
     _name(ax.set_xticks, found.columns)
-    _name(ax.set_yticks, found.rows)
+    _name(ax.set_yticks, found.rows, rows if in_words else MOST_NAMES)
     ax.set_ylim(rows, 0)
     ax.set_xlabel(found.x)
     ax.set_ylabel(found.y)
     return ax
 
 
-def _name(set_ticks: Callable[[Sequence[float], Sequence[str]], Any], names: Sequence[str]) -> None:
+def _write_values(found: HeatMap, ax: Axes) -> None:
+    """Writes every value with its interval into its cell; a star if it is significant."""
+    for i, row in enumerate(found.estimates):
+        for j, each in enumerate(row):
+            p = found.p[i][j]
+            proven = each.defined and each.low > 0 and p is not None and p <= 0.05
+            star = "*" if proven else ""
+            interval = f"{each.low:.2f} to {each.high:.2f}"
+            words = f"{each.value:.2f}{star}\n{interval}" if each.defined else "undefined"
+            dark = each.defined and each.value < 0.5  # these colours begin dark
+            ax.text(
+                j + 0.5,
+                i + 0.5,
+                words.replace("-", "−"),
+                ha="center",
+                va="center",
+                fontsize="xx-small",
+                color="white" if dark else "black",
+            )
+
+
+def _name(
+    set_ticks: Callable[[Sequence[float], Sequence[str]], Any],
+    names: Sequence[str],
+    most: int = MOST_NAMES,
+) -> None:
     """Puts names at the middle of cells, as many as there is room for."""
-    shown = range(0, len(names), max(1, -(-len(names) // MOST_NAMES)))
+    shown = range(0, len(names), max(1, -(-len(names) // most)))
     set_ticks([place + 0.5 for place in shown], [names[place] for place in shown])
 
 

@@ -7,7 +7,7 @@ variables, which a page or a report sets for light or dark.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from ..analysis.swaps import Carriers
@@ -74,18 +74,28 @@ def verdict_table(
     )
 
 
-def carriers_table(table: Sequence[Carriers]) -> str:
+def carriers_table(table: Sequence[Carriers], aspects: Mapping[str, str] | None = None) -> str:
     """Draws which site carries what: quantities by sites.
 
     Significant values are bold, and others are grey.
+
+    Args:
+        table: A row per quantity.
+        aspects: The heading of each quantity. Rows of one heading follow each other.
     """
     if not table:
         return ""
     sites = list(table[0].sites)
     head = "".join(f"<th scope='col'>{escape(site)}</th>" for site in sites)
-    body = []
+    body, heading = [], ""
     for row in table:
         cells = []
+        if (aspect := (aspects or {}).get(row.quantity, "")) != heading:
+            heading = aspect
+            body.append(
+                f"<tr class='section'><th colspan='{len(sites) + 2}' scope='rowgroup'>"
+                f"{escape(aspect)}</th></tr>"
+            )
         for site in sites:
             found = row.sites[site]
             if not found.excess.defined:

@@ -79,7 +79,10 @@ class Driver:
         reader_name: Its key, which is part of every result's parameters. Empty if there is none.
         batch: The batch size.
         encoder: Distances between pictures beside those of pixels, structure and colour, by name:
-            those of an image encoder (:mod:`hcache.readers.likeness`).
+            those of an image encoder (:mod:`hcache.readers.likeness`) and of
+            :mod:`hcache.similarities`.
+        directed: Similarities that take the edited picture first and the unedited one second, by
+            name. Edits are measured by them, swaps are not.
     """
 
     def __init__(
@@ -90,6 +93,7 @@ class Driver:
         reader_name: str,
         batch: int = BATCH,
         encoder: Mapping[str, Distance] | None = None,
+        directed: Mapping[str, Distance] | None = None,
     ) -> None:
         self.model, self.run, self.reader, self.reader_name, self.batch = (
             model,
@@ -99,6 +103,7 @@ class Driver:
             batch,
         )
         self.distances = DISTANCES | dict(encoder or {})
+        self.directed = dict(directed or {})
         self.executor = Executor(model, run)
         self._randoms: dict[tuple[Any, ...], Move] = {}
         self.kept: dict[tuple[Any, ...], Any] = {}
@@ -106,12 +111,21 @@ class Driver:
 
     @property
     def beyond_pictures(self) -> dict[str, Any]:
-        """Returns the parameters that name an encoder's distances.
+        """Returns the parameters that name further distances.
 
         They go into results that use these distances. They are empty if none do.
         """
         more = sorted(self.distances.keys() - DISTANCES.keys())
         return {"distances": more} if more else {}
+
+    @property
+    def of_edits(self) -> dict[str, Any]:
+        """Returns the parameters that name further distances and directed similarities.
+
+        They go into results of edits.
+        """
+        found = self.beyond_pictures
+        return {**found, "directed": sorted(self.directed)} if self.directed else found
 
     def images(
         self,

@@ -31,7 +31,7 @@ def likeness_of(
     """Measures how far a direction moves pictures at its largest strength.
 
     The result is ``{"changed": {distance: Contrast}, "strength"}``. The distances are pixels,
-    structure and colour, and those of the driver's encoder. The pictures are those of
+    structure and colour, and those that the driver has beside them. The pictures are those of
     :func:`~hcache.measures.responses.responses`: pictures that another measure has rendered are not
     rendered again.
     """
@@ -43,7 +43,7 @@ def likeness_of(
         "nulls": nulls,
         "null": null,
         "repeats": repeats,
-        **driver.beyond_pictures,
+        **driver.of_edits,
     }
     most = int(np.argmax(grid.strengths))
 

@@ -7,7 +7,7 @@ A measure returns such data and knows no chart. ``Curves``, ``Bars``, ``HeatMaps
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -154,9 +154,13 @@ class CosineCurves:
 
 @dataclass(frozen=True, kw_only=True)
 class CarriersTable:
-    """A table of what each site carries, with a row per quantity."""
+    """A table of what each site carries, with a row per quantity.
+
+    ``aspects`` has the heading of each quantity. Rows of one heading follow each other.
+    """
 
     rows: tuple[Carriers, ...]
+    aspects: Mapping[str, str] = field(default_factory=dict)
 
 
 Shown = (

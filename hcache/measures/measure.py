@@ -148,7 +148,7 @@ class Question:
         """Returns a row in words: ``smile: read off h``."""
         of = self.asked_of(question, subject)
         if self.of == SITE:
-            return of
+            return f"{of}: {self.words}" if self.asked_for else of
         return f"{of.replace('_', ' ')}: {self.words}" if of else self.words
 
 

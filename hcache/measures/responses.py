@@ -60,7 +60,7 @@ def responses(driver: Driver, move: Move, grid: TrialGrid) -> Measuring:
         unmoved = np.repeat(before, len(moving), axis=0)
         distances = {
             name: np.insert(distance(moved, unmoved).reshape(n, -1), zero, 0, axis=1)
-            for name, distance in driver.distances.items()
+            for name, distance in {**driver.distances, **driver.directed}.items()
             if name != STRUCTURE or min(before.shape[1:3]) >= WINDOW
         }
         own, after = driver.reader(before), driver.reader(moved)
@@ -92,7 +92,7 @@ def responses_of(move: str, grid: TrialGrid, driver: Driver) -> dict[str, Any]:
         "move": move,
         "grid": grid.to_json(),
         "reader": driver.reader_name,
-        **driver.beyond_pictures,
+        **driver.of_edits,
     }
 
 

@@ -19,6 +19,7 @@ from ..directions.supervised import both_ends, difference_direction
 from ..errors import UsageError, did_you_mean
 from ..readers.reading import readers_of
 from ..recipes.window import Window
+from ..similarities.registry import SIMILARITIES as REGISTERED
 from .groups import groups_of
 from .noise import spread_steps
 from .parameter import Parameter
@@ -59,6 +60,13 @@ NULL = Parameter(
     " harder to beat",
     default="samples",
     choices=("noise", "samples"),
+)
+
+SIMILARITIES = Parameter(
+    name="similarities",
+    text="further similarities of pictures, parted by commas, or all: "
+    + ", ".join(each.name for each in REGISTERED.values() if not each.always),
+    default="",
 )
 
 

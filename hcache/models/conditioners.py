@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -124,6 +125,8 @@ class ByText:
         distilled: Whether the guidance scale is an input of the network (FLUX dev,
             time_cond_proj_dim) instead of a second branch.
         guidable: False if there is no guidance at all (FLUX schnell).
+        tokens: A function prompt -> its tokens by their place in the encoded text, without those
+            that mark its ends and fill it up; None if they are not known.
     """
 
     kind = "text"
@@ -133,9 +136,10 @@ class ByText:
         encode: Callable[[str, bool], Condition],
         distilled: bool = False,
         guidable: bool = True,
+        tokens: Callable[[str], dict[int, str]] | None = None,
     ) -> None:
         self._encode, self._known = encode, ByteCache(CONDITION_BYTES)
-        self.distilled, self.guidable = distilled, guidable
+        self.distilled, self.guidable, self.tokens = distilled, guidable, tokens
 
     def encode(self, prompt: str, negative: bool) -> Condition:
         """Returns the condition of one prompt. The last ones are kept."""
@@ -189,6 +193,7 @@ def text_conditioner(pipeline: Any, beside: torch.Tensor | None = None) -> ByTex
         lambda prompt, negative: replace(encode(prompt, negative), beside=beside),
         found.distilled,
         found.guidable,
+        found.tokens,
     )
 
 
@@ -207,9 +212,28 @@ def _text_conditioner(pipeline: Any) -> ByText:
     if kind == "SanaPipeline":
         return ByText(lambda prompt, negative: _encode_sana(pipeline, prompt, negative))
     distilled = pipeline.unet.config.time_cond_proj_dim is not None
+    tokens = partial(_clip_tokens, getattr(pipeline, "tokenizer", None))
     if kind == "StableDiffusionXLPipeline":
-        return ByText(lambda prompt, negative: _encode_xl(pipeline, prompt, negative), distilled)
-    return ByText(lambda prompt, _: Condition(text=_encode_sd(pipeline, prompt)), distilled)
+        return ByText(
+            lambda prompt, negative: _encode_xl(pipeline, prompt, negative),
+            distilled,
+            tokens=tokens,
+        )
+    return ByText(
+        lambda prompt, _: Condition(text=_encode_sd(pipeline, prompt)), distilled, tokens=tokens
+    )
+
+
+def _clip_tokens(tokenizer: Any, prompt: str) -> dict[int, str]:
+    """CLIP's tokens of a prompt by place, as far as they fit: ``</w>`` ends a word."""
+    ids = tokenizer(prompt, truncation=True, max_length=tokenizer.model_max_length).input_ids
+    special = set(tokenizer.all_special_ids)
+    words = tokenizer.convert_ids_to_tokens(ids)
+    return {
+        place: str(word).removesuffix("</w>")
+        for place, (number, word) in enumerate(zip(ids, words, strict=True))
+        if number not in special
+    }
 
 
 @torch.inference_mode()

@@ -64,17 +64,58 @@ class Encoder:
         """
         parts = []
         for start in range(0, len(pictures), batch):
-            taken = self.processor(
-                images=list(pictures[start : start + batch]),
-                input_data_format="channels_last",  # (1, 1, 3) is ambiguous
-                return_tensors="pt",
-            )["pixel_values"]
+            taken = self._pixels(pictures[start : start + batch])
             with torch.autocast(
                 self.device.type, torch.float16, enabled=self.device.type == "cuda"
             ):
-                found = self._embed(taken.to(self.device))
+                found = self._embed(taken)
             parts.append(normalize(found.float(), dim=-1).cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+    @torch.inference_mode()
+    def layers(self, pictures: np.ndarray) -> list[torch.Tensor]:
+        """Features by place of every layer, each (n, places, channels) float32.
+
+        Pictures are (n, height, width, 3) uint8, all taken at once. Tokens that stand for no place,
+        such as the class token, are left out; so is the layer of input embeddings.
+
+        Raises:
+            ModelError: the network gives no features by place.
+        """
+        taken = self._pixels(pictures)
+        network = getattr(self.network, "vision_model", self.network)
+        output = network(pixel_values=taken, output_hidden_states=True)
+        found = getattr(output, "hidden_states", None)
+        if not found or len(found) < 2:
+            raise ModelError(
+                f"{type(self.network).__name__} gives no features of its layers; give a CLIP,"
+                " SigLIP, DINOv2, ViT or ResNet model"
+            )
+        return [self._by_place(each, taken).float() for each in found[1:]]
+
+    def _by_place(self, features: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """Features (n, places, channels) of a layer's maps or tokens."""
+        if features.ndim == 4:
+            return features.flatten(2).transpose(1, 2)
+        config = self.network.config
+        patch = getattr(getattr(config, "vision_config", config), "patch_size", None)
+        height, width = pixels.shape[2:]
+        places = (height // patch) * (width // patch) if isinstance(patch, int) else -1
+        others = features.shape[1] - places
+        if places < 1 or others < 0:
+            raise ModelError(
+                f"it is not known which tokens of {type(self.network).__name__} stand for which"
+                " place; give a CLIP, SigLIP, DINOv2, ViT or ResNet model"
+            )
+        return features[:, others:]
+
+    def _pixels(self, pictures: np.ndarray) -> torch.Tensor:
+        """What the network takes of pictures (n, height, width, 3) uint8, on its device."""
+        return self.processor(
+            images=list(pictures),
+            input_data_format="channels_last",  # (1, 1, 3) could be either
+            return_tensors="pt",
+        )["pixel_values"].to(self.device)
 
     @torch.inference_mode()
     def texts(self, texts: Sequence[str]) -> np.ndarray:

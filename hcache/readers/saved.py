@@ -25,8 +25,10 @@ from ..cache.reading import Run
 from ..errors import CacheError, UsageError, did_you_mean
 from ..foreign import is_foreign, same_but_for_case
 from ..schemas import checked
+from .clicks import PIXELS, Clicks
 from .reader import Description, Reader
 from .registry import functions, reader_from_json
+from .texts import Texts
 
 SCHEMA = 1
 Version = Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
@@ -134,6 +136,29 @@ def load_description(home: Path, name: str) -> Description:
         raise CacheError(
             f"the reader {path} cannot be read: {error}; delete the file and make the reader again"
         ) from error
+
+
+def encoder_of(home: Path, name: str) -> tuple[str, str]:
+    """Names the image encoder of a reader of a home.
+
+    It is a folder or hub id, with its revision. Both are empty for a
+    reader that has none of its own.
+    """
+    found = None if name in functions() or not name else load_description(home, name)
+    if isinstance(found, Texts):
+        return found.model, found.revision
+    if isinstance(found, Clicks) and found.encoder != PIXELS:
+        return found.encoder, found.revision
+    return "", ""
+
+
+def texts_of(home: Path, name: str) -> Texts | None:
+    """A reader by texts of a home.
+
+    It is None if the reader of that name is of another kind.
+    """
+    found = None if name in functions() or not name else load_description(home, name)
+    return found if isinstance(found, Texts) else None
 
 
 def delete_reader(home: Path, name: str) -> None:

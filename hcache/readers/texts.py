@@ -87,25 +87,36 @@ class Texts:
         from .pretrained import side_of
 
         encoder = load_encoder(self.model, self.revision, device, True)
-        sides = {attribute: self._sides(encoder, attribute) for attribute in self.attributes}
-        axes = np.stack([positive - negative for positive, negative in sides.values()], 1)
+        towards = self.axes(encoder)
+        axes = np.stack(list(towards.values()), 1)
 
         def read(pictures: np.ndarray) -> dict[str, np.ndarray]:
             values = encoder.pictures(pictures) @ axes
             if self.probability:
                 values = 1 / (1 + np.exp(-encoder.temperature * values))
-            return {attribute: values[:, i] for i, attribute in enumerate(sides)}
+            return {attribute: values[:, i] for i, attribute in enumerate(towards)}
 
         return Reader(
             name=name,
             version=f"{self.model}{'@' if self.revision else ''}{self.revision}",
             digest=digest_of(self.to_json() | {"model": ""}, encoder.digest),
-            attributes=tuple(sides),
+            attributes=tuple(towards),
             function=read,
             embed=encoder.pictures,
             encoder=encoder.digest,
             side=side_of(encoder.processor),
         )
+
+    def axes(self, encoder: Encoder) -> dict[str, np.ndarray]:
+        """The direction (d,) of every attribute in the encoder's embeddings.
+
+        It goes from the texts of what it is not to the texts of what it is.
+
+        Raises:
+            UsageError: the two sides of a pair are the same to this model.
+        """
+        sides = {attribute: self._sides(encoder, attribute) for attribute in self.attributes}
+        return {name: positive - negative for name, (positive, negative) in sides.items()}
 
     def _sides(self, encoder: Encoder, attribute: str) -> tuple[np.ndarray, np.ndarray]:
         """Returns embeddings (d,) of unit length for both sides of an attribute."""

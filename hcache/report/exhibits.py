@@ -75,7 +75,7 @@ def drawn(title: str, shown: Shown, run: str = "") -> Drawn:
     if isinstance(shown, PictureSheet):
         return Drawn(title=title, html=draw_sheet(shown.pictures, shown.columns), run=run)
     if isinstance(shown, CarriersTable):
-        return Drawn(title=title, html=carriers_table(shown.rows), run=run)
+        return Drawn(title=title, html=carriers_table(shown.rows, shown.aspects), run=run)
     if (figure := chart_of(shown)) is None:
         raise UsageError(
             f"the exhibit {title!r} is of {type(shown).__name__}; expected one of"

@@ -12,12 +12,31 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 
 from ..models.model import Model
 from ..specs import NEXT, UNCONDITIONED, Conditioning
 from .schedule import schedule_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class InversionStep:
+    """One step of an inversion, from less noise to more.
+
+    ``index`` is the step of the denoising that x goes to, ``t`` the timestep that the model was
+    asked at. ``x_t`` and ``x_0`` (the predicted one, P_t) are of t; ``x_next`` is x at the level of
+    ``index``. All are (n, c, h, w), of n
+    samples. At ``clean`` x is the sample itself, which has no noise yet.
+    """
+
+    index: int
+    t: float
+    x_t: torch.Tensor
+    x_0: torch.Tensor
+    x_next: torch.Tensor
+    clean: bool
 
 
 def invert(
@@ -42,6 +61,18 @@ def invert(
         conditioning: The condition of that denoising. Guidance amplifies the error of the
             inversion, and the error is reported.
     """
+    for step in inversion_steps(model, x_0, steps, conditioning, schedule):
+        yield step.x_next
+
+
+def inversion_steps(
+    model: Model,
+    x_0: torch.Tensor,
+    steps: int,
+    conditioning: Conditioning = UNCONDITIONED,
+    schedule: str = NEXT,
+) -> Iterator[InversionStep]:
+    """Yields the steps of :func:`invert` with the predictions made in them."""
     levels = schedule_of(model, steps, schedule)
     x = x_0.to(device=model.device, dtype=torch.float32)
     guided = model.condition(conditioning, len(x))
@@ -56,5 +87,6 @@ def invert(
                 name: model.trace(x, t, condition)[1] for name, condition in guided.branches.items()
             }
             eps, predicted = levels.split(guided.combine(outputs), x, at)
-            x = levels.retreat(levels.begun(x, eps) if clean else predicted, eps, index)
-        yield x
+            following = levels.retreat(levels.begun(x, eps) if clean else predicted, eps, index)
+        yield InversionStep(index=index, t=t, x_t=x, x_0=predicted, x_next=following, clean=clean)
+        x = following

@@ -9,6 +9,8 @@ from ...analysis.estimate import Contrast, Estimate
 from ...analysis.swaps import STRUCTURE
 from ...cache.reading import Run
 from ...cache.records import Record
+from ...similarities.registry import SIMILARITIES
+from ...similarities.similarity import Similarity
 from ...specs import FULL
 from ..cell import Cell
 from ..evidence import Evidence
@@ -28,12 +30,15 @@ from ..measure import (
 )
 from ..of_reader import is_of
 from ..setting import NULL, NULLS, SAMPLES, Setting
+from ..setting import SIMILARITIES as SIMILARITIES_OPTION
+from ..similar import further_of, question_of
 
 if TYPE_CHECKING:
     from ...directions.direction import Move
 
 KEEPS, IDENTITY = "likeness", "identity"
 KEEPS_FREE, IDENTITY_FREE = "likeness along a component", "identity along a component"
+ALONG = " along a component"
 COMPONENT = "component 1"
 COMPONENTS = 3
 """The number of principal components of h to try if no label gives a direction. Otherwise one is
@@ -114,6 +119,12 @@ def cells(record: Record, run: Run) -> list[Cell]:
     asked = (KEEPS_FREE, IDENTITY_FREE) if name == COMPONENT else (KEEPS, IDENTITY)
     made = []
     for quantity, contrast in found.items():
+        further = further_of(quantity)
+        if further is not None and further.directed and not _towards(quantity, name):
+            continue
+        if further is not None:
+            made.append(_further(further, quantity, contrast, record))
+            continue
         if quantity == STRUCTURE:
             question, unit = asked[0], "SSIM with the unedited picture"
         elif quantity.startswith(EMBEDDING):
@@ -135,6 +146,28 @@ def cells(record: Record, run: Run) -> list[Cell]:
     if not any(cell.question == asked[1] for cell in made):
         made.append(_without_encoder(asked[1], name, record))
     return made
+
+
+def _towards(quantity: str, name: str) -> bool:
+    """Whether a directed quantity is of the texts of the label that a direction is of."""
+    return quantity.partition(" ")[2].rpartition(" ")[0] == name
+
+
+def _further(similarity: Similarity, quantity: str, contrast: Contrast, record: Record) -> Cell:
+    """The answer by one of the similarities that are asked for: as it is, not as 1 - distance."""
+    name, strength = record.parameters["name"], record.result["strength"]
+    of = "towards the texts (1), or away (-1)" if similarity.directed else "from the unedited one"
+    question = question_of(similarity)
+    return Cell(
+        question=f"{question}{ALONG}" if name == COMPONENT else question,
+        subject=name,
+        estimate=contrast.measured,
+        null=contrast.null.value if contrast.null.defined else None,
+        p=contrast.p,
+        unit=f"{quantity}, {of}, at strength {strength:g}",
+        note=similarity.rewards,
+        evidence=record,
+    )
 
 
 def _without_encoder(question: str, name: str, record: Record) -> Cell:
@@ -170,7 +203,7 @@ def _others(found: Mapping[str, Contrast]) -> str:
         f"{name} {each.measured.value:.3f}"
         + (f" (random {each.null.value:.3f})" if each.null.defined else "")
         for name, each in found.items()
-        if name != STRUCTURE and not name.startswith(EMBEDDING)
+        if name != STRUCTURE and not name.startswith(EMBEDDING) and further_of(name) is None
     )
 
 
@@ -209,16 +242,28 @@ def exhibits(name: str, runs: Runs) -> list[Exhibit]:
     return [Exhibit(title=title, shown=shown)]
 
 
-def _question(name: str, words: str, of: str | None = None) -> Question:
+def _question(name: str, words: str, of: str | None = None, further: bool = False) -> Question:
     kind: dict[str, Any] = {} if of is None else {"of": of, "subject": COMPONENT}
     return Question(
         name=name,
         words=words,
         section=DISENTANGLED,
-        pages=(shipped_page("likeness"),),
+        pages=(shipped_page("similarities" if further else "likeness"),),
         exhibits=exhibits,
+        asked_for=further,
         **kind,
     )
+
+
+def _further_questions() -> Iterator[Question]:
+    """The questions of the similarities that are measured where they are asked for."""
+    for each in SIMILARITIES.values():
+        if not each.always:
+            words = f"edit changes {each.title}" if not each.directed else f"edit by {each.title}"
+            yield _question(question_of(each), words, further=True)
+            if not each.directed:
+                along = words.replace("edit", "edit along a component", 1)
+                yield _question(f"{question_of(each)}{ALONG}", along, WHOLE, further=True)
 
 
 MEASURE = Measure(
@@ -226,7 +271,7 @@ MEASURE = Measure(
     title="how much of the picture each edit keeps; needs no reader",
     parts=parts,
     needs=(MODEL,),
-    parameters=(SAMPLES, NULLS, NULL),
+    parameters=(SAMPLES, NULLS, NULL, SIMILARITIES_OPTION),
     refuses=refuses,
     cells={LIKENESS: cells},
     questions=(
@@ -234,5 +279,6 @@ MEASURE = Measure(
         _question(IDENTITY, "edit keeps the identity"),
         _question(KEEPS_FREE, "edit along a component keeps the structure", WHOLE),
         _question(IDENTITY_FREE, "edit along a component keeps the identity", WHOLE),
+        *_further_questions(),
     ),
 )

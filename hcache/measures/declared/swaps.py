@@ -10,6 +10,7 @@ from ...analysis.swaps import SwapEffect, which_carries
 from ...cache.reading import Run
 from ...cache.records import Record, load_sheet
 from ...recipes.window import Window
+from ...similarities.registry import SIMILARITIES, similarity_of
 from ..cell import Cell
 from ..evidence import Evidence
 from ..exhibits import (
@@ -40,6 +41,8 @@ from ..measure import (
 from ..noise import COARSE_EDGES, level_of, windows_of
 from ..parameter import Parameter
 from ..setting import SAMPLES, Setting
+from ..setting import SIMILARITIES as SIMILARITIES_OPTION
+from ..similar import by_aspect, carried_question, further_of
 
 EFFECT, PIXELS = "effect of", "pixels"
 FEWEST = 4
@@ -96,23 +99,33 @@ def _swaps(setting: Setting, window: Window, own: bool) -> Work:
 def cells(record: Record, run: Run) -> list[Cell]:
     """Answers how much of the donor a site carries over.
 
-    The value is for the picture in pixels, minus the value for another donor's swap.
+    The value is for the picture in pixels, minus the value for another donor's swap. Every
+    similarity that was asked for has an answer of its own.
     """
     if not _is_whole(record.parameters["window"], run):
         return []
-    found: Any = Contrast.from_json(record.result["carried"]["pixels"])
-    return [
-        Cell(
-            question=f"{EFFECT} {record.parameters['site']}",
-            subject=PIXELS,
-            estimate=found.excess,
-            null=0.0,
-            p=found.p,
-            unit="of the distance to the donor",
-            note="less what another donor's swap does",
-            evidence=record,
+    made, site = [], record.parameters["site"]
+    for quantity, data in record.result["carried"].items():
+        read = quantity in record.result["kept"]  # by a reader, whatever its name
+        further = None if read else further_of(quantity)
+        if quantity != PIXELS and further is None:
+            continue
+        found: Any = Contrast.from_json(data)
+        named = EFFECT if further is None else carried_question(further)
+        less = "less what another donor's swap does"
+        made.append(
+            Cell(
+                question=f"{named} {site}",
+                subject=PIXELS if further is None else further.name,
+                estimate=found.excess,
+                null=0.0 if found.excess.defined else None,
+                p=found.p,
+                unit=f"of the distance to the donor{f' by {quantity}' if further else ''}",
+                note=less if further is None else f"{less}. {further.rewards}",
+                evidence=record,
+            )
         )
-    ]
+    return made
 
 
 def _is_whole(window: Mapping[str, Any], run: Run) -> bool:
@@ -209,6 +222,7 @@ def exhibits(site: str, runs: Runs) -> list[Exhibit]:
     }
     if not effects:
         return []
+    tables = {name: table for name, each in runs.items() if (table := carriers(each)) is not None}
     bars = Bars(
         runs={name: _bars(effect) for name, effect in effects.items()},
         axis="carried over from A (0: none, 1: all)",
@@ -232,6 +246,10 @@ def exhibits(site: str, runs: Runs) -> list[Exhibit]:
         made.append(
             Exhibit(title="What every site carries over, beyond another donor", shown=shown)
         )
+    made += [
+        Exhibit(title=f"{name}: which group carries what", shown=table, run=name)
+        for name, table in tables.items()
+    ]
     sheets = {name: sheet for name, each in runs.items() if (sheet := _sheet(each, site))}
     return made + [
         Exhibit(title=f"{name}: {sheet.title}", shown=sheet, run=name)
@@ -241,8 +259,63 @@ def exhibits(site: str, runs: Runs) -> list[Exhibit]:
 
 def carriers(evidence: Evidence) -> CarriersTable | None:
     """Returns which site carries what, over all steps."""
-    rows = which_carries(effects_of(evidence))
-    return CarriersTable(rows=rows) if rows else None
+    effects = effects_of(evidence)
+    rows = which_carries(effects)
+    read = {name for each in effects.values() for name in each.kept}
+    known = {row.quantity: row for row in rows}
+    order = {name: aspect for aspect, names in by_aspect(known, read).items() for name in names}
+    return CarriersTable(rows=tuple(known[name] for name in order), aspects=order) if rows else None
+
+
+def group_map(evidence: Evidence) -> HeatMap | None:
+    """Maps what h and every skip group carry.
+
+    Quantities are grouped by what they see. Rows are quantities, in the order structure, style,
+    colour, identity, further ones; columns are sites. p is multiplied by the number of sites. The
+    result is None if no swap was measured.
+    """
+    table = carriers(evidence)
+    if table is None:
+        return None
+    sites = list(table.rows[0].sites)
+    cells = [[row.sites[site] for site in sites] for row in table.rows]
+    return HeatMap(
+        rows=tuple(
+            f"{table.aspects[row.quantity]}: {_in_words(row.quantity)}" for row in table.rows
+        ),
+        columns=tuple(sites),
+        estimates=[[each.excess for each in row] for row in cells],
+        null=[[0.0 if each.excess.defined else None for each in row] for row in cells],
+        p=[
+            [None if each.p is None else min(1.0, each.p * len(sites)) for each in row]
+            for row in cells
+        ],
+        x="swapped site",
+        y="what is carried over from the donor",
+    )
+
+
+def _in_words(quantity: str) -> str:
+    """Returns a quantity's name in tables: ``SSIM``, ``Gram ab12cd``, ``smile``."""
+    found = similarity_of(quantity)
+    said = found.title if found is not None and found.begins == quantity else quantity
+    return said.replace("_", " ") if found is None else said
+
+
+def _further_questions() -> Iterator[Question]:
+    """Yields the questions of the similarities that are measured on request."""
+    for each in SIMILARITIES.values():
+        if not (each.always or each.directed):
+            yield Question(
+                name=carried_question(each),
+                subject=each.name,
+                of=SITE,
+                words=f"carried by {each.title}",
+                section=CARRIED,
+                pages=(shipped_page("similarities"),),
+                exhibits=exhibits,
+                asked_for=True,
+            )
 
 
 MEASURE = Measure(
@@ -250,7 +323,7 @@ MEASURE = Measure(
     title="what h and each skip group carry",
     parts=parts,
     needs=(MODEL,),
-    parameters=(SAMPLES, EVERYWHERE),
+    parameters=(SAMPLES, EVERYWHERE, SIMILARITIES_OPTION),
     refuses=refuses,
     cells={SWAP: cells},
     definitions={SWAP: 2},  # 2: nulls of as many unseen donors, what is not defined said
@@ -259,8 +332,9 @@ MEASURE = Measure(
             title="Which group carries what",
             text=(
                 "What a swap in all steps carries over from the donor, minus what another donor"
-                " gives. Bold: significant, with p times the number of sites at most 0.05. The last"
-                " column names the largest; “=” where no order is known."
+                " gives, in structure, style, colour and identity. Bold: significant, with p times"
+                " the number of sites at most 0.05. The last column names the largest; “=” where"
+                " no order is known."
             ),
             missing="Swaps were not measured.",
             of=carriers,
@@ -276,5 +350,6 @@ MEASURE = Measure(
             pages=(shipped_page("swaps"),),
             exhibits=exhibits,
         ),
+        *_further_questions(),
     ),
 )

@@ -19,12 +19,13 @@ from ...edits.shift import ShiftEdit
 from ...errors import AnalysisError, UsageError
 from ...recipes.edits import EDITS, DirectionRef, RecipeEdit, changed
 from ...recipes.recipe import Recipe, check_run, recipe_of
-from ...recipes.widgets import AmountWidget
+from ...recipes.widgets import AmountWidget, WindowWidget
 from ...recipes.window import Window
 from .. import loaders, state
 from ..edit_widgets import Offer, choose_edit, draw_shapes, draw_widgets
 from ..text import literal
 from .directions import Chosen, use_direction
+from .edit_steps import edit_steps_panel
 
 SYMMETRIC, ASYMMETRIC = "symmetric", "asymmetric"
 NOTHING = "nothing else"
@@ -110,7 +111,12 @@ def setup_panel(run: Run, kind: type[RecipeEdit], chosen: Chosen | None) -> Edit
         constant=constant,
         in_x=chosen is not None and chosen.move.kind == "x",
     )
-    choices = draw_widgets(kind, offer, more=False)
+    widgets, below = st.container(), st.container()
+    if any(isinstance(each, WindowWidget) for each in kind.widgets):
+        with below:  # before the slider, whose value it may set
+            edit_steps_panel(run, chosen)
+    with widgets:
+        choices = draw_widgets(kind, offer, more=False)
     count = state.slider(
         "Number of samples, from this one on", "samples", 1, min(MOST_SAMPLES, len(ids)), 1
     )

@@ -78,6 +78,12 @@ def schedule_panel(model: str) -> str:
     return "" if chosen == NOT_STATED else chosen
 
 
+_NPI = (
+    "The prompt is the negative prompt, too, so that guidance does not amplify the error of the"
+    " inversion (Negative-prompt Inversion: Miyake, Iohara, Saito, Tanaka 2023)."
+)
+
+
 def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSpec, list[Picture]]:
     """What to extract: samples or real pictures, and the rest.
 
@@ -118,7 +124,7 @@ def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSp
                 0,
                 help="Sample i starts from the noise of seed + i.",
             )
-    conditioning = _conditioning_panel(card)
+    conditioning = _conditioning_panel(card, bool(pictures))
     loras = _loras_panel(card)
     budget, store = _store_panel(model, card, anatomy)
     spec = default_spec(
@@ -159,8 +165,10 @@ def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
     return found
 
 
-def _conditioning_panel(card: Card) -> Conditioning:
-    """Prompts or classes and guidance, of models that take them."""
+def _conditioning_panel(card: Card, inverted: bool) -> Conditioning:
+    """Prompts or classes and guidance, of models that take them. ``inverted``: of real
+    pictures.
+    """
     given, takes = card.conditioning, loaders.takes(card)
     if takes == loaders.TEXT:
         left, right = st.columns(2)
@@ -199,6 +207,10 @@ def _conditioning_panel(card: Card) -> Conditioning:
             help="Classifier-Free Diffusion Guidance (Ho, Salimans 2022). 1 switches it off.",
         )
         given = dataclasses.replace(given, guidance=guidance)
+    if inverted and takes == loaders.TEXT and given.guidance > 1:
+        key = f"by-prompt-{card.name}"
+        by_prompt = state.flag("Negative-prompt inversion", key, False, help=_NPI)
+        given = given.inverted_by_prompt() if by_prompt else given
     if takes == loaders.CLASSES:
         given = dataclasses.replace(given, null_class=_null_class(card))
         loaders.check_classes(card.name, given)

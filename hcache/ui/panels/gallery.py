@@ -16,6 +16,7 @@ from .. import address, loaders, selection, state
 from ..frame import errors_shown
 from ..grid import Click, picture_grid, selection_grid
 from ..text import literal
+from .attention import attention_panel
 from .pins import pin_buttons
 from .selection import selection_bar
 
@@ -44,6 +45,7 @@ def gallery_page(run: Run) -> None:
             sample_panel(run, sample)
     with errors_shown():
         trajectory_panel(run, sample)
+    attention_panel(run, sample)
 
 
 def gallery_panel(run: Run) -> None:

@@ -1,0 +1,1 @@
+"""How alike two pictures are, by the measures that the field's papers use."""

@@ -1,0 +1,1 @@
+"""The similarities of this package, one a file."""

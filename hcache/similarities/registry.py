@@ -1,0 +1,105 @@
+"""All similarities there are: those of this package, and those that installed packages add.
+
+Another package adds one by an entry point in the group ``hcache.similarities``: the entry's name is
+the similarity's, its value names a :class:`~hcache.similarities.similarity.Similarity`. Listing
+them imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..analysis.swaps import Distance
+from ..errors import HcacheError, UsageError
+from ..registry import Registry
+from .similarity import ASPECTS, Opening, Similarity, asked_for
+
+DECLARED = {
+    "ssim": "basic:SSIM",
+    "ms_ssim": "ms_ssim:SIMILARITY",
+    "keypoints": "keypoints:SIMILARITY",
+    "layout": "layout:SIMILARITY",
+    "gram": "gram:SIMILARITY",
+    "patterns": "patterns:SIMILARITY",
+    "colour": "basic:COLOURS",
+    "embedding": "basic:EMBEDDINGS",
+    "pixels": "basic:IN_PIXELS",
+    "lpips": "lpips:SIMILARITY",
+    "s_dir": "s_dir:SIMILARITY",
+}
+"""Module and name in ``declared/``, in the order of tables."""
+
+
+def _check(name: str, found: Any) -> None:
+    if not isinstance(found, Similarity):
+        raise TypeError(
+            f"expected an hcache.similarities.similarity.Similarity, got {type(found).__name__}"
+        )
+    if found.name != name or not name.isidentifier():
+        raise TypeError(f"the entry {name!r} and its similarity have one name, a word")
+    if found.aspect not in ASPECTS:
+        raise TypeError(f"its aspect is one of {', '.join(ASPECTS)}, got {found.aspect!r}")
+
+
+SIMILARITIES = Registry[Similarity](
+    "hcache.similarities",
+    "similarity",
+    {name: f"{__package__}.declared.{place}" for name, place in DECLARED.items()},
+    _check,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """Similarities that are ready: distances and directed ones by name.
+
+    ``missing``: by the name of a similarity, why it could not be opened.
+    """
+
+    distances: dict[str, Distance] = field(default_factory=dict)
+    directed: dict[str, Distance] = field(default_factory=dict)
+    missing: dict[str, str] = field(default_factory=dict)
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Reads the names of similarities, parted by commas; ``all`` means all.
+
+    Raises:
+        UsageError: there is none of a name.
+    """
+    return asked_for(text, {each.name: each for each in SIMILARITIES.values()})
+
+
+def open_similarities(names: Sequence[str], opening: Opening, leave_out: bool = False) -> Opened:
+    """Opens similarities by name.
+
+    Args:
+        names: Of similarities.
+        opening: What they may use.
+        leave_out: One that cannot be opened is left out, with the reason.
+
+    Raises:
+        UsageError: one lacks a package, an encoder or texts, and is not to be left out.
+        ModelError: one lacks its weights, and is not to be left out.
+    """
+    found = Opened()
+    for name in names:
+        similarity = SIMILARITIES[name]
+        try:
+            made = similarity.open(opening)
+        except HcacheError as error:
+            if not leave_out:
+                raise
+            found.missing[name] = str(error)
+            continue
+        (found.directed if similarity.directed else found.distances).update(made)
+    if leave_out and names and len(found.missing) == len(names):
+        raise UsageError("; ".join(f"{name}: {why}" for name, why in found.missing.items()))
+    return found
+
+
+def similarity_of(quantity: str) -> Similarity | None:
+    """The similarity that a result's quantity is of; None of a reading."""
+    return next((each for each in SIMILARITIES.values() if each.is_of(quantity)), None)

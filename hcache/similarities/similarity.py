@@ -1,0 +1,104 @@
+"""A similarity of two pictures, as an object that says itself what it is and what it rewards.
+
+Most give a distance: 0 for the same picture, and the same both ways. A directed one tells whether
+the change from one picture to the other has a wanted direction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ..analysis.swaps import Distance
+from ..errors import UsageError, did_you_mean
+
+if TYPE_CHECKING:
+    from ..readers.encoder import Encoder
+    from ..readers.texts import Texts
+
+STRUCTURE, STYLE, COLOUR, IDENTITY = "structure", "style", "colour", "identity"
+WHOLE, MEANING = "whole picture", "meaning"
+ASPECTS = (STRUCTURE, STYLE, COLOUR, IDENTITY, WHOLE, MEANING)
+"""What of a picture a similarity sees, in the order of tables."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """What a similarity may use when it is opened.
+
+    ``side``: pixels of the shorter side of the pictures. ``source`` and ``revision``: a folder or
+    hub id of an image encoder; empty if there is none. ``texts``: a reader by texts, for those that
+    compare with texts. ``run``: the run's name, for messages.
+    """
+
+    side: int
+    source: str = ""
+    revision: str = ""
+    texts: Texts | None = None
+    device: str = "auto"
+    run: str = "RUN"
+
+    def encoder(self, whose: str) -> Encoder:
+        """Loads the image encoder.
+
+        Raises:
+            UsageError: none is named.
+            ModelError: it is not to be had.
+        """
+        if not self.source:
+            raise UsageError(
+                f"{whose} needs an image encoder; name one with --encoder MODEL (a folder or a hub"
+                " id), or read the run by texts first"
+            )
+        from ..readers.encoder import load_encoder
+
+        return load_encoder(self.source, self.revision, self.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Similarity:
+    """One similarity.
+
+    Attributes:
+        name: A word, by which a user asks for it.
+        title: What tables call it.
+        begins: What the names of its results begin with.
+        aspect: What of a picture it sees, of :data:`ASPECTS`.
+        rewards: One sentence: which pictures it calls alike.
+        open: Gives its distances by name; a name has the digest of the weights behind it.
+        always: It is measured without being asked for, where it can be.
+        directed: It takes the edited picture first, and is no distance.
+    """
+
+    name: str
+    title: str
+    begins: str
+    aspect: str
+    rewards: str
+    open: Callable[[Opening], dict[str, Distance]] = field(repr=False)
+    always: bool = False
+    directed: bool = False
+
+    def is_of(self, quantity: str) -> bool:
+        """Whether a result's quantity is one of this similarity's."""
+        return quantity == self.begins or quantity.startswith(f"{self.begins} ")
+
+
+def asked_for(text: str, known: Mapping[str, Similarity]) -> tuple[str, ...]:
+    """Reads the names of similarities; ``all`` means all.
+
+    Raises:
+        UsageError: there is none of a name.
+    """
+    free = [name for name, each in known.items() if not each.always]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if "all" in names:
+        return tuple(free)
+    for name in names:
+        if name not in free:
+            raise UsageError(
+                f"no similarity {name[:60]!r}{did_you_mean(name, free)}; there are"
+                f" {', '.join(free)}, and all"
+            )
+    return tuple(dict.fromkeys(names))
