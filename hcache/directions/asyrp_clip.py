@@ -160,7 +160,8 @@ def _check_whole(source: str, missing: Iterable[str], tokenizer: Any) -> None:
     """
     if missing := sorted(missing):
         raise ModelError(
-            f"{source} is not a complete CLIP model: it lacks {len(missing)} tensors, first {missing[0]};"
+            f"{source} is not a complete CLIP model: it lacks {len(missing)} tensors, first"
+            f" {missing[0]};"
             " expected one with both its text and its vision part"
         )
     if set(tokenizer("face").input_ids) <= set(tokenizer.all_special_ids):
