@@ -492,7 +492,7 @@ def verify(arguments: argparse.Namespace) -> Result:
     kept = last_report(folder)
     if kept is None or kept.when != report.when:
         print(
-            f"hcache: {folder} cannot be written, so the pages do not show this result",
+            f"hcache: {folder} cannot be written, so pages do not show this",
             file=sys.stderr,
         )
     rows = [(site, f"{d.largest:.2g}", f"{d.tolerance:.2g}") for site, d in report.rerun.items()]
