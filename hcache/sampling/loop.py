@@ -97,8 +97,7 @@ def denoise(
         seeds: One per sample. Each sample's noise follows from its own seed, in any batch. It may
             be left out if ``x_t`` is given and ``eta`` is 0.
         steps: The length of the whole schedule, S.
-        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one for all steps, or one per
-            step.
+        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one in all, or one per step.
         edit: Changes the features of every step before they are decoded.
         nudge: Changes x_t itself before every step.
         conditioning: Prompts or classes, one for all or one per sample, and guidance.
@@ -122,9 +121,7 @@ def denoise(
     x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
     guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
-        with (
-            torch.inference_mode()
-        ):  # not around the yield, because the mode belongs to the thread and so to the caller
+        with torch.inference_mode():  # not around the yield: the mode is the caller's thread's
             x = x if nudge is None else nudge(x, index)
             features, eps, x_0 = _predict(model, levels, guided, x, index, edit, asymmetric, places)
             found = None if calibrate is None else calibrate(index)
