@@ -205,7 +205,7 @@ def estimate(arguments: argparse.Namespace) -> Result:
 
 
 def stored_as(spec: RunSpec, part: str) -> str:
-    """Returns the policy of a site, or nothing for parts that are always stored."""
+    """Returns the policy of a site. Parts that are always stored have none."""
     policy = spec.policy(part)
     return "" if policy == NONE else policy
 

@@ -119,7 +119,7 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
 def chosen_samples(
     run: Run, arguments: argparse.Namespace, both: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Returns positives and negatives, by number or from the ends of a label."""
+    """Returns positives and negatives, by number or from a label."""
     from ..directions.supervised import both_ends
 
     if not arguments.label:
