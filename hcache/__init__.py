@@ -15,18 +15,19 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# A checkout is run without an installer, which would refuse.
+# A checkout runs without an installer, which would refuse.
 if sys.version_info < (3, 11):  # noqa: UP036
     raise ImportError(
         "hcache needs Python 3.11 or newer, and this is"
         f" {sys.version_info[0]}.{sys.version_info[1]}; start it with a newer one, such as"
         " `python3.11 -m hcache`",
-        name=__name__,  # with it `python -m hcache` prints this line alone, without a traceback
+        name=__name__,  # with it `python -m hcache` prints only this line, without a traceback
     )
 os.environ.setdefault("HDF5_USE_FILE_LOCKING", "FALSE")
-"""HDF5 asks once, when h5py is first imported. Disks of clusters often cannot lock, and nothing
-here needs HDF5's locks: shards never change once they have their name, and a lock of hcache's own
-governs who writes."""
+"""Switches HDF5's locks off. h5py reads this once, when it is first imported. Disks of clusters
+often cannot lock, and HDF5's locks are not needed here: finished shards never change, and hcache's
+own lock controls who writes.
+"""
 
 if TYPE_CHECKING:
     from .cache.reading import Run, open_run

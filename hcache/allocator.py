@@ -1,7 +1,7 @@
-"""Keeps freed memory in the process, where glibc would give it back to the system and ask for it
-anew at every step.
+"""Keeps freed memory in the process. glibc would otherwise return it to the system and request it
+again at every step.
 
-A denoising step allocates and frees the same tensors as the step before. glibc's defaults return
+A denoising step allocates and frees the same tensors as the previous step. By default glibc returns
 each of them at once, and the system clears every page again.
 """
 
@@ -21,9 +21,9 @@ SETTINGS = {
 
 
 def keep_freed_memory() -> bool:
-    """Sets glibc's allocator so for this process.
+    """Sets glibc's allocator for this process.
 
-    False where it is another allocator, or the user has set it.
+    Returns False if it is another allocator, or if the user has set it.
     """
     if not sys.platform.startswith("linux") or any(name in os.environ for name in SETTINGS):
         return False

@@ -24,9 +24,9 @@ ANATOMIES = PACKAGE / "anatomies.json"
 
 
 def known_anatomy(model: str) -> Anatomy | None:
-    """The anatomy of a model known by name.
+    """Returns the anatomy of a model known by name.
 
-    None if it has to be read from its configurations.
+    It is None if it must be read from the configurations.
     """
     entry = _entries().get(model)
     if entry is None or entry["configurations"] != configurations_digest(model):
@@ -35,9 +35,10 @@ def known_anatomy(model: str) -> Anatomy | None:
 
 
 def configurations_digest(model: str) -> str:
-    """SHA-256 over the configurations of a model.
+    """Returns the SHA-256 over the configurations of a model.
 
-    Those of its network and autoencoder, with their relative names; "" of none.
+    These are the files of its network and autoencoder, with their relative names. It is "" if there
+    are none.
     """
     card = find_card(model)
     folder = card.folder or card.configs

@@ -1,4 +1,6 @@
-"""Style sheets, scripts and templates: files in ``assets`` beside the module they serve."""
+"""Style sheets, scripts and templates. They are files in ``assets`` beside the module that uses
+them.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,8 @@ from pathlib import Path
 
 
 def read_asset(module: str, name: str) -> str:
-    """The text of an asset.
+    """Returns the text of an asset.
 
-    ``module`` is the ``__file__`` of whom it serves.
+    ``module`` is the ``__file__`` of the module that uses it.
     """
     return (Path(module).parent / "assets" / name).read_text(encoding="utf-8")

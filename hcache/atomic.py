@@ -1,9 +1,9 @@
-"""Files that are written whole or not at all, whoever is killed, whatever disk is full, and however
-many write.
+"""Writes files completely or not at all, even if processes are killed, disks are full, or several
+processes write.
 
-Everything that hcache keeps goes through here: a temporary name that nobody else has, a flush, the
-rename, and a flush of the folder. And what it reads from a run's folder is a regular file of that
-folder, never a link to elsewhere.
+All files of hcache are written here: under a unique temporary name, with a flush, a rename, and a
+flush of the folder. Files that hcache reads from a run's folder must be regular files of that
+folder, never links to other places.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from typing import IO
 import psutil
 
 PARTIAL = ".partial"
-"""Ends the name of every file that is being written."""
+"""The suffix of a file that is being written."""
 
 SET_ASIDE = ".bad"
-"""Ends the name of a file that is kept, and is not part of its run any more."""
+"""The suffix of a file that is kept but no longer part of its run."""
 
 ABANDONED = 24 * 3600.0
-"""Seconds after which a temporary file is nobody's whose writer cannot be asked for."""
+"""The age in seconds after which a temporary file is left over if its writer cannot be checked."""
 
 _TEMPORARY = re.compile(r".+\.(?P<host>[0-9a-f]{6})-(?P<pid>[0-9]{1,20})-[0-9a-f]+\.partial")
 
 MOST_TEXT = 2**28
-"""Bytes. No description, manifest, record or table of labels is larger."""
+"""The largest description, manifest, record or table of labels, in bytes."""
 
 
 NO_FOLDER_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.ENOSYS, errno.EISDIR)
-"""What file systems say that flush no folders: SMB, FUSE, some of virtual machines."""
+"""The errors of file systems that do not flush folders: SMB, FUSE, some of virtual machines."""
 
 
 def host_mark() -> str:
-    """Six hexadecimal digits that tell this host from others.
+    """Returns six hexadecimal digits that identify this host.
 
-    They stand in the names of files. Containers of one name have process numbers of their own, so
-    each is a host.
+    They are part of file names. Containers of one name have their own process numbers, so each
+    counts as a host.
     """
     try:
         numbers = os.readlink("/proc/self/ns/pid")
@@ -56,9 +56,9 @@ def host_mark() -> str:
 
 
 def partial_path(final: Path) -> Path:
-    """A temporary name beside ``final`` that no other writer has.
+    """Returns a unique temporary name beside ``final``.
 
-    It is made of host, process and chance.
+    It is made of host, process and random characters.
     """
     return final.with_name(
         f"{final.name}.{host_mark()}-{os.getpid()}-{secrets.token_hex(4)}{PARTIAL}"
@@ -67,23 +67,24 @@ def partial_path(final: Path) -> Path:
 
 @contextmanager
 def replacing(final: Path, durable: bool = True) -> Iterator[IO[bytes]]:
-    """A file to write into. It takes the place of ``final`` when the block ends, and vanishes if
-    the block fails.
+    """Yields a file to write into. At the end, it replaces ``final``.
+
+    If the block fails, the file is deleted.
 
     Args:
-        final: The name that it gets.
-        durable: Whether it must survive a power cut; False spares the flush for what can be made
-            again.
+        final: The final path.
+        durable: Whether it must survive a power cut. False skips the flush, for files that can be
+            made again.
 
     Raises:
-        OSError: it cannot be written; ``final`` is as it was.
+        OSError: it cannot be written. ``final`` is unchanged..
     """
     with replacing_path(final, durable) as partial, partial.open("xb") as file:
         yield file
 
 
 def sweep(final: Path) -> None:
-    """Removes what killed writers of ``final`` left under temporary names."""
+    """Deletes the temporary files of killed writers of ``final``."""
     with suppress(OSError), os.scandir(final.parent) as entries:
         for entry in entries:
             if entry.name.startswith(f"{final.name}.") and is_left_over(Path(entry.path)):
@@ -91,12 +92,11 @@ def sweep(final: Path) -> None:
 
 
 def is_left_over(path: Path) -> bool:
-    """Whether a temporary file or folder was left over by its writer.
+    """Returns whether a temporary file or folder was left over.
 
     It has a temporary name, and nobody writes into it any more. Its writer is known to be dead if
-    no process of this host has its number. This cannot be known of another host, nor where the
-    number was given again. The file is then taken for left over a day after its last change, by the
-    disk's own clock.
+    no process of this host has its number. This is unknown for another host, or if the number was
+    reused. The file then counts as left over a day after its last change, by the disk's own clock.
     """
     if (found := _TEMPORARY.fullmatch(path.name)) is None:
         return False
@@ -111,7 +111,7 @@ def is_left_over(path: Path) -> bool:
 
 
 def _disk_time(path: Path) -> float:
-    """The time now by the clock of the disk that a path is on."""
+    """Returns the time by the clock of the disk of a path."""
     probe = partial_path(path)
     try:
         probe.touch()
@@ -121,7 +121,7 @@ def _disk_time(path: Path) -> float:
 
 
 def _began(pid: int) -> float:
-    """When a process began; 0 if that is not told."""
+    """Returns when a process began, or 0 if it is unknown."""
     try:
         return psutil.Process(pid).create_time()
     except psutil.Error:
@@ -129,7 +129,7 @@ def _began(pid: int) -> float:
 
 
 def _runs(pid: int) -> bool:
-    """Whether a process of this number runs. One that has ended and was not waited for counts."""
+    """Returns whether a process of this number runs. A zombie counts."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -140,7 +140,7 @@ def _runs(pid: int) -> bool:
 
 
 def _remove(path: Path) -> None:
-    """Removes a file or a folder as far as the system lets it."""
+    """Deletes a file or a folder as far as the system permits."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -150,9 +150,9 @@ def _remove(path: Path) -> None:
 
 @contextmanager
 def replacing_path(final: Path, durable: bool = True) -> Iterator[Path]:
-    """Like :func:`replacing`, for what makes its file itself.
+    """Works like :func:`replacing` for code that creates its own file.
 
-    It gives the temporary path, where nothing is yet.
+    It yields the temporary path, which does not exist yet.
     """
     sweep(final)
     partial = partial_path(final)
@@ -171,14 +171,15 @@ def replacing_path(final: Path, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def making_folder(final: Path) -> Iterator[Path]:
-    """A folder to fill. It gets the name ``final`` when the block ends, and vanishes if the
-    block fails.
+    """Yields a folder to fill. At the end, it becomes ``final``.
+
+    If the block fails, the folder is deleted.
 
     Args:
-        final: Nothing is there yet, or an empty folder.
+        final: The final path. It must not exist, or be an empty folder.
 
     Raises:
-        OSError: it cannot be written, or ``final`` is there and not empty.
+        OSError: it cannot be written, or ``final`` exists and is not empty.
     """
     make_folder(final.parent)
     sweep(final)
@@ -202,7 +203,7 @@ def write_bytes(final: Path, data: bytes, durable: bool = True) -> None:
 
 
 def flush_file(path: Path) -> None:
-    """Makes what was written into a file survive a power cut."""
+    """Makes the contents of a file survive a power cut."""
     with path.open("rb+") as file:
         os.fsync(file.fileno())
 
@@ -210,7 +211,7 @@ def flush_file(path: Path) -> None:
 def sync_folder(folder: Path) -> None:
     """Makes the names in a folder survive a power cut.
 
-    Where the file system can do that for folders.
+    It does nothing if the file system cannot flush folders.
     """
     handle = os.open(folder, os.O_RDONLY)
     try:
@@ -223,9 +224,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def free_name(path: Path) -> Path:
-    """Finds an unused name beside a file that is set aside.
+    """Finds an unused name for a file that is moved aside.
 
-    The name ends in ``.bad``, and in a number where that name is taken.
+    The name ends in ``.bad``, with a number if that name is taken.
     """
     aside, number = path.with_name(path.name + SET_ASIDE), 2
     while os.path.lexists(aside):
@@ -240,15 +241,15 @@ def put_in_place(flushed: Path, final: Path) -> None:
 
 
 def make_folder(folder: Path, parents: bool = True) -> None:
-    """Makes a folder that survives a power cut.
+    """Creates a folder that survives a power cut.
 
-    With ``parents``, those above it that are missing too.
+    With ``parents``, missing parents are created too.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: it cannot be created.
     """
     if is_there(folder):
-        folder.mkdir(exist_ok=True)  # which fails where it is no folder
+        folder.mkdir(exist_ok=True)  # this fails if it is not a folder
         return
     if parents and folder.parent != folder:
         make_folder(folder.parent)
@@ -257,11 +258,11 @@ def make_folder(folder: Path, parents: bool = True) -> None:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is something of that name. ``Path.exists`` takes what it may not look at for
-    nothing.
+    """Returns whether a path exists. ``Path.exists`` returns False for unreadable paths, and this
+    raises an error.
 
     Raises:
-        OSError: it cannot be told.
+        OSError: this cannot be determined.
     """
     try:
         path.stat()
@@ -271,10 +272,10 @@ def is_there(path: Path) -> bool:
 
 
 def open_file(path: Path) -> int:
-    """A descriptor to read a regular file by that is no link.
+    """Opens a regular file for reading. It must not be a link.
 
     Raises:
-        OSError: there is none, it cannot be opened, or it is something else (``ELOOP``).
+        OSError: it does not exist, cannot be opened, or is something else (``ELOOP``).
     """
     flags = (
         os.O_RDONLY
@@ -290,7 +291,7 @@ def open_file(path: Path) -> int:
 
 
 def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
-    """The contents of a regular file that is no link.
+    """Returns the contents of a regular file that is not a link.
 
     Raises:
         OSError: it cannot be read; ``EOVERFLOW``: it is larger than ``most`` bytes.
@@ -302,7 +303,7 @@ def read_file(path: Path, most: int = MOST_TEXT) -> bytes:
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in the system's words where it has some."""
+    """Returns the reason of an error, in the system's words if possible."""
     return (
         getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
     )

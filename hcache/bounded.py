@@ -1,7 +1,7 @@
-"""A cache that is bounded by the bytes of what it holds.
+"""A cache that is bounded by the bytes of its contents.
 
-``lru_cache`` and Streamlit's ``cache_resource`` count entries, whatever their size: 24 matrices may
-be 2 MB, or 16 GB.
+``lru_cache`` and Streamlit's ``cache_resource`` count entries of any size: 24 matrices may be 2 MB,
+or 16 GB.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ import numpy as np
 T = TypeVar("T")
 
 DEEPEST = 6
-"""Levels of values inside a value. No value that is kept has its arrays deeper."""
+"""The largest depth of values inside a value. No cached value has arrays at a greater depth."""
 
 
 def bytes_of(value: Any, depth: int = DEEPEST) -> int:
-    """About how many bytes of memory a value takes.
+    """Returns the approximate bytes of a value in memory.
 
-    Its arrays, tensors and texts.
-
-    Looks into mappings, sequences and objects, ``depth`` levels down. What has ``nbytes`` says it
-    itself.
+    It counts arrays, tensors and texts. It goes through mappings, sequences and objects, ``depth``
+    levels down. A value with ``nbytes`` gives its own size.
     """
     if isinstance(value, type) or depth < 0:
         return 0
@@ -37,19 +35,20 @@ def bytes_of(value: Any, depth: int = DEEPEST) -> int:
         return sum(bytes_of(item, depth - 1) for item in value.values())
     if isinstance(value, Sequence):
         return sum(bytes_of(item, depth - 1) for item in value)
-    fields = getattr(value, "__struct_fields__", ())  # of msgspec, whose objects have no __dict__
+    fields = getattr(value, "__struct_fields__", ())  # msgspec objects have no __dict__
     inside = (*(getattr(value, name) for name in fields), *getattr(value, "__dict__", {}).values())
     return sum(bytes_of(item, depth - 1) for item in inside)
 
 
 class ByteCache:
-    """The values used last, up to so many bytes together. One that is larger by itself is not
-    kept.
+    """Keeps the last used values, up to a total number of bytes.
+
+    A larger value is not kept.
 
     Args:
-        most_bytes: As many.
-        weigh: How many bytes a value takes. It is asked again later, as a value may grow.
-        keep_last: Whether the value used last is kept however large it is.
+        most_bytes: The largest total number of bytes.
+        weigh: Returns the bytes of a value. It is called again later, because a value may grow.
+        keep_last: Whether the last used value is kept at any size.
     """
 
     def __init__(
@@ -61,19 +60,20 @@ class ByteCache:
 
     @property
     def bytes(self) -> int:
-        """What is kept takes so much."""
+        """The bytes of the kept values."""
         with self._lock:
             return sum(map(self.weigh, self._kept.values()))
 
     def get(self, key: Hashable, make: Callable[[], T]) -> T:
-        """The value of a key, made if it is not kept. An array is read-only, because it is
-        shared.
+        """Returns the value of a key, and makes it if necessary.
+
+        An array is read-only, because it is shared.
         """
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 value = self._kept[key]
-                self._make_room()  # as what is kept may have grown
+                self._make_room()  # kept values may have grown
                 return value
         value = make()
         if isinstance(value, np.ndarray):

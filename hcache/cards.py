@@ -1,5 +1,5 @@
-"""Model cards: what is known of a model before it is loaded. Data in ``cards.yaml``, read here;
-no torch.
+"""Model cards: the facts about a model before it is loaded. They are data in ``cards.yaml``. This
+module uses no torch.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ from .specs import FULL, POOLED, Conditioning, Lora, RunSpec
 PACKAGE = Path(__file__).parent
 
 ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL)
-"""What the system says where nothing is. Anything else tells nothing of what is there."""
+"""The system's errors for missing files. Other errors do not show whether a file exists."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """A model by name. ``source`` is a folder in diffusers' format, a ``.safetensors`` file of
-    Stable Diffusion, or a Hugging Face hub id with its ``revision``. ``config``: of a file, the
-    folder of its configuration and tokenizer.
+    """A model with a name.
 
-    ``kind``: what it denoises and what conditions it, in words. ``get``: where it is to be had.
-    ``reader`` names the attribute reader that labels its images, if there is one; ``attributes``
-    the set of attributes that a reader by texts takes unless told otherwise; ``steps``,
-    ``samples``, ``store``, ``prompt``, ``classes`` and ``guidance`` are what an extraction of it
-    does unless told otherwise.
+    ``source`` is a folder in diffusers' format, a ``.safetensors`` file of Stable Diffusion, or a
+    Hugging Face hub id with its ``revision``. ``config``: for a file, the folder of its
+    configuration and tokenizer. ``kind``: what it denoises and what conditions it, in words.
+    ``get``: where to get it. ``reader``: the name of the attribute reader that labels its images,
+    if there is one. ``attributes``: the default set of attributes for a reader by texts. ``steps``,
+    ``samples``, ``store``, ``prompt``, ``classes`` and ``guidance`` are the defaults of an
+    extraction.
     """
 
     name: str
@@ -60,24 +60,24 @@ class Card:
 
     @property
     def folder(self) -> Path | None:
-        """The folder of a model that is on disk.
+        """The folder of a model on disk.
 
-        None for one that lies on the hub.
+        It is None for a model on the hub.
         """
         path = Path(self.source)
         return path if self.source and path.is_dir() else None
 
     @property
     def file(self) -> Path | None:
-        """The checkpoint of a model that is one file."""
+        """The checkpoint of a single-file model."""
         path = Path(self.source)
         return path if path.suffix == ".safetensors" and path.is_file() else None
 
     @property
     def configs(self) -> Path | None:
-        """The model's configurations, as they ship with hcache.
+        """The model's configurations, which ship with hcache.
 
-        From them its anatomy is read without the model.
+        They contain its anatomy, so the model is not needed.
         """
         path = PACKAGE / "configs" / self.name.replace("/", "--")
         return path if path.is_dir() else None
@@ -89,17 +89,16 @@ class Card:
 
 
 OWN_CARDS = "HCACHE_CARDS"
-"""The environment variable that names a file of one's own cards, in the form of ``cards.yaml``."""
+"""The environment variable with the path of a user's own cards, in the form of ``cards.yaml``."""
 
 
 def load_cards() -> dict[str, Card]:
-    """The cards by name.
+    """Returns the cards by name.
 
-    Those that ship with hcache and, going before, those of the file that ``HCACHE_CARDS``
-    names.
+    They are the shipped ones and those of the file in ``HCACHE_CARDS``, which take precedence.
 
     Raises:
-        UsageError: that file cannot be read, or is not one of cards.
+        UsageError: that file cannot be read, or is not a file of cards.
     """
     own = os.environ.get(OWN_CARDS)
     shipped = _cards_of(PACKAGE / "cards.yaml")
@@ -107,7 +106,7 @@ def load_cards() -> dict[str, Card]:
 
 
 def _cards_of(path: Path) -> dict[str, Card]:
-    """Those of a file as it is now: a server that runs for days sees what was changed in it."""
+    """Returns the cards of a file in its present state, so that a running server sees changes."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -131,7 +130,7 @@ def _read_cards(path: Path, content: bytes) -> dict[str, Card]:
 
 
 def _card(name: str, fields: dict[str, Any], beside: Path) -> Card:
-    """A card from its fields; a relative folder is meant from the file of cards."""
+    """Returns a card from its fields. A relative folder is relative to the file of cards."""
     source = fields.pop("source")
     if source.startswith("package:"):
         source = str(PACKAGE / source.removeprefix("package:"))
@@ -141,12 +140,13 @@ def _card(name: str, fields: dict[str, Any], beside: Path) -> Card:
 
 
 def find_card(model: str) -> Card:
-    """The card of a name.
+    """Returns the card of a name.
 
-    Or one made up for a folder or for a hub id of the form ``owner/name``.
+    For a folder or a hub id of the form ``owner/name``, it makes a card.
 
     Raises:
-        UnknownModelError: neither a card, nor a folder with a model in it, nor of a hub id's form.
+        UnknownModelError: the name is neither a card, nor a folder with a model, nor of the form of
+            a hub id.
     """
     cards = load_cards()
     if model in cards:
@@ -188,10 +188,10 @@ def find_card(model: str) -> Card:
 
 
 def _refuse_unreadable(path: Path, model: str) -> None:
-    """Makes sure that a path is not taken for absent because the system does not let us look.
+    """Makes sure that an unreadable path is not treated as missing.
 
     Raises:
-        UnknownModelError: it cannot be told what is there, and why.
+        UnknownModelError: the path cannot be read. The message says why..
     """
     try:
         path.expanduser().stat()
@@ -201,7 +201,7 @@ def _refuse_unreadable(path: Path, model: str) -> None:
                 f"the model {model} could not be read: {error.strerror}; make it readable, or mount"
                 " its disk"
             ) from error
-    except (RuntimeError, ValueError):  # no path at all
+    except (RuntimeError, ValueError):  # not a valid path
         pass
 
 
@@ -219,7 +219,7 @@ def _is_pickle(model: str) -> bool:
 
 
 def _folder_of(model: str) -> Path | None:
-    """The folder of that name, if it is one; some names cannot be a path at all."""
+    """Returns the folder of a name, if it is one. Some names cannot be paths."""
     try:
         path = Path(model).expanduser()
         return path if path.is_dir() else None
@@ -228,9 +228,9 @@ def _folder_of(model: str) -> Path | None:
 
 
 def weights_digest(folder: Path) -> str:
-    """SHA-256 over a model folder's weights and configurations, with their relative names.
+    """Returns the SHA-256 over a model folder's weights and configurations.
 
-    Or over one file.
+    Relative names are included. It also works for a single file.
     """
     if folder.is_file():
         return _file_digest(folder, folder.stat().st_size, folder.stat().st_mtime_ns).hex()
@@ -246,21 +246,20 @@ def weights_digest(folder: Path) -> str:
 
 @lru_cache(maxsize=512)
 def _file_digest(path: Path, size: int, modified: int) -> bytes:
-    """Read once as long as the file is what it was: pages ask for it again and again, and
-    weights are large.
+    """Returns the digest of a file, which is read only once while it is unchanged. Pages need it
+    repeatedly, and weights are large.
     """
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").digest()
 
 
 def pin_weights(spec: RunSpec) -> RunSpec:
-    """The spec with what identifies the weights it will run.
+    """Returns the spec with the identity of its weights.
 
-    So a retrained model makes another run.
-
-    Of a folder or file that is its digest; of a hub model the revision that was asked for. Which
-    commit it resolved to is known only once it is downloaded: it stands in the run's provenance,
-    and a run goes on with that commit alone. LoRAs make other weights of them.
+    A retrained model thus makes another run. For a folder or file the identity is its digest. For a
+    hub model it is the requested revision. The commit is known only after the download; it is
+    stored in the run's provenance, and the run continues only with that commit. LoRAs change the
+    identity.
     """
     card = find_card(spec.model)
     local = card.folder or card.file
@@ -274,10 +273,10 @@ def pin_weights(spec: RunSpec) -> RunSpec:
 
 
 def pinned(lora: Lora) -> Lora:
-    """A LoRA with the digest of its file as it is now.
+    """Returns a LoRA with the present digest of its file.
 
     Raises:
-        ModelError: the file is gone.
+        ModelError: the file is missing.
     """
     path = Path(lora.file)
     if not path.is_file():
@@ -288,11 +287,10 @@ def pinned(lora: Lora) -> Lora:
 def check_weights(spec: RunSpec) -> None:
     """Makes sure that a run's model is still the same.
 
-    The one on the disk is held against the one that it was extracted from.
+    It compares the model on disk with the one that the run was extracted from.
 
     Raises:
-        ModelError: its weights are others now, so cached and computed activations would not belong
-            together.
+        ModelError: its weights have changed, so cached and computed activations would not match.
     """
     if spec.weights and pin_weights(spec).weights != spec.weights:
         raise ModelError(
@@ -302,9 +300,9 @@ def check_weights(spec: RunSpec) -> None:
 
 
 def default_spec(model: str, **changes: Any) -> RunSpec:
-    """What an extraction of a model does by its card.
+    """Returns the default extraction of a model's card.
 
-    With changes that are not None.
+    Changes that are not None override it.
     """
     card = find_card(model)
     fields: dict[str, Any] = {
@@ -319,9 +317,9 @@ def default_spec(model: str, **changes: Any) -> RunSpec:
 
 
 def default_store(card: Card) -> dict[str, str]:
-    """What to store of a model whose card says nothing.
+    """Returns the default storage of a model whose card gives none.
 
-    h, or of a transformer its blocks, averaged over tokens.
+    It is h, or for a transformer its blocks, averaged over tokens.
     """
     folder = card.folder or card.configs
     is_transformer = folder is not None and (folder / "transformer" / "config.json").is_file()

@@ -1,9 +1,9 @@
-"""Where the dashboard's script lies: in a checkout beside the package, in an installed package
-within it.
+"""Finds the dashboard's script: in a checkout beside the package, in an installed package inside
+it.
 
 Streamlit finds pages only as files in ``pages/`` beside the script that it runs, and a theme only
-in ``.streamlit/`` there. The wheel therefore has copies of the three in ``hcache/app``
-(``pyproject.toml`` says so); a checkout has none.
+in ``.streamlit/`` there. The wheel therefore contains copies of the three in ``hcache/app`` (see
+``pyproject.toml``). A checkout has no copies.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ SCRIPT = "dashboard.py"
 
 
 def dashboard_script() -> Path:
-    """The script to give to ``streamlit run``.
+    """Returns the script for ``streamlit run``.
 
     Raises:
-        UsageError: it is in neither place.
+        UsageError: the script is in neither place.
     """
     package = Path(__file__).resolve().parent
     places = [package / "app" / SCRIPT, package.parent / SCRIPT]

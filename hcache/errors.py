@@ -92,13 +92,13 @@ class Interrupted(HcacheError):  # noqa: N818 - not a failure
 
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""What the system says where there is no space, no quota, or a limit on the size of files."""
+"""The system's errors for no space, no quota, or a limit on the size of files."""
 
 
 def told_of(error: BaseException) -> HcacheError:
-    """An error of the system, in one line.
+    """Returns a system error in one line.
 
-    As the kind that has its exit code; one of hcache's own as it is.
+    Its class has the right exit code. An error of hcache is returned unchanged.
     """
     if isinstance(error, HcacheError):
         return error
@@ -120,19 +120,16 @@ def told_of(error: BaseException) -> HcacheError:
 
 
 def refused(path: object, error: OSError) -> HcacheError:
-    """What to say where a file cannot be written.
-
-    One that somebody asked for.
-    """
+    """Returns the message for a requested file that cannot be written."""
     if error.errno in FULL:
         return told_of(error)
     return UsageError(f"{path} cannot be written: {error.strerror or error}")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean a, b?)`` with the nearest known names.
+    """Returns `` (did you mean a, b?)`` with the nearest known names.
 
-    All of them when none is near.
+    If none is near, it lists all of them.
     """
     known = list(known)
     near = difflib.get_close_matches(word, known, n=3, cutoff=0.4)

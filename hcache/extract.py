@@ -1,4 +1,4 @@
-"""The name that :mod:`hcache.extraction.run` had before; scripts that use it go on working."""
+"""The former name of :mod:`hcache.extraction.run`, kept for scripts that use it."""
 
 from __future__ import annotations
 

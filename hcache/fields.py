@@ -1,4 +1,4 @@
-"""Recipes out of JSON that anyone may have written: schemas, and errors that name the place."""
+"""Parses recipes from untrusted JSON by schemas. Errors name the place."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ T = TypeVar("T")
 
 
 def decoded(data: Any, kind: type[T], where: str = "") -> T:
-    """Data as an object of the schema ``kind``, a msgspec struct.
+    """Returns data as an object of the msgspec struct ``kind``.
 
     Args:
-        data: What JSON gave.
-        kind: The schema; the description of a field says what is expected there.
-        where: What the data are called in messages: ``edits[0]``; nothing, for all of a recipe.
+        data: The parsed JSON.
+        kind: The schema. The description of a field says what is expected.
+        where: The name of the data in messages: ``edits[0]``; empty for a whole recipe.
 
     Raises:
-        UsageError: they do not fit; one line names the place, what was expected and what came.
+        UsageError: the data do not match. One line names the place, what was expected and what was
+            found..
     """
     try:
         named: Any = dict[str, kind]  # ty: ignore[invalid-type-form]  # the type is a value here
@@ -34,7 +35,7 @@ def decoded(data: Any, kind: type[T], where: str = "") -> T:
 
 
 def _refuse_unknown(data: Any, found: Any, where: str) -> None:
-    """Refuses the unknown fields of dataclasses, which msgspec leaves out."""
+    """Refuses unknown fields of dataclasses, which msgspec ignores."""
     if not isinstance(data, dict):
         return
     known = [field.name for field in dataclasses.fields(found)] if _is_dataclass(found) else data
@@ -47,12 +48,12 @@ def _refuse_unknown(data: Any, found: Any, where: str) -> None:
 
 
 def _is_dataclass(found: Any) -> bool:
-    """Whether it is an object of a dataclass."""
+    """Returns whether a value is an object of a dataclass."""
     return dataclasses.is_dataclass(found) and not isinstance(found, type)
 
 
 def _printable(field: str) -> str:
-    """A field's name in one line, whatever it is called."""
+    """Returns a field's name in one line, whatever it contains."""
     field = str(field)[:80]
     return field if field.isprintable() else ascii(field)
 
@@ -60,7 +61,7 @@ def _printable(field: str) -> str:
 def check_json(data: Any, where: str) -> None:
     """Makes sure that a value is plain, finite JSON.
 
-    As far as one can go down in it.
+    It checks all levels of the value.
     """
     if isinstance(data, float) and not math.isfinite(data):
         raise UsageError(f"{where} holds a number that is not finite")

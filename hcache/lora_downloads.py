@@ -1,4 +1,4 @@
-"""LoRAs on the Hugging Face hub: one file of a repository, found in the cache or downloaded. No
+"""LoRAs on the Hugging Face hub: one file of a repository, from the cache or downloaded. It uses no
 torch.
 """
 
@@ -22,7 +22,7 @@ def choose_lora(names: Iterable[str], where: str) -> str:
     The place is a folder or a repository.
 
     Raises:
-        UsageError: there is none, or it is not clear which; the message says what there is.
+        UsageError: there is none, or the choice is ambiguous. The message lists the files..
     """
     found = sorted(name for name in names if name.endswith(".safetensors"))
     if USUAL in found:
@@ -41,10 +41,10 @@ def hub_lora(source: str, revision: str | None = None, download: bool = True) ->
     Args:
         source: ``owner/name``.
         revision: A branch, tag or commit.
-        download: False: only what is in the cache is taken.
+        download: False uses only the cache.
 
     Raises:
-        ModelError: it is neither in the cache nor to be had.
+        ModelError: it is not in the cache and cannot be downloaded.
         UsageError: the repository has no LoRA, or several files.
     """
     if download:
@@ -58,7 +58,7 @@ def hub_lora(source: str, revision: str | None = None, download: bool = True) ->
                 " owner/name"
             ) from error
         except (OSError, HTTPError):
-            pass  # no network: what is in the cache will do
+            pass  # without a network the cache is used
     try:
         folder = Path(snapshot_download(source, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, OSError, ValueError) as error:

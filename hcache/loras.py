@@ -1,4 +1,4 @@
-"""LoRAs as they are named on the command line and on the Extract page. No torch."""
+"""LoRAs in the form of the command line and the Extract page. It uses no torch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HUB_ID = re.compile(r"([\w-][\w.-]*/[\w-][\w.-]*)(?:@([\w./-]+))?")
 
 
 def find_lora(text: str, download: bool = True) -> Lora:
-    """The LoRA that ``FOLDER_OR_FILE[:scale]`` names, with the digest of its bytes.
+    """Returns the LoRA of ``FOLDER_OR_FILE[:scale]``, with its digest.
 
     Args:
         text: A file, a folder or a hub id (``owner/name`` or ``owner/name@revision``), and its
@@ -28,9 +28,8 @@ def find_lora(text: str, download: bool = True) -> Lora:
         download: Whether the file of a hub id may be downloaded.
 
     Raises:
-        UsageError: no file goes by that name, or it is not clear which; the message says what
-            there is.
-        ModelError: a hub id's file is neither on this disk nor to be had.
+        UsageError: there is no such file, or the choice is ambiguous. The message lists the files.
+        ModelError: a hub id's file is not on this disk and cannot be downloaded.
     """
     path, scale = _split(text)
     hub = None if path.exists() else HUB_ID.fullmatch(str(path))
@@ -38,12 +37,12 @@ def find_lora(text: str, download: bool = True) -> Lora:
         found = hub_lora(hub[1], hub[2], download)
     else:
         found = _file_in(path)
-    # links are kept: a file of the hub's cache has its name by a link only
+    # links are kept: a file of the hub's cache has its name only through a link
     return pinned(Lora(file=os.path.abspath(found), scale=scale))
 
 
 def _split(text: str) -> tuple[Path, float]:
-    """(path, scale); a path may have a colon in it."""
+    """Returns (path, scale). A path may contain a colon."""
     whole = Path(text).expanduser()
     name, colon, number = text.rpartition(":")
     if not colon or whole.exists():

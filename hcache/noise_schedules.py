@@ -1,4 +1,4 @@
-"""Noise schedules that a user states for a model whose files do not say one. No torch."""
+"""Noise schedules that a user gives for a model whose files contain none. It uses no torch."""
 
 from __future__ import annotations
 
@@ -48,28 +48,28 @@ MOST_BYTES = 2**20
 
 
 def schedule_file(folder: Path) -> Path | None:
-    """Where a model folder says its noise schedule.
+    """Returns the file of a model folder's noise schedule.
 
-    None if it does not.
+    It is None if there is none.
     """
     places = (folder / "scheduler" / FILE, folder / FILE)
     return next((path for path in places if path.is_file()), None)
 
 
 def name_of(config: Mapping[str, Any]) -> str:
-    """The name of a schedule in ``NAMED``; "" if it has none."""
+    """Returns the name of a schedule in ``NAMED``, or ""."""
     return next((name for name, known in NAMED.items() if dict(known) == dict(config)), "")
 
 
 def find_schedule(text: str) -> dict[str, Any]:
-    """The scheduler's configuration of a name, folder or file.
+    """Returns the scheduler's configuration of a name, folder or file.
 
     Args:
         text: A name in ``NAMED``, a ``scheduler_config.json``, or a folder that holds one, by
             itself or in ``scheduler/``.
 
     Raises:
-        UsageError: it is none of them, or the file is not a configuration.
+        UsageError: the text is none of them, or the file is not a configuration.
     """
     if text in NAMED:
         return dict(NAMED[text])

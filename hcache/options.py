@@ -1,6 +1,6 @@
 """A choice that a method or a measure offers, as data.
 
-The options of commands and the widgets of pages are made of it.
+The options of commands and the widgets of pages are generated from it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from typing import Any
 from .errors import UsageError
 
 VALUE, REGION, NAMES = "value", "region", "names"
-"""What an option holds: a plain value, a region of the picture, or names of saved directions."""
+"""The kinds of an option's value: a plain value, a region of the picture, or names of saved
+directions.
+"""
 
 WORDS = {bool: "yes or no", int: "a whole number", float: "a number", str: "a text"}
 TYPED = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
@@ -37,17 +39,17 @@ class Option:
 
     @property
     def words(self) -> str:
-        """What values it takes, in words."""
+        """The allowed values in words."""
         words = WORDS.get(type(self.default), "a value")
         words += "" if self.least is None else f" from {self.least:g}"
         return words + ("" if self.most is None else f" up to {self.most:g}")
 
     def checked(self, value: Any, name: str) -> Any:
-        """A value of the option's type.
+        """Returns a value of the option's type.
 
         Raises:
-            UsageError: it is of another type, out of bounds, or not among the choices. It begins
-                with ``name``.
+            UsageError: it has another type, is out of bounds, or is not among the choices. The
+                message begins with ``name``.
         """
         kind = type(self.default)
         if kind is type(None):
@@ -72,7 +74,7 @@ class Option:
         A bool is ``yes`` or ``no``.
 
         Raises:
-            UsageError: as ``checked``.
+            UsageError: the errors of ``checked``.
         """
         kind = type(self.default)
         if kind is type(None):

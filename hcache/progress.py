@@ -1,7 +1,7 @@
-"""Work that takes its time is a generator: it yields the share done, in [0, 1], and returns its
-result.
+"""Runs long computations. Each is a generator that yields the share that is done, in [0, 1], and
+returns its result.
 
-Whoever drives it may show the share, and stop between two yields.
+The caller may show the share, and stop between two yields.
 """
 
 from __future__ import annotations
@@ -16,10 +16,7 @@ T = TypeVar("T")
 
 
 def drive(work: Generator[float, None, T], report: Callable[[float], None] = lambda _: None) -> T:
-    """Runs a piece of work to its end.
-
-    Tells every share that it yields.
-    """
+    """Runs a computation to its end, and reports every share."""
     while True:
         try:
             share = next(work)
@@ -29,9 +26,9 @@ def drive(work: Generator[float, None, T], report: Callable[[float], None] = lam
 
 
 def part(work: Generator[float, None, T], done: float, length: float) -> Generator[float, None, T]:
-    """Work that is a part of a larger one.
+    """Returns a computation as a part of a larger one.
 
-    From ``done`` on ``length`` long: its shares in the larger one's terms.
+    The part is from ``done`` on and ``length`` long, and its shares are those of the larger one.
     """
     while True:
         try:
@@ -46,11 +43,10 @@ def drive_under_bar(
     text: str | Callable[[], str],
     report: Callable[[float], None] = lambda _: None,
 ) -> T:
-    """Runs a piece of work to its end under a bar.
+    """Runs a computation to its end under a progress bar.
 
-    On the standard error, telling every share that it yields.
-
-    ``text``: what it is; a function, if that changes on the way.
+    The bar is on standard error, and every share is reported. ``text`` is its title, or a function
+    if the title changes.
     """
     now = (lambda: text) if isinstance(text, str) else text
     with tqdm(total=100, unit="%", desc=now(), file=sys.stderr, mininterval=0.5) as bar:

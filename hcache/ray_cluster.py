@@ -1,6 +1,6 @@
-"""A session with a Ray cluster: one that runs, or one of this machine alone.
+"""A session with a Ray cluster: a running one, or one of this machine only.
 
-Knows nothing of models or runs.
+This module knows nothing of models or runs.
 
 References:
     Ray: A Distributed Framework for Emerging AI Applications (Moritz, Nishihara, Wang et al.,
@@ -22,10 +22,10 @@ from typing import Any
 from .errors import UsageError
 
 ANSWER = 5.0
-"""Seconds that a cluster is given to answer at its address."""
+"""The seconds that a cluster has to answer at its address."""
 
 STORE = 100 * 2**20
-"""Bytes of a local cluster's object store: only short records pass through it."""
+"""The bytes of a local cluster's object store, through which only short records pass."""
 
 EXTRA = "pip install 'hcache[cluster]'"
 
@@ -42,14 +42,14 @@ class Node:
 
 @contextmanager
 def session(address: str) -> Iterator[Any]:
-    """The module ``ray``, connected, for as long as the block lasts.
+    """Connects to a cluster during the block, and yields the module ``ray``.
 
     Args:
-        address: ``host:port`` or ``auto`` of a cluster that runs; "" begins one of all devices of
+        address: ``host:port`` or ``auto`` of a running cluster. "" starts one with all devices of
             this machine, which ends with the block.
 
     Raises:
-        UsageError: Ray is not installed, or no cluster answers there, or its version is another.
+        UsageError: Ray is not installed, no cluster answers there, or its version differs.
     """
     ray = require_ray()
     if ray.is_initialized():
@@ -60,7 +60,7 @@ def session(address: str) -> Iterator[Any]:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         _connect(ray, address)
-        for number, handler in handlers.items():  # Ray takes SIGTERM for itself
+        for number, handler in handlers.items():  # Ray installs its own handler of SIGTERM
             with suppress(ValueError, TypeError):
                 signal.signal(number, handler)
         yield ray
@@ -69,7 +69,7 @@ def session(address: str) -> Iterator[Any]:
 
 
 def require_ray() -> Any:
-    """The module ``ray``.
+    """Returns the module ``ray``.
 
     Raises:
         UsageError: it is not installed.
@@ -102,10 +102,10 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def check_address(address: str) -> None:
-    """Makes sure that somebody answers at the address of a cluster.
+    """Makes sure that a cluster answers at an address.
 
     Raises:
-        UsageError: nobody does, or it is no address.
+        UsageError: nothing answers, or it is not an address.
     """
     if address == "auto":
         return
@@ -124,7 +124,7 @@ def check_address(address: str) -> None:
 
 
 def nodes_of(ray: Any) -> list[Node]:
-    """The living machines of the cluster."""
+    """Returns the living machines of the cluster."""
     found = []
     for node in ray.nodes():
         if node.get("Alive"):
@@ -143,7 +143,7 @@ def nodes_of(ray: Any) -> list[Node]:
 def cpus_of(node: Node, wanted: int) -> int:
     """Returns how many CPUs a worker takes on a machine.
 
-    It takes as many as are wanted, and no more than there are. ``wanted`` 0 means all.
+    It takes the wanted number, at most as many as there are. ``wanted`` 0 means all.
     """
     return min(wanted or node.cpus, node.cpus)
 
@@ -151,21 +151,19 @@ def cpus_of(node: Node, wanted: int) -> int:
 def mapped(
     address: str, function: Callable[[Any], Any], items: Iterable[Any]
 ) -> Generator[Any, None, None]:
-    """Computes a function of every item on a cluster.
+    """Applies a function to every item on a cluster.
 
-    Results come as they are done.
-
-    Yields the results as they are done. Each call has a GPU of its own, or a CPU where no machine
-    has a GPU. A call whose machine dies is made again elsewhere. Closing the generator drops what
-    has not begun.
+    It yields results in the order in which they finish. Each call has its own GPU, or a CPU if no
+    machine has a GPU. If a call's machine dies, the call is repeated elsewhere. Closing the
+    generator drops the calls that have not begun.
 
     Args:
         address: See :func:`session`.
-        function: At the top of a module that all machines have.
-        items: What it is called with; few numbers or names, not arrays.
+        function: A function at the top level of a module that all machines have.
+        items: Its arguments: a few numbers or names, not arrays.
 
     Raises:
-        UsageError: as :func:`session`. What the function raises is raised here.
+        UsageError: the errors of :func:`session`. Errors of the function are also raised.
     """
     with session(address) as ray:
         nodes, waiting = nodes_of(ray), deque(items)
@@ -183,7 +181,7 @@ def mapped(
 
 
 def _result(ray: Any, reference: Any) -> Any:
-    """What a call gave, or the error that it raised."""
+    """Returns the result of a call, or raises its error."""
     try:
         return ray.get(reference)
     except ray.exceptions.RayError as error:

@@ -1,9 +1,9 @@
-"""Things that say themselves what they are, by name: this package's, and other packages'.
+"""Objects with their own descriptions, by name: those of this package and of other packages.
 
-A registry lists its own members as ``module:name`` and imports one when it is asked for. Another
-package adds a member by an entry point in the registry's group: the entry's name is the member's,
-its value ``package.module:name``. An entry that cannot be used is left out, and one line says
-which package it is of.
+A registry lists its own members as ``module:name`` and imports one on demand. Another package adds
+a member by an entry point in the registry's group: the entry's name is the member's, and its value
+is ``package.module:name``. An entry that cannot be used is left out, and one line names its
+package.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ T = TypeVar("T")
 class Registry(Generic[T]):
     """The members of one group, by name.
 
-    Its own first, then those of other packages.
+    Its own come first, then those of other packages.
 
     Args:
-        group: Of entry points, such as ``hcache.methods``.
+        group: The group of entry points, such as ``hcache.methods``.
         what: One member in words, for messages: ``method``.
         own: Name -> ``module:name``.
-        check: What it is called with a name and a member, for which it raises a TypeError if that
-            is none.
+        check: A function of a name and an object. It raises a TypeError if the object is not a
+            member.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Registry(Generic[T]):
         return len(self.own) + len(self._others())
 
     def __getitem__(self, name: str) -> T:
-        """A member by name.
+        """Returns a member by name.
 
         Raises:
-            UsageError: there is none; the nearest are named.
+            UsageError: there is no such member. The message names the nearest..
         """
         if name not in self:
             known = list(self)
@@ -63,17 +63,14 @@ class Registry(Generic[T]):
         return _imported(self.own[name]) if name in self.own else self._others()[name]
 
     def values(self) -> Iterator[T]:
-        """All members, one after the other.
-
-        Its own are imported on the way.
-        """
+        """Yields all members, and imports its own."""
         for name in self:
             yield self[name]
 
     def problems(self) -> tuple[str, ...]:
-        """What is wrong with entries of other packages.
+        """Returns the faults of entries of other packages.
 
-        A line each, which names the package.
+        Each is one line that names the package.
         """
         return self._found(tuple(sys.path))[1]
 
@@ -81,9 +78,9 @@ class Registry(Generic[T]):
         return self._found(tuple(sys.path))[0]
 
     def _look(self, _: tuple[str, ...]) -> tuple[dict[str, T], tuple[str, ...]]:
-        """The members of other packages, and what is wrong with the rest.
+        """Returns the members of other packages, and the faults of the rest.
 
-        It is given ``sys.path`` to be called again when that has changed.
+        ``sys.path`` is an argument so that this runs again when it has changed.
         """
         found: dict[str, T] = {}
         problems = []

@@ -1,8 +1,8 @@
-"""JSON checked against types by msgspec; what is wrong is told in one line that names its place.
+"""Checks JSON against types by msgspec. A fault is described in one line that names its place.
 
-A schema is a ``msgspec.Struct`` (or a dataclass) whose fields are annotated with types and bounds.
-msgspec checks it. This module adds what its messages lack: the value that came, both bounds, the
-names that are allowed, and the key inside a mapping.
+A schema is a ``msgspec.Struct`` (or a dataclass) whose fields are annotated with types and bounds,
+and msgspec checks it. This module adds what its messages lack: the value that was found, both
+bounds, the allowed names, and the key inside a mapping.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from msgspec import inspect
 T = TypeVar("T")
 
 MOST_NAMED = 1000
-"""Keys of a mapping among which the wrong one is looked for."""
+"""The largest number of keys of a mapping among which the wrong one is searched."""
 
 _AT = re.compile(r"(?s)(?P<what>.*?)(?: - at `\$(?P<path>.*)`)?")
 _STEP = re.compile(r"\.(\w+)|\[(\d+|\.\.\.)\]")
@@ -25,30 +25,31 @@ _FIELD = re.compile(r"Object (?P<fault>missing required|contains unknown) field 
 
 
 def parse_json(text: bytes) -> Any:
-    """The value of a JSON text in UTF-8.
+    """Returns the value of a JSON text in UTF-8.
 
-    NaN and infinities, which Python writes and JSON has not, become null.
+    NaN and infinities, which Python writes but JSON does not have, become null.
 
     Raises:
-        ValueError, RecursionError: it is no JSON, or holds text that is not Unicode.
+        ValueError, RecursionError: it is not JSON, or contains text that is not Unicode.
     """
     try:
         return msgspec.json.decode(text)
-    except ValueError:  # JSON of Python's own, or none
+    except ValueError:  # Python's own JSON, or not JSON
         data = json.loads(text.decode("utf-8"), parse_constant=lambda _: None)
         json.dumps(data, ensure_ascii=False).encode("utf-8")  # refuses half a surrogate pair
         return data
 
 
 def checked(data: Any, kind: type[T]) -> T:
-    """Plain JSON data as an object of a schema.
+    """Returns plain JSON data as an object of a schema.
 
     Args:
-        data: What :func:`parse_json` gave.
+        data: The result of :func:`parse_json`.
         kind: A ``msgspec.Struct``, a dataclass, or another type that msgspec knows.
 
     Raises:
-        ValueError: it does not fit; ``spec.samples: expected a whole number from 1 to 9, got 'x'``.
+        ValueError: the data do not match; ``spec.samples: expected a whole number from 1 to 9, got
+            'x'``.
         RecursionError: it is nested too deeply.
     """
     try:
@@ -58,10 +59,10 @@ def checked(data: Any, kind: type[T]) -> T:
 
 
 def shown(value: Any) -> str:
-    """A value as messages show it, in at most some 60 characters."""
+    """Returns a value for messages, in at most about 60 characters."""
     try:
         text = repr(value)
-    except ValueError:  # an integer of more digits than Python prints
+    except ValueError:  # an integer with more digits than Python prints
         text = "a number of very many digits"
     return text if len(text) <= 60 else f"{text[:60]} …"
 

@@ -245,7 +245,7 @@ class Conditioning:
 
 UNCONDITIONED = Conditioning()
 
-NULL_CLASS = "the class that a U-Net was trained with for none"
+NULL_CLASS = "the class that a U-Net was trained with for no class"
 """The help text of :attr:`Conditioning.null_class`, on the command line and on a page."""
 
 

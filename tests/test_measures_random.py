@@ -67,7 +67,7 @@ def test_without_the_first_components_nothing_lies_along_them(plain):
 def test_what_has_no_difference_is_refused(plain):
     with pytest.raises(AnalysisError, match="same mean h"):
         drive(differences(plain, [([1, 2], [1, 2])], 1, 2))
-    with pytest.raises(AnalysisError, match="nothing is left .* 59 principal components"):
+    with pytest.raises(AnalysisError, match="59 principal components nothing is left"):
         drive(differences(plain, [SETS], 1, 59))
     with pytest.raises(AnalysisError, match="1 sample or more"):
         drive(differences(plain, [([], [1])], 1, 2))

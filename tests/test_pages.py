@@ -260,7 +260,7 @@ def test_extract_asks_for_classes_and_for_the_null_class_that_guidance_needs(app
     app.slider(key=f"choose-guidance-{folder}").set_value(2.0).run()
     assert "--null-class" in app.error[0].value
     null = app.number_input(key=f"choose-null-class-{folder}")
-    assert "the class that a U-Net was trained with for none" in null.help.replace("The", "the")
+    assert "the class that a U-Net was trained with for no class" in null.help.replace("The", "the")
     null.set_value(10.0).run()
     assert "must lie in 0 to 9" in app.error[0].value
     app.number_input(key=f"choose-null-class-{folder}").set_value(9.0).run()

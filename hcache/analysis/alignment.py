@@ -1,25 +1,26 @@
-"""Alignment of positives: is the average over chosen samples about something that they share?
+"""Alignment of positives: how much of the average over selected samples is common to them.
 
-A naive direction is the mean of h over positives less the mean over random samples. It exists
-whatever the positives are. With g_i = h_i - μ_random, in units of σ, it means something as far as
-the g_i point the same way:
+A naive direction is the mean of h over positives minus the mean over random samples. It exists for
+any positives. With g_i = h_i - μ_random, in units of σ, it is meaningful to the extent that the g_i
+point in the same direction:
 
     alignment    a = mean over i ≠ j of ⟨g_i, g_j⟩ / mean over i of ‖g_i‖²
                    = between / (between + within)
     reliability  p a / (1 + (p - 1) a)    of the average over p positives
 
 Alignment is the share of one positive's squared distance from the random samples' mean that all
-positives have in common; h has thousands of coordinates in which each sample differs on its own, so
-that it is small even where the average is good. Reliability is the share of the average's own
-squared length that other positives of the same kind would give again (Spearman, Brown): it grows
+positives have in common. Each sample differs on its own in thousands of coordinates of h, so
+alignment is small even if the average is good. Reliability is the share of the average's own
+squared length that other positives of the same kind would reproduce (Spearman, Brown). It grows
 with p. Positives of two opposite kinds cancel: alignment is near 0 in the average and large in each
-kind. All products are of different samples, so that no noise counts as agreement.
+kind. All products are of different samples, so noise does not count as agreement.
 
-The null: as many samples drawn at random. p is how often these are as far from the others as the
-positives are, which is the kernel two-sample test with a linear kernel.
+The null is the same number of samples, drawn at random. p is the share of such draws that are at
+least as far from the others as the positives. This is the kernel two-sample test with a linear
+kernel.
 
 **Scatter** of known classes (breeds, poses): the share of all variance that lies between their
-means, 0 on average where classes mean nothing.
+means. It is 0 on average if classes are meaningless.
 
 References:
     Intraclass correlations: Uses in assessing rater reliability (Shrout, Fleiss, 1979),

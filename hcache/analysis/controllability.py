@@ -1,24 +1,24 @@
-"""Controllability: does moving h along a direction move the readout further than moving it just
-anywhere?
+"""Controllability: whether moving h along a direction changes the readout more than random moves
+do.
 
-The change of a sample is its readout's change per unit of strength, in the readout's spread over
-unedited samples; its mean over samples is compared with that of m random directions of equal norm,
-on the same samples. p is the rank of the change's size among theirs. A rank assumes no
-distribution, and is 1 / (1 + m) at best: with fewer than 19 random directions no p reaches 0.05.
-Where random directions move next to nothing, one that pushes each sample its own way would pass for
-their better. So it is also tested that the mean over samples is not 0 (Student's t over samples),
-and p is the larger of the two: what controls a readout moves it on average, and further than
-random.
+The change of a sample is its readout's change per unit of strength, in units of the readout's
+spread over unedited samples. Its mean over samples is compared with that of m random directions of
+equal norm, on the same samples. p is the rank of the change's size among theirs. A rank assumes no
+distribution, and is at least 1 / (1 + m), so with fewer than 19 random directions p cannot reach
+0.05. If random directions change almost nothing, a direction that moves each sample differently
+could seem better. Therefore the mean over samples is also tested against 0 (Student's t over
+samples), and p is the larger of the two. A direction that controls a readout changes it on average,
+and more than random directions do.
 
 The **effect size** is
 
     mean change / √(mean over random directions of their squared mean changes),
 
-how many times as far as a random direction. Its interval accounts
-for the samples (bootstrap, paired) and for the few random directions that the denominator is known
-from (a χ² with m degrees of freedom).
+the change relative to that of a random direction. Its interval accounts for the samples (bootstrap,
+paired) and for the small number of random directions in the denominator (a χ² with m degrees of
+freedom).
 
-What can be decoded at a step need not be controllable there; the two belong side by side.
+Decodable at a step does not imply controllable there, so both are shown side by side.
 
 References:
     The Probable Error of a Mean (Student, 1908), https://doi.org/10.1093/biomet/6.1.1

@@ -1,14 +1,13 @@
 """Leakage: what else changes when one attribute is edited.
 
-M_ij is the mean change of attribute j under the edit that is meant for attribute i, each attribute
-in its own spread over unedited samples, so that all are on one scale. A cell leaks if the edit
-moves the attribute further than a direction does that has nothing to do with either. All
-off-diagonal cells are one family: where nothing leaks, the chance that any is called leaking is the
-level.
+M_ij is the mean change of attribute j under the edit for attribute i. Each attribute is in units of
+its own spread over unedited samples, so that all are on one scale. A cell leaks if the edit changes
+the attribute more than unrelated directions do. All off-diagonal cells are one family: if nothing
+leaks, the probability that any cell is called leaking is the level.
 
-**Null.** What other directions do to the same attribute of the same samples: random ones
-(``nulls``), and the edits that are not meant for it. No change is taken to be symmetric: readings
-are probabilities, glasses are on or off. Two tests are made, and p is the larger of the two:
+**Null.** The changes of the same attribute of the same samples under other directions: random ones
+(``nulls``), and the edits for other attributes. Changes are not assumed to be symmetric: readings
+are probabilities, and glasses are on or off. Two tests are made, and p is the larger of the two:
 
 - over samples: within every sample, which direction made which change of an attribute is dealt out
   anew, among the edit and the random directions, or among the edits where there are none of these
@@ -19,7 +18,7 @@ are probabilities, glasses are on or off. Two tests are made, and p is the large
   (Holm over the family). It takes the means of random directions for normal. They may have a real
   effect, which all samples share, and which the first test alone would take for a leak.
 
-What remains: without random directions an attribute that all edits move alike does not count as
+Limits: without random directions, an attribute that all edits change equally does not count as
 leaking. With fewer than three directions to compare on an attribute, changes are dealt out over all
 off-diagonal cells, which takes readings for equally noisy. Where a few random directions do nearly
 all that random directions do, t is called too often (some 7 to 9 % of single cells rather than 5 %,

@@ -1,11 +1,11 @@
-"""Linearity: does the readout answer a strength in proportion, either way, and alike in all
-samples?
+"""Linearity: whether the readout responds in proportion to the strength, for both signs, and
+equally in all samples.
 
 With f(γ) the readout of a sample moved by γ along a direction, and r(γ) = f(γ) - f(0):
 
-- **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², every sample with its own
-  slope β, summed over samples and strengths. 0 is what no change would explain. How far slopes
-  differ is homogeneity's to say.
+- **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², where every sample has its
+  own slope β, summed over samples and strengths. It is 0 for the prediction of no change.
+  Homogeneity measures how far slopes differ.
 - **Curvature**: the share of the mean response's square that no line through 0 explains, 1 - (Σ γ
   r̄)² / (Σ γ² Σ r̄²), with squares of means from products of different samples. R² of a line alone
   does not tell a line from a response that is spent at half the strength: on -1, -½, 0, ½, 1 a step
@@ -24,10 +24,11 @@ With f(γ) the readout of a sample moved by γ along a direction, and r(γ) = f(
   if the same Δh makes the same change in all, 0 if one sample's change says nothing of another's.
   It may be below 0 by chance.
 
-A line is no merit by itself: a smooth network is linear in every direction for small strengths, and
-where nothing moves noise decides. So each number has an interval over samples, stands against the
-same for random directions of equal norm, and a verdict is given only where the direction moves the
-readout more than those do. A readout may be a vector (all pixels, say); ‖·‖ is then over its parts.
+A linear response alone means little: a smooth network is linear in every direction for small
+strengths, and if nothing changes, noise decides. Therefore each number has an interval over samples
+and is compared with the same number for random directions of equal norm. A verdict is given only if
+the direction changes the readout more than these do. A readout may be a vector (all pixels, say);
+‖·‖ is then over its parts.
 
 References:
     Discovering Interpretable Directions in the Semantic Latent Space of Diffusion Models (Haas,

@@ -1,8 +1,9 @@
-"""The effect of a swap: what of the donor appears in the recipient, over many pairs, and what any
-change would do.
+"""The effect of a swap: how much of the donor appears in the recipient, over many pairs, compared
+with other changes.
 
-A recipient B is made again with the donor A's activations at a site, giving R. For each distance d
-(pixels, structure, colour; :mod:`.similarity`; and an image encoder's), summed over pairs,
+A recipient B is denoised again with the donor A's activations at a site, which gives R. For each
+distance d (pixels, structure, colour; :mod:`.similarity`; and an image encoder's), summed over
+pairs,
 
     carried  1 - Σ d(R, A) / Σ d(B, A)    how much nearer to the donor than the recipient was:
                                           0 none, 1 if R is A
@@ -15,11 +16,11 @@ and for each reading r the regression over pairs r_R = b r_A + c r_B + constant,
     kept     c     how far it still follows the recipient
 
 **Controls**, made of the same recipients at the same site: R' of *another* donor, held against A,
-tells what being swapped at all does to the distance to A (carried stands against that, paired);
-*norm-matched noise* in place of A - B tells how far any change of that size would move the picture
-(moved stands against that); the recipient's *own* activations must change nothing. p of what is
-carried: of pictures, by flipping which of R and R' is A's; of readings, by dealing the donors out
-anew. Donors must have been dealt to recipients at random.
+shows the effect of any swap on the distance to A (the null of carried, paired); *norm-matched
+noise* in place of A - B shows how far any change of that size moves the picture (the null of
+moved); the recipient's *own* activations must change nothing. p of carried comes from exchanging R
+and R' at random for pictures, and from permuting the donors for readings. Donors must have been
+assigned to recipients at random.
 
 **What the figures are.** The share of a distance is not the share of what was swapped: a site that
 carries the colours alone, in whole, brings R to A in colours and in pixels by what colours make of

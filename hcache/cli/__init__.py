@@ -1,1 +1,3 @@
-"""The command line: thin. Each command parses, calls one function, and prints."""
+"""The command line. Each command parses its arguments, calls one function, and prints the
+result.
+"""

@@ -59,7 +59,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def add_bench(command: Any) -> None:
-    """Its parser."""
+    """Adds its parser."""
     child = command(
         "bench",
         bench,

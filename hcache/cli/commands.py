@@ -63,9 +63,8 @@ class Result:
 
 
 def table(rows: Iterable[tuple[Any, ...]], header: tuple[str, ...]) -> str:
-    """Columns as wide as they need to be.
-
-    Numbers, which look like ``12`` or ``3.4 MB``, to the right.
+    """Formats a table with columns of the needed width. Numbers such as ``12`` or ``3.4 MB`` are
+    right-aligned.
     """
     cells = [header, *[tuple(str(cell) for cell in row) for row in rows]]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
@@ -80,7 +79,7 @@ def table(rows: Iterable[tuple[Any, ...]], header: tuple[str, ...]) -> str:
 
 
 def models(_: argparse.Namespace) -> Result:
-    """The models known by name."""
+    """Lists the models that have a name."""
     cards = load_cards().values()
     names = ("name", "title", "kind", "summary", "source", "get", "licence")
     data = [{name: getattr(card, name) for name in names} for card in cards]
@@ -91,7 +90,7 @@ def models(_: argparse.Namespace) -> Result:
 
 
 def anatomy(arguments: argparse.Namespace) -> Result:
-    """A model's sites, shapes and bytes, from its configuration."""
+    """Prints a model's sites, shapes and bytes, from its configuration."""
     from ..models.loading import load_anatomy
 
     card, found = find_card(arguments.model), load_anatomy(arguments.model, **added(arguments))
@@ -130,7 +129,7 @@ def anatomy(arguments: argparse.Namespace) -> Result:
 
 
 def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
-    """The run that the arguments of ``extract``, ``estimate`` and ``invert`` ask for."""
+    """Returns the spec of the arguments of ``extract``, ``estimate`` and ``invert``."""
     names = ("samples", "steps", "seed", "eta", "store_dtype", "dtype", "batch", "schedule")
     changes = {name: getattr(arguments, name, None) for name in names}
     changes["store"] = parse_store(arguments.store) if arguments.store else None
@@ -165,7 +164,7 @@ def added(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
-    """The card's conditioning, with what the arguments say instead."""
+    """Returns the card's conditioning, overridden by the arguments."""
     found = find_card(arguments.model).conditioning
     if arguments.prompts is not None:
         found = replace(found, prompts=read_prompts(arguments.prompts))
@@ -191,7 +190,7 @@ def conditioning_of(arguments: argparse.Namespace) -> Conditioning:
 
 
 def read_prompts(path: str) -> tuple[str, ...]:
-    """A prompt a line; empty lines do not count."""
+    """Reads one prompt per line. Empty lines do not count."""
     lines = read_text(Path(path), f"the prompts in {path}").splitlines()
     prompts = tuple(line.strip() for line in lines if line.strip())
     if not prompts:
@@ -200,7 +199,7 @@ def read_prompts(path: str) -> tuple[str, ...]:
 
 
 def estimate(arguments: argparse.Namespace) -> Result:
-    """What a run would weigh; refuses what ``extract`` would refuse."""
+    """Prints the size of a run. It refuses the same models as ``extract``."""
     from ..models.loading import check_conditioning, load_anatomy
 
     spec = spec_of(arguments)
@@ -213,7 +212,7 @@ def estimate(arguments: argparse.Namespace) -> Result:
 
 
 def stored_as(spec: RunSpec, part: str) -> str:
-    """The policy of a site; nothing for what is always stored."""
+    """Returns the policy of a site. Parts that are always stored have none."""
     policy = spec.policy(part)
     return "" if policy == NONE else policy
 
@@ -237,7 +236,7 @@ def extract(arguments: argparse.Namespace) -> Result:
 
 
 def invert(arguments: argparse.Namespace) -> Result:
-    """Makes real pictures ready, inverts them and extracts the run they begin."""
+    """Prepares real pictures, inverts them and extracts their run."""
     from ..images.pictures import prepare_picture
     from ..models.loading import load_anatomy
 
@@ -280,7 +279,7 @@ def _plain_errors(run: Run, device: str) -> list[float]:
 
 
 def convert_adm(arguments: argparse.Namespace) -> Result:
-    """A guided-diffusion checkpoint as a diffusers folder."""
+    """Converts a guided-diffusion checkpoint to a diffusers folder."""
     from ..models.adm import convert_adm as convert
     from ..models.adm_flags import Flags, preset_of
 
@@ -306,7 +305,7 @@ def convert_adm(arguments: argparse.Namespace) -> Result:
 
 
 def convert_ddpm(arguments: argparse.Namespace) -> Result:
-    """A checkpoint of the original DDPM network as a diffusers folder."""
+    """Converts a checkpoint of the original DDPM network to a diffusers folder."""
     from ..models.ddpm import convert_ddpm as convert
 
     out = Path(arguments.out)
@@ -454,7 +453,7 @@ def runs(arguments: argparse.Namespace) -> Result:
 
 
 def info(arguments: argparse.Namespace) -> Result:
-    """One run in full."""
+    """Prints the details of one run."""
     home = home_folder(arguments.home)
     run = open_run(run_folder(home, arguments.run_name))
     facts = run_facts(run)
@@ -513,7 +512,7 @@ def verify(arguments: argparse.Namespace) -> Result:
     kept = last_report(folder)
     if kept is None or kept.when != report.when:
         print(
-            f"hcache: {folder} cannot be written, so the pages do not show this result",
+            f"hcache: {folder} cannot be written, so pages do not show this",
             file=sys.stderr,
         )
     rows = [(site, f"{d.largest:.2g}", f"{d.tolerance:.2g}") for site, d in report.rerun.items()]
@@ -535,7 +534,7 @@ def commit(arguments: argparse.Namespace) -> Result:
 
 
 def repair(arguments: argparse.Namespace) -> Result:
-    """Sets bad files aside and makes their samples again."""
+    """Moves damaged files aside and extracts their samples again."""
     folder = run_folder(home_folder(arguments.home), arguments.run_name)
     return repair_run(folder, arguments.device, lambda spec: _ask(folder, spec, arguments.yes))
 
@@ -577,7 +576,7 @@ def _ask(folder: Path, spec: RunSpec, yes: bool) -> None:
 
 
 def labels_import(arguments: argparse.Namespace) -> Result:
-    """Labels from a CSV, all or none of them."""
+    """Imports labels from a CSV, as a whole or not at all."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     names = import_labels(run, Path(arguments.file), arguments.set)
     return Result(
@@ -586,7 +585,7 @@ def labels_import(arguments: argparse.Namespace) -> Result:
 
 
 def labels_accept(arguments: argparse.Namespace) -> Result:
-    """Takes a label set as its file is now."""
+    """Accepts a label set in the present state of its file."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     names = accept_labels(run, arguments.set)
     text = f"{arguments.set}: accepted as it is, with {', '.join(names)}"
@@ -599,14 +598,14 @@ def labels_accept(arguments: argparse.Namespace) -> Result:
 
 
 def labels_export(arguments: argparse.Namespace) -> Result:
-    """Labels as CSV, printed."""
+    """Prints labels as CSV."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     text = export_labels(run, arguments.set)
     return Result(text=text.rstrip("\n"), data={"csv": text})
 
 
 def export(arguments: argparse.Namespace) -> Result:
-    """A table of labels and pooled activations, or a projector's folder."""
+    """Writes a table of labels and pooled activations, or a projector's folder."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     out = export_run(run, Path(arguments.out), arguments.format, arguments.site, arguments.step)
     return Result(text=str(out), data={"out": str(out), "samples": len(run)})
@@ -633,7 +632,7 @@ def cancel(arguments: argparse.Namespace) -> Result:
 
 
 def list_tasks(arguments: argparse.Namespace) -> Result:
-    """A run's background tasks, the latest first."""
+    """Lists a run's background tasks, the latest first."""
     found = tasks.list_tasks(run_folder(home_folder(arguments.home), arguments.run_name))
     rows = [
         (task.id, task.title, task.state, f"{task.share:.0%}", task.message or task.stage)

@@ -39,7 +39,7 @@ def dashboard(arguments: argparse.Namespace) -> Result:
 
 
 def check_address(host: str, port: int | None) -> None:
-    """Refuses a place where no server can listen.
+    """Refuses an address where no server can listen.
 
     Args:
         host: A name or an address of this machine.
@@ -94,7 +94,7 @@ def _port(text: str) -> int:
 
 
 def add_dashboard(command: Any) -> None:
-    """Its parser."""
+    """Adds its parser."""
     child = command("dashboard", dashboard, "Serve the dashboard's pages, until Ctrl-C.")
     child.add_argument(
         "--port", type=_port, help="port to listen on (default: 8501, or the next free one)"

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def fit(arguments: argparse.Namespace) -> Result:
-    """Fits what the arguments say and saves it by name.
+    """Fits the requested directions and saves them by name.
 
     Several directions are saved as ``name.0``, ``name.1``, ...
     """
@@ -119,7 +119,7 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
 def chosen_samples(
     run: Run, arguments: argparse.Namespace, both: bool
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Positives and negatives as numbers, or from the ends of a label."""
+    """Returns positives and negatives, by number or from a label."""
     from ..directions.supervised import both_ends
 
     if not arguments.label:
@@ -218,7 +218,7 @@ def show(arguments: argparse.Namespace) -> Result:
 
 
 def delete(arguments: argparse.Namespace) -> Result:
-    """Deletes a saved direction, and prints what made it."""
+    """Deletes a saved direction, and prints its description."""
     from ..directions.store import delete_move
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))

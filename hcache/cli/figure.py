@@ -169,7 +169,7 @@ def _width(text: str) -> str | float:
 
 
 def add_figure(command: Any) -> None:
-    """The command's arguments."""
+    """Adds the command's parser."""
     child = command(
         "figure",
         figure,
@@ -200,7 +200,7 @@ def add_figure(command: Any) -> None:
 
 
 def _add_swap(child: Any) -> None:
-    """What the U-figure shows."""
+    """Adds the options of the U-figure."""
     child.add_argument(
         "--donor",
         type=int,
@@ -225,7 +225,7 @@ def _add_swap(child: Any) -> None:
 
 
 def _add_edit(child: Any) -> None:
-    """What a strip or a grid shows, and in which steps a figure's edit acts."""
+    """Adds the options of strips and grids, and the steps of an edit."""
     child.add_argument(
         "--samples",
         metavar="N[,N...]",
@@ -275,7 +275,7 @@ def _add_edit(child: Any) -> None:
 
 
 def _add_print(child: argparse.ArgumentParser) -> None:
-    """How the figure is printed."""
+    """Adds the options of the printed size."""
     child.add_argument(
         "--width", default="double", help="single (3.3 in), double (6.9 in; default) or inches"
     )

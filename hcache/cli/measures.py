@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def measure(arguments: argparse.Namespace) -> Result:
-    """Measures a run; what is stored already is looked up."""
+    """Measures a run. Stored results are reused."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     if arguments.forget_stale:
         gone = delete_stale(run)
@@ -316,7 +316,7 @@ def _facts(cell: Cell) -> dict[str, Any]:
 
 
 def add_measures(command: Any) -> None:
-    """The parsers of both."""
+    """Adds the parsers of both commands."""
     text = (
         "Measure a run (probes, directions, codes, swaps): each number with an interval and a null."
     )

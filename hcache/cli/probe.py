@@ -146,7 +146,7 @@ def _text(found: dict[str, Any]) -> str:
 
 
 def add_probes(command: Any) -> None:
-    """The parser."""
+    """Adds its parser."""
     child = command(
         "probe",
         probe,

@@ -182,7 +182,7 @@ def _quality(home: Path, name: str, data: dict[str, Any]) -> str:
 
 
 def list_all(arguments: argparse.Namespace) -> Result:
-    """The readers that can be used here."""
+    """Lists the readers that can be used here."""
     from ..readers.registry import functions
     from ..readers.saved import list_readers, load_description
 
@@ -263,7 +263,7 @@ def delete(arguments: argparse.Namespace) -> Result:
 
 
 def add_read(command: Any) -> None:
-    """The parser of ``read``."""
+    """Adds the parser of ``read``."""
     text = (
         "Read a run's pictures with an attribute reader into a label set. The same command"
         " continues an earlier call."
@@ -314,7 +314,7 @@ def add_read(command: Any) -> None:
 
 
 def add_reader(command: Any) -> None:
-    """The parsers of ``reader list``, ``reader check`` and ``reader delete``."""
+    """Adds the parsers of ``reader list``, ``reader check`` and ``reader delete``."""
     command("list", list_all, "List the readers that are saved in the home or installed.")
     text = (
         "Measure the error of a reader against manual labels or labelled pictures. The verdict"

@@ -319,7 +319,7 @@ METHOD = Method(
     moves=(VaeMove,),
     former={"descent": STRIDED},
     options={
-        "iterations": Option(default=800, text="of training"),
+        "iterations": Option(default=800, text="number of training iterations"),
         "latent": Option(default=16, text="size of the VAE's latent"),
         "hidden": Option(default=128, text="units of each hidden layer"),
         "beta": Option(default=1.0, text="weight of the KL divergence"),

@@ -1,5 +1,5 @@
-"""The dashboard's parts: one function a panel. With dashboard.py and pages/ the only importers
-of Streamlit.
+"""The parts of the dashboard, with one function per panel. Only this package, dashboard.py and
+pages/ import Streamlit.
 """
 
 from ..starting import wait_asleep

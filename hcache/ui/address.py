@@ -30,7 +30,7 @@ T = TypeVar("T")
 _KEPT, _MEMORY = "kept", "address"
 _WIDGET = "choose-"
 RUN = "run"
-"""The choice that every address of ours has; one without it is somebody's beginning of one."""
+"""The choice that every address of hcache has. An address without it is incomplete."""
 
 STALE = 0.3
 """Seconds in which a browser may still tell the address as it was before the last write.
@@ -50,7 +50,7 @@ had heard of a choice brings the old value, and Streamlit takes it for a new one
 
 @dataclass
 class _Memory:
-    """What a session knows of its address."""
+    """The state of a session's address."""
 
     page: str = ""
     left: dict[str, str] | None = None
@@ -72,9 +72,9 @@ class _Memory:
 
 
 def recall(name: str, default: Any, convert: Callable[[str], Any] = str) -> Any:
-    """The choice of that name.
+    """Returns a choice by name.
 
-    Of this session, else from the address, else ``default``.
+    It comes from this session, or from the address, or is ``default``.
     """
     if name in _kept():
         return _kept()[name]
@@ -89,7 +89,7 @@ def recall(name: str, default: Any, convert: Callable[[str], Any] = str) -> Any:
 def keep(name: str, value: Any, default: Any = None) -> None:
     """Remembers a choice.
 
-    For the address too unless it is at its ``default``.
+    The address contains it unless it is at its ``default``.
     """
     memory = _memory()
     _kept()[name] = value
@@ -102,7 +102,7 @@ def keep(name: str, value: Any, default: Any = None) -> None:
 def choose(name: str, value: Any) -> None:
     """Makes a choice for the user.
 
-    As a click on a picture does; its widget shows it from the next run on.
+    A click on a picture does so. The choice's widget shows it from the next run on.
     """
     _kept()[name] = value
     _memory().offered.pop(name, None)
@@ -113,9 +113,9 @@ def choose(name: str, value: Any) -> None:
 
 
 def last_default(name: str) -> str | None:
-    """What the address leaves out of a choice.
+    """Returns the default of a choice, which the address leaves out.
 
-    As its widget said it last; None before it was shown.
+    It is the last default of its widget, or None before it was shown.
     """
     return _memory().defaults.get(name)
 
@@ -124,7 +124,7 @@ def last_default(name: str) -> str | None:
 def together() -> Iterator[None]:
     """Makes several choices one entry in the browser's history.
 
-    They are made in one answer to the user.
+    They are the response to one action of the user.
     """
     memory = _memory()
     before, memory.gathering = memory.gathering, True
@@ -141,8 +141,8 @@ def together() -> Iterator[None]:
 
 
 def _write_alone(name: str) -> None:
-    """Writes a choice that was made outside a run from the page's top: by a part of it, or in
-    answer to a click.
+    """Writes a choice that was made outside a full run of the page: by a fragment, or in response
+    to a click.
     """
     memory = _memory()
     if not memory.gathering and memory.left is not None:
@@ -151,15 +151,15 @@ def _write_alone(name: str) -> None:
 
 
 def widget_key(name: str) -> str:
-    """The key of the widget that makes a choice."""
+    """Returns the key of the widget of a choice."""
     return f"{_WIDGET}{name}"
 
 
 def is_late(name: str, value: Any) -> bool:
-    """Whether a widget's value is that of before a choice.
+    """Returns whether a widget's value is older than a choice.
 
-    It is if it comes within :data:`LATE` of the choice, and no other value came in between: that
-    one showed that the browser had heard.
+    It is if it arrives within :data:`LATE` of the choice without another value in between. Such a
+    value would show that the browser had received the choice.
     """
     replaced = _memory().replaced
     before, when = replaced.get(name, (None, -LATE))
@@ -170,13 +170,13 @@ def is_late(name: str, value: Any) -> bool:
 
 
 def another_widget(name: str, bounds: tuple[float, ...]) -> bool:
-    """Whether Streamlit takes the widget of a choice for another one.
+    """Returns whether Streamlit treats a choice's widget as a new one.
 
-    For another than the one that showed it last.
+    It compares it with the widget that showed the choice last.
 
     Args:
         name: The choice.
-        bounds: Of a slider: the least and the largest value, and the step if it has one.
+        bounds: For a slider: the smallest and the largest value, and the step if it has one.
     """
     memory = _memory()
     now = (memory.page, *bounds)
@@ -186,12 +186,12 @@ def another_widget(name: str, bounds: tuple[float, ...]) -> bool:
 
 
 def snapshot() -> dict[str, Any]:
-    """All choices as they are."""
+    """Returns all present choices."""
     return dict(_kept())
 
 
 def restore(choices: dict[str, Any]) -> None:
-    """Makes the choices of a snapshot again.
+    """Restores the choices of a snapshot.
 
     Every widget shows them from the next run on.
     """
@@ -202,9 +202,9 @@ def restore(choices: dict[str, Any]) -> None:
 
 
 def read(page: str) -> None:
-    """Takes over what the address says, at a page's top.
+    """Reads the choices in the address, at the start of a page.
 
-    If the user went there and did not come from here.
+    It does so only if the user went there from outside this session.
     """
     memory, address = _memory(), st.query_params.to_dict()
     if memory.left is None or _went(memory, page, address):
@@ -216,7 +216,8 @@ def read(page: str) -> None:
 def write() -> None:
     """Writes the address, as one entry in the browser's history.
 
-    At the end of a page, or of a part of it that made a choice; none if nothing changed.
+    It runs at the end of a page, or of a fragment that made a choice. If nothing changed, it writes
+    nothing.
     """
     memory, there, address = _memory(), st.query_params.to_dict(), current()
     said = {
@@ -224,7 +225,7 @@ def write() -> None:
         for name, value in there.items()
         if name == RUN or memory.defaults.get(name) != value
     }
-    if said != address:  # an address may name defaults too
+    if said != address:  # an address may contain defaults too
         memory.before, memory.written = there, time.monotonic()
         st.query_params.from_dict(address)
     memory.left = st.query_params.to_dict()
@@ -232,7 +233,7 @@ def write() -> None:
 
 
 def end() -> None:
-    """At the end of a page, after its links were drawn."""
+    """Finishes a page after its links were drawn."""
     write()
     memory = _memory()
     memory.gathering = False
@@ -240,10 +241,7 @@ def end() -> None:
 
 
 def current() -> dict[str, str]:
-    """The address of the choices as they are.
-
-    For links to other pages.
-    """
+    """Returns the address of the present choices, for links."""
     memory = _memory()
     made = {
         name: str(value)
@@ -254,9 +252,9 @@ def current() -> dict[str, str]:
 
 
 def _went(memory: _Memory, page: str, address: dict[str, str]) -> bool:
-    """Whether the user went to this address, rather than doing something on the page that is shown.
+    """Returns whether the user went to this address, instead of acting on the shown page.
 
-    Whatever is done with a widget comes with the address of a moment before: that is no way back.
+    Any action on a widget comes with the address of a moment before, which is not a step back.
     """
     if page != memory.page:
         return bool(address)

@@ -1,5 +1,5 @@
-"""Buttons for work that a run's files describe. What came from elsewhere is shown, and done only
-once agreed to.
+"""Buttons for work that a run's files describe. Work from elsewhere is shown first, and runs only
+after the user agrees.
 """
 
 from __future__ import annotations
@@ -26,19 +26,18 @@ def agreed(
     place: DeltaGenerator | None = None,
     **options: Any,
 ) -> bool:
-    """A button, and whether its work may be started now.
+    """Shows a button, and returns whether its work may start now.
 
-    After one press if this user asked for it on this machine.
-
-    Else the press shows what would be done, with a second button to agree and one to leave it.
+    One press is enough if this user requested the work on this machine. Otherwise the press shows
+    what would be done, with a second button to agree and one to decline.
 
     Args:
-        label: On the button.
-        key: Its key; those of the other two are made of it.
-        ours: Whether this user asked for the work on this machine.
-        work: What would be done, asked for only where it is to be shown.
-        place: Where to show it; here, if it is not given.
-        options: Of ``st.button``.
+        label: The label of the button.
+        key: Its key, from which the keys of the other two are made.
+        ours: Whether this user requested the work on this machine.
+        work: Returns the work, for showing it.
+        place: Where to show it. Default: here.
+        options: Options of ``st.button``.
     """
     asked = f"to agree to {key}"
     if st.button(label, key=key, **options):

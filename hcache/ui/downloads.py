@@ -1,4 +1,4 @@
-"""Downloads of models: what would come is shown first, and comes by a press. A link alone
+"""Downloads of models. The page shows what a download contains, and a press starts it. A link alone
 downloads nothing.
 """
 
@@ -11,13 +11,13 @@ from ..cards import Card, find_card
 from .text import literal
 
 _SIZES = "sizes of models"
-"""In the session: bytes by model, None where the hub did not tell."""
+"""In the session: bytes by model, or None if the hub did not say."""
 
 
 def may_read_configuration(model: str) -> bool:
-    """Whether a model's configuration may be read now.
+    """Returns whether a model's configuration may be read now.
 
-    It is on this disk or may be downloaded; else the button that allows it is shown.
+    It is on this disk or may be downloaded. Otherwise the button that allows the download is shown.
     """
     from ..models.downloads import configurations_are_here
 
@@ -36,7 +36,7 @@ def may_read_configuration(model: str) -> bool:
 def weights_notice(card: Card) -> None:
     """Says that a start will download the weights.
 
-    And how much that is once one has asked.
+    It shows their size once the user has asked for it.
     """
     from ..models.downloads import download_bytes, weights_are_here
 

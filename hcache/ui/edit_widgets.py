@@ -30,11 +30,9 @@ from .panels.mask import choose_mask, mask_panel
 
 @dataclass(frozen=True, kw_only=True)
 class Offer:
-    """What widgets are drawn for.
+    """The context of widgets: a run, a picture, the kind of direction.
 
-    A run, one of its pictures, and the kind of direction.
-
-    ``picture``: (height, width, 3) uint8, to paint a mask on. ``constant``: the direction is the
+    ``picture``: (height, width, 3) uint8, for painting a mask. ``constant``: the direction is the
     same for every sample. ``in_x``: it moves x_t, where there are no masks.
     """
 
@@ -44,22 +42,22 @@ class Offer:
     in_x: bool = False
 
     def takes(self, widget: Widget) -> bool:
-        """Whether the widget has a meaning for this direction."""
+        """Returns whether the widget is meaningful for this direction."""
         if isinstance(widget, MaskWidget) and self.in_x:
             return False
         return self.constant or not widget.constant
 
 
 def key_of(edit: type[RecipeEdit], widget: Widget | AmountWidget) -> str:
-    """What links call a choice.
+    """Returns the name of a choice in links.
 
-    Its own key, or the edit's kind and the field.
+    It is the widget's own key, or the edit's kind and the field.
     """
     return widget.key or f"{edit.kind}-{widget.name}"
 
 
 def draw_amount(edit: type[RecipeEdit], amount: AmountWidget) -> float:
-    """The slider of the preview's amount."""
+    """Draws the slider of the preview's amount."""
     return state.amount(
         f"{amount.name.capitalize()} {amount.symbol}".strip(),
         key_of(edit, amount),
@@ -72,9 +70,9 @@ def draw_amount(edit: type[RecipeEdit], amount: AmountWidget) -> float:
 
 
 def draw_widgets(edit: type[RecipeEdit], offer: Offer, more: bool) -> dict[str, Any]:
-    """Draws an edit's widgets: field -> value.
+    """Draws an edit's widgets, and returns field -> value.
 
-    Those for the folded part or the others.
+    It draws those of the folded part or the others.
     """
     return {
         widget.name: draw(widget, key_of(edit, widget), offer)
@@ -86,7 +84,7 @@ def draw_widgets(edit: type[RecipeEdit], offer: Offer, more: bool) -> dict[str, 
 def draw_shapes(edit: type[RecipeEdit], choices: Mapping[str, Any]) -> dict[str, Any]:
     """Draws the shape of the strength over the steps.
 
-    If the edit acts in several: its window.
+    It does so if the edit has a window of several steps.
     """
     for widget in edit.widgets:
         if isinstance(widget, WindowWidget):
@@ -99,7 +97,7 @@ def draw_shapes(edit: type[RecipeEdit], choices: Mapping[str, Any]) -> dict[str,
 
 @singledispatch
 def draw(widget: Widget, key: str, offer: Offer) -> Any:
-    """Draws one widget; returns its value."""
+    """Draws one widget and returns its value."""
     raise UsageError(f"the page cannot draw a {type(widget).__name__} ({widget.label})")
 
 
@@ -143,12 +141,10 @@ def _mask(widget: MaskWidget, key: str, offer: Offer) -> Any:
 
 
 def choose_edit(edit: RecipeEdit) -> None:
-    """Sets the widgets and the amount as an edit has them.
-
-    One of a recipe.
+    """Sets the widgets and the amount from a recipe's edit.
 
     Raises:
-        UsageError: a value that the widget cannot show.
+        UsageError: a widget cannot show a value.
     """
     kind = type(edit)
     for widget in kind.widgets:

@@ -1,5 +1,5 @@
-"""What every page shares: navigation, the choice of the run, the jobs at work, and the one place
-for errors.
+"""The common parts of all pages: navigation, the choice of the run, the running jobs, and the
+display of errors.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from .text import literal
 from .watching import job_monitor, job_panel
 
 PENDING = "pending run"
-"""In the session: a run that was started here and is to be shown once there is anything of it."""
+"""In the session: a run that was started here, and is shown once it has samples."""
 
 _GONE = "run is gone"
-"""In the session: whether the page already says so."""
+"""In the session: whether the page has already said so."""
 
 MOST_OFFERED = 20
 DEMO_MODEL = "toyfaces-ddpm-64"
@@ -39,7 +39,7 @@ ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><path d="M5 3v10a7 7 0 0 0 14 0V3"'
     ' fill="none" stroke="#0072B2" stroke-width="4"/></svg>'
 )
-"""The tab's. Streamlit would fetch one of its own icons from another server."""
+"""The icon of the tab. Streamlit would load one of its own from another server."""
 
 PAGES = (
     ("dashboard.py", "Overview", ":material/schema:"),
@@ -57,17 +57,15 @@ PAGES = (
 
 
 HELP, HELP_ON = "Help", "about"
-"""The page of the documentation, and the choice that names the page it was opened from."""
+"""The Help page, and the choice that names the page it was opened from."""
 
 
 @contextmanager
 def home_page(title: str) -> Iterator[Path]:
-    """A page from its navigation to its address.
+    """Runs a page from its navigation to its address.
 
-    Yields the home, started with a demo if it is empty.
-
-    The links to the other pages carry all choices, and are drawn again at the end, when choices
-    have been made.
+    It yields the home, with a demo started if the home is empty. The links to the other pages
+    contain all choices. They are drawn again at the end, after choices were made.
     """
     st.set_page_config(page_title=f"{title} · hcache", page_icon=ICON, layout="wide")
     need_login()
@@ -98,9 +96,9 @@ def home_page(title: str) -> Iterator[Path]:
 def _draw_links(
     places: Sequence[DeltaGenerator], drawn: dict[str, str] | None, title: str
 ) -> dict[str, str]:
-    """Draws the links to all pages with the choices as they are, unless they are drawn so already.
+    """Draws the links to all pages with the present choices, unless they are already drawn.
 
-    The link to Help says from which page it was followed.
+    The link to Help names the page that it is on.
     """
     now = address.current()
     if now != drawn:
@@ -112,11 +110,10 @@ def _draw_links(
 
 @contextmanager
 def run_page(title: str, needs: int = 1) -> Iterator[Run]:
-    """A page about one run with ``needs`` samples or more.
+    """Runs a page about one run with ``needs`` samples or more.
 
-    Says so and stops where there are not that many yet.
-
-    Errors that hcache raises on purpose are shown as they are, in one line.
+    If there are too few samples, it says so and stops. Errors of hcache are shown unchanged, in one
+    line.
     """
     with home_page(title) as home:
         found: Run | None = None
@@ -126,41 +123,38 @@ def run_page(title: str, needs: int = 1) -> Iterator[Run]:
                 wait_for(home, run, needs)
             found = run
         if found is None:
-            st.stop()  # the error stands there; another run can be chosen
+            st.stop()  # the error is shown; another run can be chosen
         with errors_shown():
             yield found
 
 
 @contextmanager
 def errors_shown() -> Iterator[None]:
-    """Shows what is wrong with a part of a page.
+    """Shows the error of a part of a page. The rest of that part is skipped.
 
-    The rest of it is left.
-
-    That is what hcache says, or what the system says of a file. Where the run itself has been
-    removed meanwhile, the page says that instead.
+    The error is one of hcache, or of the system for a file. If the run itself was removed
+    meanwhile, the page says that instead.
     """
     try:
         yield
     except (HcacheError, OSError) as error:
         wanted = state.recall(address.RUN, "")
-        with suppress(HomeError):  # which is what the error says then
+        with suppress(HomeError):  # the error then says so
             if (
                 wanted
                 and wanted not in run_names(home_folder())
                 and not st.session_state.get(_GONE)
             ):
                 st.session_state[_GONE] = True
-                st.rerun()  # of all of the page, also where only a part of it was drawn anew
+                st.rerun()  # of the whole page, even if only a fragment was drawn again
         st.error(literal(told_of(error)), icon=":material/error:")
 
 
 def pick_run(home: Path, needed: bool = False) -> Run | None:
-    """The sidebar's choice of a run, with the jobs under it.
+    """Draws the sidebar's choice of a run, with the jobs below it.
 
-    None as long as there is none.
-
-    A page whose run is not there offers the runs there are, and stops if it is about a run.
+    It returns None while there is no run. If the chosen run does not exist, the page offers the
+    others, and a page about a run stops.
     """
     names = run_names(home)
     if st.session_state.get(PENDING) in names:
@@ -169,7 +163,7 @@ def pick_run(home: Path, needed: bool = False) -> Run | None:
     if not names and begun and not state.recall(address.RUN, ""):
         state.choose(
             address.RUN, begun[0]
-        )  # the address has it from the first, and need not change when it is there
+        )  # the address contains it from the start, and need not change later
     wanted = state.recall(address.RUN, "")
     gone = bool(wanted) and wanted not in names and wanted not in begun
     st.session_state[_GONE] = gone
@@ -194,7 +188,7 @@ def pick_run(home: Path, needed: bool = False) -> Run | None:
 
 
 def _offer_others(wanted: str, names: list[str]) -> None:
-    """Says that a run is not there, and what is."""
+    """Says that a run does not exist, and lists the existing ones."""
     st.warning(
         f"There is no run {literal(repr(wanted))} in this home.", icon=":material/folder_off:"
     )
@@ -212,7 +206,7 @@ def _offer_others(wanted: str, names: list[str]) -> None:
 
 
 def _first_readable(home: Path, names: list[str]) -> str:
-    """The newest run that can be read; the newest, if none can."""
+    """Returns the newest readable run, or the newest if none is readable."""
     for name in names:
         try:
             loaders.shared_run(run_folder(home, name))
@@ -235,9 +229,9 @@ def _start_demo(home: Path) -> None:
 
 
 def welcome(home: Path, run: Run | None) -> None:
-    """Tells what happens on a home that was empty.
+    """Explains what happens in a home that was empty.
 
-    As long as it does, with its progress.
+    It is shown with the progress as long as the demo is extracted.
     """
     live = [job for job in jobs.list_jobs(home) if job.live]
     if not st.session_state.get("demo") or not (live or run is None):
@@ -255,7 +249,7 @@ def welcome(home: Path, run: Run | None) -> None:
 
 
 def wait_for(home: Path, run: Run | None, needs: int) -> NoReturn:
-    """What is missing before this page can show anything; does not return."""
+    """Says what this page still needs, and stops the page."""
     have = len(run) if run else 0
     live = [job for job in jobs.list_jobs(home) if job.live]
     if st.session_state.get("demo") and (live or run is None):
@@ -272,9 +266,9 @@ def wait_for(home: Path, run: Run | None, needs: int) -> NoReturn:
 
 
 def beside() -> tuple[DeltaGenerator, DeltaGenerator]:
-    """Two places side by side.
+    """Returns two places side by side.
 
-    Controls in a third of the page, and what they make, which stays in view beside them.
+    Controls are in a third of the page. Their result beside them stays in view.
     """
     controls, result = st.columns([5, 9], gap="medium")
     return controls, result.container(key="result")

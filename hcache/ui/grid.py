@@ -30,7 +30,8 @@ _grid = st.components.v2.component(
 class Click:
     """A click on ``sample``.
 
-    With ``ids``, all from the click before to this one (Shift), or that sample alone.
+    With ``ids``, it means all samples from the previous click to this one (Shift), or only that
+    sample.
     """
 
     sample: int
@@ -49,7 +50,7 @@ def picture_grid(
 ) -> int | None:
     """Shows pictures.
 
-    Returns the id of the one that was just clicked, once.
+    Returns the id of the picture that was just clicked, once.
     """
     result = _grid(
         key=key,
@@ -70,8 +71,10 @@ def selection_grid(
     on_clicks: Callable[[list[Click]], None],
     size: int = 84,
 ) -> None:
-    """Shows pictures of which any number may be marked. ``on_clicks`` gets the clicks since they
-    were shown last, each once, before the page is drawn again."""
+    """Shows pictures of which any number may be marked.
+
+    ``on_clicks`` gets the new clicks, each once, before the page is drawn again.
+    """
     numbers = st.session_state.setdefault("clicks seen", {})
 
     def take() -> None:

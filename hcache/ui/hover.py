@@ -1,6 +1,7 @@
-"""All pictures of a run in the browser, as one sprite that charts show the point under the mouse
-from, without asking the server. Where a picture would be too small, there is none, and nothing else
-depends on it."""
+"""Sends all pictures of a run to the browser as one sprite. Charts show the picture of the point
+under the mouse from it, without asking the server. If the pictures would be too small, there is no
+sprite, and nothing else depends on it.
+"""
 
 from __future__ import annotations
 
@@ -18,9 +19,9 @@ _hover = st.components.v2.component("hcache_hover", html="<span></span>\n", js=_
 
 
 def hover_pictures(run: Run, key: str) -> bool:
-    """Sends a run's pictures under a key, by which ``scatter`` finds them.
+    """Sends a run's pictures under a key for ``scatter``.
 
-    False where there are too many for one sprite.
+    Returns False if there are too many for one sprite.
     """
     found = loaders.sprite_of(str(run.folder), len(run))
     if found is None:

@@ -1,4 +1,4 @@
-"""What pages keep between two looks, for all sessions together: bounded by bytes."""
+"""Values that pages keep between two runs, for all sessions together, bounded by bytes."""
 
 from __future__ import annotations
 
@@ -17,47 +17,47 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 KEPT_BYTES = 2**29
-"""Of matrices, projections, directions, features and pictures together."""
+"""The bytes for matrices, projections, directions, features and pictures together."""
 
 RUN_BYTES = 2**29
-"""Of opened runs, with the pictures that were read of them. The run used last is kept in any
-case.
+"""The bytes for opened runs, with the pictures that were read from them. The last used run is
+always kept.
 """
 
 MODEL_BYTES = 2**33
-"""Of the weights of loaded models. The model used last is kept in any case."""
+"""The bytes for the weights of loaded models. The last used model is always kept."""
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def kept_values() -> ByteCache:
-    """The values that :func:`kept` keeps."""
+    """Returns the values that :func:`kept` keeps."""
     return ByteCache(KEPT_BYTES)
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def kept_runs() -> ByteCache:
-    """The runs that were opened last."""
+    """Returns the last opened runs."""
     return ByteCache(RUN_BYTES, _weight, keep_last=True)
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
 def kept_models() -> ByteCache:
-    """The models that were loaded last."""
+    """Returns the last loaded models."""
     from ..models.memory import weight_bytes
 
     return ByteCache(MODEL_BYTES, weight_bytes, keep_last=True)
 
 
 def _weight(run: Run) -> int:
-    """Bytes of what was read of a run so far."""
+    """Returns the bytes read from a run so far."""
     return sum(value.nbytes for value in vars(run).values() if isinstance(value, np.ndarray))
 
 
 def kept(spinner: str = "") -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Keeps what a function gives for the same arguments, which are hashable.
+    """Keeps the results of a function for hashable arguments.
 
     Args:
-        spinner: What a page says while the function works; nothing if empty.
+        spinner: The page's text while the function runs; none if empty.
     """
 
     def decorate(function: Callable[P, T]) -> Callable[P, T]:

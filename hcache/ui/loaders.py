@@ -1,7 +1,8 @@
-"""Cached loading for pages. What is large is shared between sessions and read-only, and bounded in
-bytes; small things are bounded in number.
+"""Cached loading for pages. Large values are shared between sessions, read-only, and bounded in
+bytes. Small values are bounded in number.
 
-Everything is keyed by the run's folder and how many samples it held, so a growing run is read anew.
+The key of every value contains the run's folder and its number of samples, so a growing run is read
+again.
 """
 
 from __future__ import annotations
@@ -42,13 +43,13 @@ if TYPE_CHECKING:
 _loading = threading.Lock()
 
 OWN, JOINT = "own", "joint"
-"""Kinds of axes: each step's own, and joint over all steps. And the kind of record that holds
+"""The kinds of axes: each step's own, and joint over all steps. The last is the kind of record with
 noise levels.
 """
 
 
 def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
-    """All samples of a run at one step (n, d), read-only."""
+    """Returns all samples of a run at one step (n, d), read-only."""
     return _matrix(folder, state_of(shared_run(Path(folder))), samples, site, step)
 
 
@@ -60,8 +61,8 @@ def _matrix(folder: str, state: str, samples: int, site: str, step: int) -> np.n
 class PictureURIs(Sequence[str]):
     """Pictures as small data addresses.
 
-    Each picture is read and made when it is first shown: of a hundred thousand a page shows a
-    hundred.
+    Each picture is read and converted when it is first shown: of a hundred thousand pictures a page
+    shows a hundred.
     """
 
     def __init__(self, run: Run, samples: int) -> None:
@@ -69,7 +70,7 @@ class PictureURIs(Sequence[str]):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the addresses made so far."""
+        """The bytes of the addresses so far."""
         return sum(map(len, list(self._made.values())))
 
     def __len__(self) -> int:
@@ -87,21 +88,21 @@ class PictureURIs(Sequence[str]):
 
 @kept()
 def picture_uris(folder: str, samples: int) -> PictureURIs:
-    """The run's pictures as data addresses."""
+    """Returns the run's pictures as data addresses."""
     return PictureURIs(shared_run(Path(folder)), samples)
 
 
 def shared_run(folder: Path) -> Run:
-    """A run, shared as long as it stays the same.
+    """Returns a run that is shared while it is unchanged.
 
-    What was read of its shards need not be read again.
+    Data that were read from its shards need not be read again.
     """
     key = (str(folder), *(_signature(folder / name) for name in (RUN_JSON, MANIFEST)))
     return kept_runs().get(key, lambda: open_run(folder))
 
 
 def _signature(path: Path) -> tuple[int, ...]:
-    """Another one once a file was replaced or has grown."""
+    """Returns a signature that changes when a file was replaced or has grown."""
     try:
         found = path.stat()
     except OSError:
@@ -118,7 +119,9 @@ def components(folder: str, samples: int, site: str, step: int) -> PCA:
 
 
 def _first(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
-    """Blocks of rows, up to so many rows: a run may have grown since a page was begun."""
+    """Yields blocks of rows, up to a number of rows, because a run may have grown since a page
+    began.
+    """
     for block in blocks:
         if samples <= 0:
             return
@@ -131,9 +134,9 @@ SPRITE_PIXELS, SPRITE_CELL, LEAST_CELL = 2**23, 64, 24
 
 @kept()
 def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
-    """The run's pictures in one JPEG, with a cell's width.
+    """Returns the run's pictures in one JPEG, with a cell's width.
 
-    None where they would be too small to see.
+    It is None if they would be too small.
     """
     cell = min(SPRITE_CELL, int((SPRITE_PIXELS / max(1, samples)) ** 0.5))
     return (
@@ -145,9 +148,9 @@ def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
 
 @kept("Projecting the samples …")
 def projection_at(folder: str, samples: int, site: str, step: int) -> Projections:
-    """One step's own components: (1, n, k).
+    """Returns one step's own components: (1, n, k).
 
-    For a page that does not have those of all steps yet.
+    It is for a page that does not have those of all steps yet.
     """
     run = shared_run(Path(folder))
     own, _ = drive(
@@ -162,9 +165,9 @@ def projection_at(folder: str, samples: int, site: str, step: int) -> Projection
 
 
 def projections_of(run: Run, site: str) -> dict[str, Projections] | None:
-    """The projections of a run at a site.
+    """Returns the stored projections of a run at a site.
 
-    By kind of axes, if they were made before and are still of its samples.
+    They are by kind of axes, if they exist for its present samples.
     """
     try:
         changed = projections_path(run, site).stat().st_mtime_ns
@@ -192,9 +195,9 @@ def _projections(folder: str, state: str, site: str, changed: int) -> dict[str, 
 
 
 def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Projections]]:
-    """Projects the samples at all steps and keeps that beside the run.
+    """Projects the samples at all steps, and stores the result.
 
-    Of a run of before, the noise levels of its steps are kept as well.
+    For an older run, the noise levels of its steps are stored as well.
     """
     own, joint = yield from part(
         project_steps(
@@ -218,7 +221,7 @@ def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Pr
         },
     )
     if not says_noise(run):
-        with suppress(HcacheError):  # noise levels are extra: without them nothing fails
+        with suppress(HcacheError):  # noise levels are optional: nothing fails without them
             from ..measures.stored_levels import configured_levels
 
             yield from part(configured_levels(run), 0.95, 0.05)
@@ -234,7 +237,7 @@ def uris_of(run: Run) -> Sequence[str]:
 
 
 def model_of(run: Run) -> Model:
-    """The model of a run, loaded once for all sessions. Callable from any thread."""
+    """Returns the model of a run, loaded once for all sessions. Any thread may call it."""
     check_weights(run.spec)
     from ..extraction.run import check_revision
     from ..models.downloads import weights_are_here
@@ -253,14 +256,14 @@ def model_of(run: Run) -> Model:
 
 
 def _asked_for(spec: RunSpec) -> str:
-    """What decides which model a run needs, as text."""
+    """Returns what decides which model a run needs, as text."""
     names = ("model", "weights", "dtype", "loras", "scheduler")
     found = spec.to_json()
     return json.dumps({name: found[name] for name in names if name in found})
 
 
 def _load(asked_for: str, scheduler: str) -> Model:
-    """The model that a run asks for. ``scheduler``: that of the run's provenance."""
+    """Loads the model of a run. ``scheduler`` is that of the run's provenance."""
     with without_collection():
         import torch
 
@@ -278,8 +281,9 @@ def _load(asked_for: str, scheduler: str) -> Model:
 
 
 def anatomy(name: str, scheduler: str = "") -> Anatomy:
-    """A model's sites, from its configuration alone. ``scheduler``: the schedule that was stated,
-    by name.
+    """Returns a model's sites from its configuration alone.
+
+    ``scheduler`` is the given schedule, by name.
     """
     return known_anatomy(name) or _read_anatomy(name, scheduler)
 
@@ -295,7 +299,7 @@ TEXT, CLASSES = "text", "class"
 
 
 def takes(card: Card) -> str:
-    """What a model takes beside x_t: ``text``, ``class`` or nothing ("")."""
+    """Returns a model's condition: ``text``, ``class`` or ""."""
     if card.kind:
         return TEXT if "text" in card.kind else CLASSES if "classes" in card.kind else ""
     return _read_takes(card.name)
@@ -303,7 +307,7 @@ def takes(card: Card) -> str:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _read_takes(name: str) -> str:
-    """The same of a folder or a hub id, from its configuration."""
+    """Returns the same for a folder or a hub id, from its configuration."""
     from ..models.loading import load_conditioner
 
     found = load_conditioner(name)
@@ -311,10 +315,10 @@ def _read_takes(name: str) -> str:
 
 
 def check_classes(name: str, conditioning: Conditioning) -> None:
-    """Makes sure that a class-conditional model takes these classes, as ``extract`` does.
+    """Checks the classes of a class-conditional model, like ``extract``.
 
     Raises:
-        UsageError: it does not, and what it takes.
+        UsageError: it does not take them. The message says what it takes..
     """
     from ..models.loading import check_conditioning
 
@@ -325,10 +329,10 @@ def check_classes(name: str, conditioning: Conditioning) -> None:
 def check_loras(name: str, loras: tuple[Lora, ...]) -> None:
     """Checks that a model takes LoRAs.
 
-    It goes as far as configurations and names of tensors tell.
+    It checks configurations and names of tensors.
 
     Raises:
-        ModelError: it takes none, peft is missing, or a file is no LoRA.
+        ModelError: it takes none, peft is missing, or a file is not a LoRA.
     """
     from ..models.loading import check_loras_of
 
@@ -336,33 +340,35 @@ def check_loras(name: str, loras: tuple[Lora, ...]) -> None:
 
 
 def labels_of(run: Run) -> dict[str, np.ndarray]:
-    """All labels of a run by name.
+    """Returns all labels of a run by name.
 
-    By ``set/name`` where several sets have one of that name.
+    If several sets have a label of the same name, the key is ``set/name``.
     """
     return named_labels(run)
 
 
 def home_is_empty(home: Path) -> bool:
-    """Whether nobody has ever extracted anything here.
+    """Returns whether nothing was ever extracted in a home.
 
     Raises:
-        HomeError: that cannot be told.
+        HomeError: this cannot be determined.
     """
     return not any((home / "runs" / name).is_dir() for name in names_in(home))
 
 
 def donors_of(run: Run) -> list[str]:
-    """The runs that can give to a run, itself first.
+    """Returns the runs that can be donors, the run itself first.
 
-    Of the same home.
+    They are in the same home.
     """
     return _donor_names(str(run.folder), len(run), tuple(run_names(run.home)))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _donor_names(folder: str, samples: int, names: tuple[str, ...]) -> list[str]:
-    """The runs beside a run that can give to it, itself first; ``names``: the runs there are."""
+    """Returns the names of runs that can be donors, the run itself first. ``names`` are the
+    existing runs.
+    """
     from ..recipes.donor_runs import donor_runs
 
     run = open_run(folder)

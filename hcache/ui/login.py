@@ -1,4 +1,4 @@
-"""Logging in by OpenID Connect, where the one who runs the dashboard has set it up: see
+"""Login by OpenID Connect, if the operator of the dashboard has set it up: see
 docs/how-to/shared-server.md.
 """
 
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 import streamlit as st
 
 ALLOWED = "allowed_emails"
-"""In ``.streamlit/secrets.toml``: addresses, or ``*@`` with a domain."""
+"""The setting in ``.streamlit/secrets.toml``: addresses, or ``*@`` with a domain."""
 
 
 def need_login() -> None:
-    """Lets those pass who are logged in and named.
+    """Admits users who are logged in and listed.
 
-    All, where no login was set up. Others see why, and no page.
+    Without a login, everybody is admitted. Other users see the reason, and no page.
     """
     if not _secret("auth"):
         return
@@ -31,11 +31,9 @@ def need_login() -> None:
 
 
 def is_named(user: Mapping[str, object], allowed: object) -> bool:
-    """Whether a user's address is in the list ``allowed``.
+    """Returns whether a user's address is in the list ``allowed``.
 
-    An address that the provider has not verified never is.
-
-    Anything but a list, as a file of secrets may hold, names nobody.
+    An address that the provider has not verified never is. If ``allowed`` is not a list, nobody is.
     """
     email = str(user.get("email") or "").lower()
     name, at, domain = email.rpartition("@")
@@ -45,8 +43,8 @@ def is_named(user: Mapping[str, object], allowed: object) -> bool:
 
 
 def _secret(name: str) -> object:
-    """A secret; None where there is none, or no file of secrets at all."""
+    """Returns a secret, or None if it or the file of secrets does not exist."""
     try:
         return st.secrets.get(name)
-    except FileNotFoundError:  # Streamlit's own error is one
+    except FileNotFoundError:  # Streamlit's own error for a missing file
         return None

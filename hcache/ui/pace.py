@@ -1,4 +1,4 @@
-"""What a page starts by itself, and how fast a model was when it last ran here."""
+"""Decides what a page starts by itself, and finds how fast a model was in its last extraction."""
 
 from __future__ import annotations
 
@@ -12,12 +12,10 @@ from ..measures.costs import is_cheap
 
 
 def step_seconds(home: Path, model: str) -> float | None:
-    """Seconds that one sample takes for one step.
+    """Returns the seconds that one sample takes for one step.
 
-    At the rate of the last extraction of a model in a home.
-
-    None if no extraction of the model has measured it. The rate is of the machine that extracted,
-    in whole batches.
+    The rate is that of the last extraction of the model in this home, on its machine and in whole
+    batches. It is None without such an extraction.
     """
     for job in jobs.list_jobs(home):
         if job.rate <= 0:
@@ -32,14 +30,14 @@ def step_seconds(home: Path, model: str) -> float | None:
 
 
 def step_seconds_of(run: Run) -> float | None:
-    """The same for the model of a run."""
+    """Returns the same for the model of a run."""
     return step_seconds(run.home, run.spec.model)
 
 
 def starts_itself(run: Run, seconds: float | None) -> bool:
-    """Whether a page starts work on a run by itself.
+    """Returns whether a page starts work on a run by itself.
 
-    It is cheap, and the run is not being extracted.
+    It does if the work is cheap and the run is not being extracted.
     """
     job = jobs.read_job(run.folder)
     return is_cheap(seconds) and not (job and job.live)

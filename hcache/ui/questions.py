@@ -1,6 +1,4 @@
-"""The questions that hcache was made for, each with the page that answers it and the choices it
-is to open with.
-"""
+"""Common questions, each with the page that answers it and the choices to open it with."""
 
 from __future__ import annotations
 
@@ -8,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 LABEL = "{label}"
-"""In a choice: a label that the run has."""
+"""In a choice: a label of the run."""
 
 RUN, RUNS = "{run}", "{runs}"
-"""In a choice: the run, and one run of each model, that run first."""
+"""In a choice: the run, followed by one run of each other model."""
 
 SMILE = "smile"
 MOST_RUNS = 6
-"""That Verdict compares at a time."""
+"""The number of runs that Verdict compares at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)

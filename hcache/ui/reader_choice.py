@@ -1,4 +1,4 @@
-"""Which of a run's readers reads the pictures of a page: a choice where there are several."""
+"""The choice of a page's reader, if a run has several."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from . import state
 
 
 def choose_reader(run: Run) -> str:
-    """The name of the chosen reader; empty if the run has none. A widget only if it has several."""
+    """Returns the name of the chosen reader. It is "" if the run has none.
+
+    A widget is shown only if there are several.
+    """
     known = readers_of(run)
     if len(known) < 2:
         return known[0] if known else ""

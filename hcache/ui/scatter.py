@@ -26,13 +26,13 @@ from ..figures.components import is_categorical
 from ..figures.palette import CATEGORIES, SEQUENTIAL
 
 PAN, BOX, LASSO = "pan", "box", "lasso"
-"""What dragging does."""
+"""The actions of dragging."""
 
 HEIGHT = 450
 MOST_RINGS, LARGE_UP_TO = 200, 1000
 SELECTED, CHOSEN, UNKNOWN = "#D55E00", CATEGORIES[3], "#9A9A9A"
-"""The rings around the selected and around the chosen sample, and the colour of a sample that
-has no value.
+"""The rings around the selected and the chosen samples, and the colour of a sample without a
+value.
 """
 
 _SHADES = 32
@@ -97,13 +97,12 @@ def scatter(
     """Shows the points.
 
     Args:
-        key: Of the component.
-        points: What is shown.
+        key: The key of the component.
+        points: The points to show.
         alt: The chart in words.
-        on_pick: Called before the page is drawn again with the samples that were clicked or drawn
-            around.
-        on_clear: The same when the user took the selection off: by a double click (True), or by a
-            click on its only point once more.
+        on_pick: Called before the page is redrawn, with the samples that were clicked or enclosed.
+        on_clear: Called when the user cleared the selection: by a double click (True), or by
+            another click on its only point.
     """
 
     def told(name: str) -> Any:
@@ -121,10 +120,10 @@ def scatter(
 
 
 def packed(points: Points, alt: str) -> bytes:
-    """What the browser draws, as bytes.
+    """Returns the data for the browser, as bytes.
 
-    A line of JSON, then x, y, value, number, colour and selected of all samples, four bytes
-    each, then the paths.
+    They are a line of JSON, then x, y, value, number, colour and selected of all samples, four
+    bytes each, then the paths.
     """
     n = len(points.samples)
     paths = np.zeros((0, 0, 2)) if points.paths is None else points.paths
@@ -166,7 +165,7 @@ def packed(points: Points, alt: str) -> bytes:
 
 
 def _colours(values: np.ndarray | None, name: str, n: int) -> tuple[np.ndarray, dict]:
-    """The colour of every sample (n,) as 0xRRGGBB, and what explains them: classes, or a bar."""
+    """Returns the colour of every sample (n,) as 0xRRGGBB, and their legend: classes, or a bar."""
     nothing = {"classes": [], "bar": None}
     if values is None:
         return np.full(n, _number(CATEGORIES[0])), nothing
@@ -193,7 +192,7 @@ def _colours(values: np.ndarray | None, name: str, n: int) -> tuple[np.ndarray, 
 
 
 def _shades() -> Sequence[str]:
-    """The sequential scale in steps too small to see, as #RRGGBB."""
+    """Returns the sequential scale in invisibly small steps, as #RRGGBB."""
     found = sample_colorscale(
         get_colorscale(SEQUENTIAL), np.linspace(0, 1, _SHADES).tolist(), colortype="tuple"
     )

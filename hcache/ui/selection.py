@@ -1,7 +1,7 @@
-"""The selected samples: one selection a run, the same on every page, and in the address as long as
+"""The selected samples. Each run has one selection, shared by all pages. It is in the address while
 it is short.
 
-It is kept as sorted sample numbers. In the address it is written in ranges, ``0-3,7``.
+It is stored as sorted sample numbers, and written in the address as ranges, ``0-3,7``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from ..cache.reading import Run
 from . import address
 
 MOST_TEXT = 1000
-"""Characters of a selection in the address; a longer one stays with the session."""
+"""The largest number of characters of a selection in the address. A longer one stays in the
+session.
+"""
 
 REPLACE, ADD, REMOVE = "set", "add", "remove"
 HOW = (REPLACE, ADD, REMOVE)
@@ -23,9 +25,9 @@ _NAME, _KEPT, _BEFORE, _SAID = "selection", "selections", "selections before", "
 
 
 def selected(run: Run) -> tuple[int, ...]:
-    """The selected samples of a run, ascending.
+    """Returns the selected samples of a run, ascending.
 
-    Of this session, else from the address it was opened by.
+    They come from this session, or from the address that opened it.
     """
     kept, said = st.session_state.setdefault(_KEPT, {}), address.recall(_NAME, "")
     if said != st.session_state.get(_SAID):  # a link was opened, or the browser went back
@@ -35,7 +37,7 @@ def selected(run: Run) -> tuple[int, ...]:
 
 
 def select(run: Run, samples: Iterable[int], how: str = REPLACE) -> None:
-    """Changes the selection; what it was can be had back by :func:`undo`."""
+    """Changes the selection. :func:`undo` restores the former one."""
     before, chosen = selected(run), {int(sample) for sample in samples}
     known = set(run.sample_ids.tolist())
     after = {REPLACE: chosen, ADD: chosen | set(before), REMOVE: set(before) - chosen}[how] & known
@@ -45,19 +47,19 @@ def select(run: Run, samples: Iterable[int], how: str = REPLACE) -> None:
 
 
 def toggle(run: Run, sample: int) -> None:
-    """Takes a sample in, or out."""
+    """Adds a sample to the selection, or removes it."""
     select(run, [sample], REMOVE if sample in selected(run) else ADD)
 
 
 def invert(run: Run) -> None:
-    """Selects the others."""
+    """Selects the other samples."""
     select(run, set(run.sample_ids.tolist()) - set(selected(run)))
 
 
 def undo(run: Run) -> None:
-    """What was selected before the last change.
+    """Restores the selection before the last change.
 
-    Once more brings the change back.
+    A second call brings the change back.
     """
     if can_undo(run):
         select(run, st.session_state[_BEFORE][run.name])
@@ -68,14 +70,14 @@ def can_undo(run: Run) -> bool:
 
 
 def mask(run: Run) -> np.ndarray:
-    """Who is selected: (n,) bool, a flag a row of the run."""
+    """Returns the selection as flags (n,) bool, one per row."""
     return np.isin(run.sample_ids, np.array(selected(run), np.int64))
 
 
 def publish(run: Run) -> bool:
     """Writes the selection into the address.
 
-    False if it is too long for that.
+    Returns False if it is too long.
     """
     text = to_text(selected(run))
     short = len(text) <= MOST_TEXT
@@ -85,15 +87,18 @@ def publish(run: Run) -> bool:
 
 
 def to_text(samples: Iterable[int]) -> str:
-    """Ascending sample numbers as ranges: ``[0, 1, 2, 3, 7]`` -> ``0-3,7``."""
+    """Returns ascending sample numbers as ranges. For example, ``[0, 1, 2, 3, 7]`` becomes
+    ``0-3,7``.
+    """
     numbers = np.fromiter(samples, np.int64)
     runs = np.split(numbers, np.flatnonzero(np.diff(numbers) != 1) + 1) if numbers.size else []
     return ",".join(f"{part[0]}" if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in runs)
 
 
 def from_text(text: str, known: np.ndarray) -> tuple[int, ...]:
-    """Those of the known samples that ranges name. What is no range names none: the text may
-    come from anywhere.
+    """Returns the known samples that ranges name.
+
+    Any other text names none, because it may come from anywhere.
     """
     found = np.zeros(len(known), bool)
     for part in text[: 2 * MOST_TEXT].split(","):

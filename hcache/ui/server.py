@@ -44,7 +44,7 @@ REFUSED = (
 
 
 class Guard:
-    """Refuses foreign hosts, and puts the headers on every answer."""
+    """Refuses foreign hosts, and adds the headers to every answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -70,9 +70,9 @@ class Guard:
 
 
 def is_allowed(host: str, allowed: list[str]) -> bool:
-    """Whether a Host header names one of the hosts.
+    """Returns whether a Host header names one of the hosts.
 
-    ``*`` stands for all, ``*.name`` for those under a name.
+    ``*`` means all, and ``*.name`` those under a name.
     """
     name = _without_port(host).lower().rstrip(".")
     patterns = [pattern.strip().lower().rstrip(".") for pattern in allowed]
@@ -86,7 +86,7 @@ def is_allowed(host: str, allowed: list[str]) -> bool:
 
 
 def _without_port(host: str) -> str:
-    """``[::1]:8501`` -> ``::1``; ``localhost:8501`` -> ``localhost``."""
+    """Converts ``[::1]:8501`` to ``::1``, and ``localhost:8501`` to ``localhost``."""
     if host.startswith("["):
         return host[1:].partition("]")[0]
     name, _, port = host.rpartition(":")
@@ -94,4 +94,4 @@ def _without_port(host: str) -> str:
 
 
 GUARDS = (Middleware(Guard),)
-"""What ``dashboard.py`` has all requests go through."""
+"""The middleware of ``dashboard.py`` for all requests."""

@@ -1,4 +1,4 @@
-"""Widgets whose choices are kept across pages and stand in the address: see address.py."""
+"""Widgets whose choices are kept across pages and written to the address: see address.py."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ T = TypeVar("T")
 
 
 def slider(label: str, name: str, low: int, high: int, default: int, **options: Any) -> int:
-    """A slider over whole numbers, or their only value in words."""
+    """Draws a slider over whole numbers, or their only value as text."""
     if low >= high:
         keep(name, low, default)
         return low
@@ -60,7 +60,7 @@ def slider(label: str, name: str, low: int, high: int, default: int, **options: 
 
 
 def window(label: str, name: str, steps: int, **options: Any) -> tuple[int, int]:
-    """A range of steps, both ends included."""
+    """Draws a range of steps, both ends included."""
 
     def convert(text: str) -> tuple[int, int]:
         first, last = text.split("-")
@@ -76,9 +76,9 @@ def window(label: str, name: str, steps: int, **options: Any) -> tuple[int, int]
 
 
 def select(label: str, name: str, options: Sequence[T], default: T | None = None, **more: Any) -> T:
-    """One of several.
+    """Draws a choice of one option.
 
-    Options are compared by their text, as they stand in the address.
+    Options are compared by their text, as in the address.
     """
     default = options[0] if default is None else default
     by_text = {str(option): option for option in options}
@@ -93,7 +93,7 @@ def select(label: str, name: str, options: Sequence[T], default: T | None = None
 def sample(
     label: str, name: str, samples: Sequence[int] | np.ndarray, default: int, **options: Any
 ) -> int:
-    """A sample number, typed or stepped through."""
+    """Draws an input of a sample number."""
     low, high = int(min(samples)), int(max(samples))
     found = int(recall(name, default, int))
     _offer(name, found if low <= found <= high else default, lambda value: low <= value <= high)
@@ -105,7 +105,7 @@ def sample(
 def many(
     label: str, name: str, options: Sequence[str], default: Sequence[str], **more: Any
 ) -> list[str]:
-    """Any number of several texts without commas."""
+    """Draws a choice of any number of texts without commas."""
     wanted = [part for part in recall(name, ",".join(default)).split(",") if part in options]
     _offer(name, wanted or list(default), lambda values: all(value in options for value in values))
     found = st.multiselect(label, options, key=widget_key(name), **more)
@@ -114,7 +114,7 @@ def many(
 
 
 def flag(label: str, name: str, default: bool, **options: Any) -> bool:
-    """Yes or no."""
+    """Draws a yes-or-no choice."""
     _offer(name, recall(name, str(default)) == "True", lambda value: isinstance(value, bool))
     found = st.checkbox(label, key=widget_key(name), **options)
     keep(name, str(found), default)
@@ -122,7 +122,7 @@ def flag(label: str, name: str, default: bool, **options: Any) -> bool:
 
 
 def number(label: str, name: str, low: float, high: float, default: float, **options: Any) -> float:
-    """A number, typed."""
+    """Draws a number input."""
     _offer(
         name,
         min(max(float(recall(name, default, _real)), low), high),
@@ -136,7 +136,7 @@ def number(label: str, name: str, low: float, high: float, default: float, **opt
 def amount(
     label: str, name: str, low: float, high: float, default: float, step: float, **options: Any
 ) -> float:
-    """A slider over numbers."""
+    """Draws a slider over numbers."""
     _offer(
         name,
         min(max(float(recall(name, default, _real)), low), high),
@@ -149,7 +149,7 @@ def amount(
 
 
 def whole(label: str, name: str, low: int, high: int, default: int, **options: Any) -> int:
-    """A whole number, typed."""
+    """Draws an input of a whole number."""
     _offer(
         name,
         min(max(int(recall(name, default, int)), low), high),
@@ -161,7 +161,7 @@ def whole(label: str, name: str, low: int, high: int, default: int, **options: A
 
 
 def optional(label: str, name: str, low: float, **options: Any) -> float | None:
-    """A number, typed, or none at all."""
+    """Draws a number input that may be empty."""
 
     def convert(text: str) -> float | None:
         return float(text) if text and float(text) >= low else None
@@ -178,7 +178,7 @@ def optional(label: str, name: str, low: float, **options: Any) -> float | None:
 
 
 def text(label: str, name: str, default: str = "", lines: bool = False, **options: Any) -> str:
-    """A text of one line, or of several."""
+    """Draws a text input of one or several lines."""
     _offer(name, str(recall(name, default)), lambda value: isinstance(value, str))
     widget = st.text_area if lines else st.text_input
     found = widget(label, key=widget_key(name), **options)
@@ -187,15 +187,15 @@ def text(label: str, name: str, default: str = "", lines: bool = False, **option
 
 
 def span(label: str, name: str, low: float, high: float, **options: Any) -> tuple[float, float]:
-    """A range of numbers, both ends included.
+    """Draws a range of numbers, both ends included.
 
-    All of it by default, also when it has grown since.
+    The default is the whole range, even if it has grown since.
     """
 
     def convert(text: str) -> tuple[float, float]:
         first, last = (float(part) for part in text.split("~"))
         if not first <= last:
-            raise ValueError(text)  # not a number, perhaps
+            raise ValueError(text)  # perhaps not a number
         return (first, last)
 
     def found() -> tuple[float, float]:
@@ -203,7 +203,7 @@ def span(label: str, name: str, low: float, high: float, **options: Any) -> tupl
         return convert(said) if isinstance(said, str) else said
 
     every, before = _span(low, high), last_default(name)
-    if before not in (None, every):  # the widget of another range is another
+    if before not in (None, every):  # another range has another widget
         choose(name, every if _span(*found()) == before else _span(*found()))
     first, last = sorted(min(max(value, low), high) for value in found())
     _offer(name, (first, last), lambda value: low <= value[0] <= value[1] <= high, (low, high))
@@ -217,7 +217,7 @@ def _span(low: float, high: float) -> str:
 
 
 def _real(text: str) -> float:
-    """Raises ValueError for what is no number, NaN included."""
+    """Parses a number. It raises ValueError for anything else, including NaN."""
     value = float(text)
     if value != value:
         raise ValueError(text)
@@ -229,14 +229,14 @@ def _offer(
 ) -> None:
     """Puts a value under the widget's key, unless this very widget has a valid one there.
 
-    Streamlit takes a widget of another page, and a slider of other bounds, for another widget. The
-    key still leads to the value of the one before; the new one would begin at its own default.
+    For Streamlit, a widget of another page, or a slider with other bounds, is another widget. The
+    key still has the value of the previous one, but the new one would begin at its own default.
 
     Args:
         name: The choice.
-        value: What it is, from the session or the address.
-        valid: Whether a value can be shown by the widget.
-        bounds: Of a slider: the least and the largest value, and the step if it has one.
+        value: Its value, from the session or the address.
+        valid: Whether the widget can show a value.
+        bounds: For a slider: the smallest and the largest value, and the step if it has one.
     """
     key = widget_key(name)
     there = st.session_state.get(key)

@@ -1,4 +1,6 @@
-"""A table of HTML whose buttons a page hears: one component, no round trip until one is pressed."""
+"""An HTML table whose buttons send events to a page. It is one component, with no round trip until
+a press.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ _table = st.components.v2.component(
 def clickable_table(key: str, html: str) -> tuple[str | None, str | None]:
     """Shows a table.
 
-    Returns the ``data-key`` and the ``data-measure`` of the button that was just pressed, once.
+    Returns the ``data-key`` and the ``data-measure`` of the last pressed button, once.
     """
     result = _table(
         key=key, data={"html": html}, on_picked_change=lambda: None, on_asked_change=lambda: None

@@ -1,5 +1,5 @@
-"""Background tasks on a page: a button that starts one, and a list of them that is there again
-after a reload.
+"""Background tasks on a page: a button that starts one, and a list of tasks that survives a
+reload.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from .text import literal
 from .watching import format_seconds
 
 MOST_ENDED = 4
-"""Tasks that have ended and are still listed; their files stay until dismissed."""
+"""The number of ended tasks in the list. Their files stay until they are dismissed."""
 
 
 def start_button(label: str, run: Run, work: Work, **options: Any) -> None:
-    """A button that starts a background task.
+    """Draws a button that starts a background task.
 
-    It cannot be pressed while that is at work.
+    It is disabled while the task runs.
 
     Args:
-        label: On the button.
-        run: What the task is about.
-        work: What is to be done.
-        options: Of ``st.button``.
+        label: The label of the button.
+        run: The run of the task.
+        work: The task.
+        options: Options of ``st.button``.
     """
     task = tasks.read_task(run.folder, tasks.task_id(work))
     busy = bool(options.pop("disabled", False)) or bool(task and task.live)
@@ -42,9 +42,9 @@ def start_button(label: str, run: Run, work: Work, **options: Any) -> None:
 
 
 def start(folder: Path, work: Work) -> None:
-    """Starts a task and draws the page anew.
+    """Starts a task and redraws the page.
 
-    Or says why it cannot be started.
+    If it cannot start, the reason is shown.
     """
     try:
         tasks.start(folder, work)
@@ -55,12 +55,11 @@ def start(folder: Path, work: Work) -> None:
 
 
 def task_list(run: Run, kind: str) -> None:
-    """The run's tasks of a kind.
+    """Draws the run's tasks of a kind.
 
-    Those at work with a bar and a Cancel, those that ended with what they came to.
-
-    Drawn every second while one is at work, and the whole page once when one has ended. Nothing if
-    there are none.
+    Running tasks have a progress bar and a Cancel button, and ended ones their result. The list is
+    redrawn every second while a task runs, and the whole page once when one has ended. It is empty
+    without tasks.
     """
     found = tasks.list_tasks(run.folder, kind)
     if not found:
@@ -121,7 +120,7 @@ def _row_ended(folder: Path, task: Task) -> None:
 
 
 def _again(folder: Path, task: Task, column: st.delta_generator.DeltaGenerator) -> None:
-    """The button that does it again, of a task that says what it is."""
+    """Draws the button that repeats a task, if the task describes itself."""
     place = st.container()
     with column:
         if not task.order:

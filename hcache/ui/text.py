@@ -1,4 +1,4 @@
-"""Texts that others wrote, where Streamlit would read them as Markdown.
+"""Escapes untrusted texts, because Streamlit reads texts as Markdown.
 
 Names of models and runs, labels, prompts, captions, errors and what tasks say come from files,
 uploads and addresses. Streamlit takes nearly every text for Markdown, in which ``![](http://...)``
@@ -15,21 +15,21 @@ _SPECIAL = re.compile(
     r"|(?<![^\W_])_|_(?![^\W_])"  # emphasis, but not inside a word
     r"|:(?=[A-Za-z/+-]|\d+:)"  # icons, emoji, colours, addresses
     r"|(?<=www)\."
-    r"|^[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]"  # headings, lists and lines, at the start alone
+    r"|^[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]"  # headings, lists and lines, only at the start
 )
 
 
 def sentence(text: str) -> str:
-    """A choice as it is shown: with a capital letter first. Its value stays as it is."""
+    """Returns a choice with a capital letter first. Its value is unchanged."""
     return text[:1].upper() + text[1:]
 
 
 def literal(text: object) -> str:
-    """A text as Markdown that shows it as it is.
+    """Returns Markdown that shows a text unchanged, in one line.
 
-    In one line: no link, picture, HTML, formula, icon or colour.
+    It contains no link, picture, HTML, formula, icon or colour.
 
     Args:
-        text: Anything; an error is shown by its message.
+        text: Anything. An error is shown by its message.
     """
     return _SPECIAL.sub(r"\\\g<0>", _SPACE.sub(" ", str(text)).strip())

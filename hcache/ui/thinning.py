@@ -1,26 +1,28 @@
-"""Which of very many points are drawn: all where they are sparse, some where they are dense."""
+"""Chooses which of very many points are drawn: all in sparse regions, some in dense ones."""
 
 from __future__ import annotations
 
 import numpy as np
 
 MOST_DRAWN = 20_000
-"""Points beyond which a chart is slow, and shows no more."""
+"""The number of points beyond which a chart is slow and shows no more."""
 
 CELLS = 128
-"""Cells of the chart on a side, each of which shows no more points than can be told apart."""
+"""The number of cells per side of the chart. Each shows only as many points as can be
+distinguished.
+"""
 
 
 def thinned(places: np.ndarray, kept: np.ndarray, most: int = MOST_DRAWN) -> np.ndarray:
-    """The rows of points to draw, ascending: about ``most`` of them.
+    """Returns the rows of points to draw, ascending: about ``most``.
 
-    Every cell of the chart shows up to a number of its points, the same for all cells. So sparse
-    regions are shown whole, and outliers always.
+    Every cell of the chart shows up to a number of its points, which is the same for all cells.
+    Sparse regions and outliers are thus shown completely.
 
     Args:
         places: (n, 2).
-        kept: (n,) bool: what is drawn in any case.
-        most: Points beside these, at most.
+        kept: (n,) bool: points that are always drawn.
+        most: The largest number of other points.
     """
     n = len(places)
     if n <= most:
@@ -41,7 +43,7 @@ def thinned(places: np.ndarray, kept: np.ndarray, most: int = MOST_DRAWN) -> np.
 
 
 def _each(counts: np.ndarray, most: int) -> int:
-    """The largest number of points a cell by which no more than ``most`` are drawn in all; 1 at
+    """Returns the largest number of points per cell with at most ``most`` points in total; 1 at
     least.
     """
     low, high = 1, int(counts.max())

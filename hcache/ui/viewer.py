@@ -15,7 +15,7 @@ import streamlit as st
 from ..assets import read_asset
 
 SLOWEST, FASTEST = 0.5, 2.0
-"""Changes a second."""
+"""The number of changes per second."""
 
 _CSS = read_asset(__file__, "viewer.css")
 
@@ -33,15 +33,15 @@ def show_pictures(
     rate: float = 0.0,
     legend: Mapping | None = None,
 ) -> None:
-    """Pictures under one zoom.
+    """Shows pictures under one zoom.
 
     Args:
-        key: Of the component.
+        key: The key of the component.
         pictures: ``uri`` and ``title`` of each; ``legend`` true of the one that has the legend
             below it.
-        pane: How wide one may be, in pixels.
-        rate: If it is not 0, the pictures, two of them, are shown in one place by turns, with so
-            many changes a second.
+        pane: The largest width of a picture, in pixels.
+        rate: If it is not 0, two pictures alternate in one place, with this number of changes per
+            second.
         legend: ``colours`` of a scale from left to right, and the texts ``ends`` below it.
     """
     data = {

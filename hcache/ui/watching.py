@@ -1,4 +1,6 @@
-"""Shows extractions: progress, rate, time left, Cancel, the log, and what to do after a failure."""
+"""Shows extractions: progress, rate, remaining time, Cancel, the log, and what to do after a
+failure.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from .consent import agreed
 from .text import literal
 
 IN_WORK_WIDTH = 96
-"""Width of a sample in work, in pixels."""
+"""The width of a current sample, in pixels."""
 
 _REDRAWN = "jobs-redrawn"
 
@@ -83,7 +85,7 @@ def _show_jobs(home: Path, known: int, run_name: str, was_live: bool) -> None:
     new = bool(told) and grown and st.session_state.get(_REDRAWN) != told
     if was_live and (new or not any(job.live for job in found)):
         st.session_state[_REDRAWN] = (
-            told  # once for each count: the run may never show as many samples
+            told  # once for each count: the run may never show this many samples
         )
         st.rerun(scope="app")
 
@@ -112,7 +114,7 @@ def _show_panel(home: Path, run_name: str) -> None:
 
 
 def _show_in_work(folder: Path) -> None:
-    """Shows the samples in work at the current step."""
+    """Shows the current samples at the current step."""
     if found := read_in_work(folder):
         said, picture = found
         with st.container(key=f"in-work-{folder.name}"):
@@ -151,7 +153,7 @@ def resumes(
     try:
         ours = jobs.is_from_here(home / "runs" / run, spec())
     except HcacheError:
-        ours = True  # such a run cannot be started: pressing the button says why
+        ours = True  # such a run cannot start: pressing the button says why
     return agreed(label, key, ours, lambda: Extraction(spec=spec()), place, **options)
 
 

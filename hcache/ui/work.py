@@ -1,9 +1,9 @@
-"""Work that takes seconds, off the script thread: a button, a bar, a cancel, a log, a result that
-stays.
+"""Work that takes seconds, outside the script thread, with a button, a progress bar, a cancel, a
+log, and a result that is kept.
 
-A piece of work is a generator that yields the share done and returns its result. It runs in a
-thread of this process and is stopped between two yields. Results are kept for the session, by what
-was asked for.
+A piece of work is a generator that yields the share that is done and returns its result. It runs in
+a thread of this process, and can be stopped between two yields. Results are kept in the session by
+their question.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .text import literal
 from .watching import format_seconds
 
 SESSION_BYTES = 2**27
-"""Of the results that one session keeps. The one that came last is kept in any case."""
+"""The bytes for the results of one session. The last result is always kept."""
 
 _ORDER = "results in order"
 
 
 class PageWork:
-    """One piece of work on its way."""
+    """One running piece of work."""
 
     def __init__(
         self, make: Callable[[], Generator[float, None, Any]], unit: tuple[str, int] | None = None
@@ -52,7 +52,7 @@ class PageWork:
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began; until it ended, if it has."""
+        """The seconds since it began, until its end."""
         return (self._ended or monotonic()) - self.begun
 
     def cancel(self) -> None:
@@ -60,7 +60,7 @@ class PageWork:
         self._cancelled.set()
 
     def wait(self, seconds: float) -> bool:
-        """Waits for its end, so many seconds at most.
+        """Waits for its end, at most some seconds.
 
         Returns whether it has ended.
         """
@@ -68,7 +68,7 @@ class PageWork:
         return not self.running
 
     def remaining(self) -> str:
-        """``43%, 8.6%/s, 7 s left``, or counted in units."""
+        """Returns ``43%, 8.6%/s, 7 s left``, or counts in units."""
         if self.cancelled:
             return "stopping after this step"
         if self.share <= 0:
@@ -95,7 +95,7 @@ class PageWork:
             self._say(f"failed: {self.error}")
         except (
             Exception
-        ) as error:  # a thread's exception would be lost: show it, and log where it came from
+        ) as error:  # an exception in a thread would be lost: show it, and log its place
             traceback.print_exc()
             self.error = (
                 f"{type(error).__name__}: {error}. This error was not expected; the log"
@@ -106,7 +106,7 @@ class PageWork:
             self._ended = monotonic()
 
     def _tell(self) -> None:
-        """A line in the log for every tenth that is done."""
+        """Writes a line to the log for every tenth that is done."""
         if self.share >= self._told + 0.1:
             self._told = self.share
             self._say(f"{self.share:.0%}")
@@ -124,18 +124,19 @@ def run_button(
     unit: tuple[str, int] | None = None,
     **options: Any,
 ) -> Any:
-    """The button, bar and cancel of a piece of work.
+    """Draws the button, progress bar and cancel of a piece of work.
 
     Returns its result once there is one for ``question``.
 
     Args:
-        label: On the button.
-        name: Of the kind of work: one at a time of each.
-        question: All that the result depends on. A result for it is shown without asking again.
+        label: The label of the button.
+        name: The kind of work. Only one of each kind runs at a time.
+        question: Everything that the result depends on. An existing result for it is shown
+            immediately.
         make: Starts the work.
-        auto: Begin by itself, once for every question; the button is there to begin again.
-        unit: What is counted, and how many of it there are: the bar then says how fast it goes.
-        options: Of the button.
+        auto: Whether it starts automatically, once for every question. The button starts it again.
+        unit: The unit of counting, and the total. The bar then shows the rate.
+        options: Options of the button.
     """
     works = st.session_state.setdefault("works", {})
     results = _results_of(st.session_state, name)
@@ -157,7 +158,7 @@ def run_button(
         begin()
     busy = name in works
     known = question in results
-    if busy:  # the bar takes the button's place, so that what is below does not move far
+    if busy:  # the bar replaces the button, so that the page below hardly moves
         _watch(name, label if auto else "")
     elif not (auto and known):
         st.button(
@@ -169,18 +170,20 @@ def run_button(
 
 
 def _results_of(state: Any, name: str) -> dict[Hashable, Any]:
-    """The results of a kind of work that a session keeps: question -> result."""
+    """Returns the results of a kind of work in a session: question -> result."""
     return state.setdefault(f"results-{name}", {})
 
 
 def keep_result(state: Any, name: str, question: Hashable, result: Any) -> None:
-    """Keeps a result for a session. Its oldest ones go where all take more than SESSION_BYTES.
+    """Keeps a result for a session.
+
+    The oldest results are dropped if all exceed SESSION_BYTES.
 
     Args:
         state: The session's state, or another mapping.
-        name: Of the kind of work.
-        question: What the result answers.
-        result: What is kept.
+        name: The kind of work.
+        question: The question of the result.
+        result: The result to keep.
     """
     order: dict[tuple[str, Hashable], int] = state.setdefault(_ORDER, {})
     order.pop((name, question), None)
@@ -193,7 +196,7 @@ def keep_result(state: Any, name: str, question: Hashable, result: Any) -> None:
 
 
 def _say_what_became(work: PageWork) -> None:
-    """Of work without a result: that it was cancelled, or what went wrong; with its log."""
+    """Says what happened to work without a result: it was cancelled, or failed. Shows its log."""
     if work.error:
         said = literal(work.error.rstrip("."))
         st.error(

@@ -1,1 +1,1 @@
-"""One module a page: the panels it is made of."""
+"""The panels of the pages, with one module per page."""

@@ -1,4 +1,4 @@
-"""How alike the sites of two runs are, over samples of the same noise or picture."""
+"""The similarity of the sites of two runs, over samples of the same noise or picture."""
 
 from __future__ import annotations
 

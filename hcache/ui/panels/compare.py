@@ -29,7 +29,7 @@ from .pins import SIDES, Pinned, pinned
 
 BESIDE, ALONE, TURNS = "side by side", "difference", "by turns (blink)"
 LARGE, SMALL = 400, 480
-"""How wide pictures are, in pixels of the screen."""
+"""The width of pictures in pixels of the screen."""
 KEYS = "Zoom all panes with the wheel or + and −. Drag or use the arrow keys to move. 0 resets."
 SCALES = {
     "the largest difference": 0.0,
@@ -42,7 +42,7 @@ SCALES = {
 
 
 def compare_panel(run: Run) -> None:
-    """The two sides, the pictures, the numbers."""
+    """Draws the two sides, the pictures and the numbers."""
     found = []
     for number, (side, column) in enumerate(zip(SIDES, st.columns(2, gap="large"), strict=True)):
         with column:
@@ -75,7 +75,7 @@ def compare_panel(run: Run) -> None:
 
 
 def _side(side: str, run: Run, number: int) -> Pinned:
-    """Which run and sample a side shows, and whether as it is or as it was rendered."""
+    """Returns the run and sample of a side, and whether it is unedited or rendered."""
     home = run.home
     names = run_names(home)
     left, middle = st.columns([3, 2])
@@ -191,8 +191,8 @@ def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
 
 
 def _common_reader(a: Pinned, b: Pinned) -> str:
-    """A reader that both runs have, so that their values compare: a choice where there are
-    several. Empty if they have none in common.
+    """Returns a reader that both runs have, so that their values are comparable. If there are
+    several, the user chooses one. It is empty if there is none.
     """
     common = [name for name in readers_of(a.run) if name in readers_of(b.run)]
     if len(common) < 2:
@@ -203,7 +203,7 @@ def _common_reader(a: Pinned, b: Pinned) -> str:
 
 
 def _cosines(a: Pinned, b: Pinned) -> dict[str, float]:
-    """The cosine of both pictures' embeddings, if A's reader has an image encoder."""
+    """Returns the cosine of both pictures' embeddings, if A's reader has an image encoder."""
     known = readers_of(a.run)
     if not known:
         return {}
@@ -220,7 +220,7 @@ def _cosine(
 
 
 def _readings(side: Pinned, common: str) -> dict[str, float]:
-    """What a reader sees: the common one, or the run's own; empty if it has none."""
+    """Returns the readings by the common reader or the run's own; empty if it has none."""
     known = [common] if common else readers_of(side.run)
     if not known:
         return {}

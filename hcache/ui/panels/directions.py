@@ -1,5 +1,5 @@
 """Directions on the Edit page: a saved one, or a new one by any method, with its positives and
-its options.
+options.
 """
 
 from __future__ import annotations
@@ -46,21 +46,20 @@ from .mask import mask_panel
 NEW, FROM_RECIPE = "a new one", "the recipe's"
 WORDS = {NEW: "New direction", FROM_RECIPE: "The recipe's direction"}
 DROPPED = "direction of a recipe"
-"""In the session: what a dropped recipe says of a direction that is not saved here."""
+"""In the session: a recipe's reference to a direction that is not saved here."""
 FROM_LABEL, FROM_PICTURES, FROM_SELECTION = "a label", "pictures I pick", "the selection"
 SOURCES = {FROM_LABEL: "A label", FROM_PICTURES: "Pictures I pick", FROM_SELECTION: "The selection"}
 MOST_SHOWN = 256
 MOST_OPTION = 10**9
-"""Either way: beyond it no number is an option of a method."""
+"""The bound of a method's options, in both directions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
     """A direction to edit along.
 
-    What it is called, and the attribute it is meant to change, if one is known.
-
-    ``resample``: it was fitted on other steps than the run's, and is brought to them.
+    It has its name and its intended attribute, if known. ``resample``: it was fitted on other steps
+    than the run's, and is interpolated to these.
     """
 
     move: Move
@@ -77,7 +76,7 @@ class Chosen:
         return DirectionRef(digest=self.digest, name=self.name, made_by=self.move.made_by)
 
     def on_steps_of(self, run: Run) -> Move:
-        """The move itself, or resampled to the run's steps."""
+        """Returns the move itself, or interpolated to the run's steps."""
         return (
             self.move.resampled(run.timesteps)
             if self.resample and isinstance(self.move, Resamplable)
@@ -86,7 +85,7 @@ class Chosen:
 
 
 def direction_panel(run: Run) -> Chosen | None:
-    """The direction to edit along, once there is one."""
+    """Returns the direction to edit along, once there is one."""
     check_full(run)
     saved = [entry.name for entry in list_moves(run)] + list(_elsewhere(run))
     options = [NEW, *([FROM_RECIPE] if DROPPED in st.session_state else []), *saved]
@@ -124,7 +123,7 @@ def direction_panel(run: Run) -> Chosen | None:
 
 
 def _method() -> Method:
-    """The choice of a method; what is wrong with methods of other packages is told above it."""
+    """Draws the choice of a method, below the faults of methods of other packages."""
     for problem in METHODS.problems():
         st.warning(literal(problem), icon=":material/extension_off:")
     names = list(METHODS)
@@ -134,20 +133,22 @@ def _method() -> Method:
 
 
 def _tell_damaged(run: Run) -> None:
-    """The saved directions whose files cannot be used, each with why, and a button to delete it."""
+    """Lists the saved directions whose files cannot be used, each with the reason and a button to
+    delete it.
+    """
     for name, problem in damaged_moves(run).items():
         st.warning(f"{literal(name)}: {literal(problem)}", icon=":material/broken_image:")
         _delete_form(run, name, f"delete-damaged-{name}")
 
 
 def _can_resample(kind: str) -> bool:
-    """Whether moves of a kind can be brought to other steps."""
+    """Returns whether moves of a kind can be interpolated to other steps."""
     found = kind_of_move(kind)
     return found is not None and hasattr(found, "resampled")
 
 
 def _elsewhere(run: Run) -> dict[str, str]:
-    """The directions saved with other runs of the same model and weights: ``run/name`` ->
+    """Returns the directions saved with other runs of the same model and weights: ``run/name`` ->
     digest.
     """
     found: dict[str, str] = {}
@@ -157,7 +158,7 @@ def _elsewhere(run: Run) -> dict[str, str]:
         try:
             other = loaders.shared_run(run.folder.parent / name)
         except HcacheError:
-            continue  # the Overview says what is wrong with it
+            continue  # the Overview shows what is wrong with it
         if (other.spec.model, other.spec.weights) == (run.spec.model, run.spec.weights):
             found |= {
                 f"{name}/{entry.name}": entry.digest
@@ -168,13 +169,13 @@ def _elsewhere(run: Run) -> dict[str, str]:
 
 
 def _owner(run: Run, chosen: str) -> tuple[Run, str]:
-    """The run that a direction is saved with, and its name there."""
+    """Returns the run that a direction is saved with, and its name there."""
     owner, slash, name = chosen.rpartition("/")
     return (loaders.shared_run(run.folder.parent / owner), name) if slash else (run, chosen)
 
 
 def _new(run: Run, method: Method) -> Chosen | None:
-    """What a method needs, and what it found."""
+    """Draws the needs of a method, and returns what it found."""
     name = method.name
     st.caption(method.text, help=f"{method.source}." if method.source else None)
     if method.takes_files:
@@ -214,7 +215,7 @@ def _new(run: Run, method: Method) -> Chosen | None:
 def use_direction(run: Run, ref: DirectionRef) -> None:
     """Chooses a recipe's direction.
 
-    The saved one of that digest, else one to be fitted again from what made it.
+    It is the saved one with that digest, or one that is fitted again from its description.
     """
     saved = {entry.name: entry.digest for entry in list_moves(run)} | _elsewhere(run)
     if (
@@ -227,9 +228,7 @@ def use_direction(run: Run, ref: DirectionRef) -> None:
 
 
 def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
-    """A recipe's direction, fitted again; it has to come out as the very one that the recipe
-    means.
-    """
+    """Fits a recipe's direction again. The result must be exactly the recipe's direction."""
     if ref.made_by.get("run") != run.name or ref.made_by.get("method") not in METHODS:
         raise UsageError(
             f"the recipe's direction {ref.name or ref.digest} ({ref.digest}) is not saved with this"
@@ -261,7 +260,9 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
 
 @kept("Averaging h …")
 def _fit_at_once(folder: str, samples: int, what: str) -> tuple[Move, ...]:
-    """``samples`` is there for the cache: a run that has grown is fitted anew."""
+    """Fits a direction immediately. ``samples`` is part of the cache's key: a run that has grown is
+    fitted again.
+    """
     import json
 
     from ...progress import drive
@@ -277,7 +278,9 @@ def _frozen(data: Mapping[str, Any]) -> str:
 
 @kept()
 def _saved(folder: str, name: str, changed: float) -> Move:
-    """``changed`` is there for the cache: the file's time of change."""
+    """Loads a saved direction. ``changed``, the file's time of change, is part of the cache's
+    key.
+    """
     return load_move(open_run(folder), name)
 
 
@@ -286,12 +289,12 @@ def _changed(run: Run, name: str) -> float:
 
 
 def saved_move(run: Run, name: str) -> Move:
-    """A saved direction, read once for all sessions."""
+    """Returns a saved direction, read once for all sessions."""
     return _saved(str(run.folder), name, _changed(run, name))
 
 
 def _told(made_by: Mapping[str, Any]) -> str:
-    """How a direction was made, in words."""
+    """Describes how a direction was made."""
     parts = [f"Made by {made_by.get('method', 'an unknown method')}"]
     if made_by.get("label"):
         parts.append(f"from the label {made_by['label']}")
@@ -318,7 +321,7 @@ def _save_form(run: Run, move: Move, proposed: str) -> None:
 
 
 def _delete_form(run: Run, name: str, key: str = "delete-direction") -> None:
-    """Deletes a saved direction: one press asks, the other does it."""
+    """Deletes a saved direction: one press asks, and a second one deletes."""
     with st.popover("Delete", icon=":material/delete:"):
         st.markdown(
             f"Delete the direction **{literal(name)}**? Pictures that were made with it contain"
@@ -331,8 +334,8 @@ def _delete_form(run: Run, name: str, key: str = "delete-direction") -> None:
 
 
 def _options(run: Run, method: Method) -> dict[str, Any]:
-    """A method's options that are not at their defaults; the widgets follow from the options'
-    types.
+    """Returns a method's options that are not at their defaults. The widgets follow from the
+    options' types.
     """
     if not method.options:
         return {}
@@ -350,8 +353,8 @@ def _options(run: Run, method: Method) -> dict[str, Any]:
 
 
 def _region(run: Run, name: str, sample: int) -> str:
-    """A part of the picture as the option has it, chosen on the picture of the sample that the
-    Jacobian is of.
+    """Returns a region in the form of the option, chosen on the picture of the Jacobian's
+    sample.
     """
     known = sample if sample in run.sample_ids else int(run.sample_ids[0])
     mask = mask_panel(name, run.picture(known), label=f"{name}: only the inside counts")
@@ -378,7 +381,7 @@ def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:
 
 
 def _samples(run: Run, method: Method) -> tuple[tuple[int, ...], tuple[int, ...], str]:
-    """Positives, negatives if the method needs them, and the label they are from."""
+    """Returns positives, negatives if the method needs them, and their label."""
     labels, both = loaders.labels_of(run), NEGATIVES in method.needs
     sources = [*([FROM_LABEL] if labels else []), FROM_PICTURES, FROM_SELECTION]
     first, *others = [column for _ in range(2) for column in st.columns(2)]
@@ -428,7 +431,7 @@ def _from_label(
 
 
 def _from_selection(run: Run, both: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The selection of the Gallery and PCA; its others are the negatives."""
+    """Uses the selection of the Gallery and PCA. The other samples are the negatives."""
     chosen = selection.mask(run)
     selection.publish(run)
     positives, others = (tuple(run.sample_ids[flags].tolist()) for flags in (chosen, ~chosen))
@@ -475,7 +478,7 @@ def _from_pictures(run: Run, what: str) -> list[int]:
 
 
 def profile_caption(move: Move) -> str:
-    """When in denoising a direction is long, in words."""
+    """Describes at which steps a direction is long."""
     if not isinstance(move, Direction):
         return "Moves each sample by its own Δh."
     profile = move.profile

@@ -1,4 +1,4 @@
-"""Edit: what moving along a direction does, at one step and all the way."""
+"""The Edit page: the effect of moving along a direction, at one step and over all steps."""
 
 from __future__ import annotations
 
@@ -35,19 +35,15 @@ if TYPE_CHECKING:
 
 
 def edit_panel(run: Run) -> None:
-    """The edit and what it asks for on one side.
+    """Draws the edit and its choices, with the results beside them.
 
-    On the other what comes of it.
-
-    That is the prediction at one step, and a strip over all steps.
+    The results are the prediction at one step, and a strip over all steps.
     """
     controls, result = beside()
     with controls:
         choices, drop = st.container(), st.container()
         with drop, errors_shown():
-            recipe_drop(
-                run, apply_recipe(run)
-            )  # a picture that was made here sets the page up again
+            recipe_drop(run, apply_recipe(run))  # a picture from this page sets the page up again
         chosen, setup = None, None
         with choices, errors_shown():
             kind = kind_panel()
@@ -69,9 +65,10 @@ def edit_panel(run: Run) -> None:
 
 
 def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
-    """Samples over strengths, with the reader's values.
+    """Draws samples over strengths, with the reader's values.
 
-    They stand under every picture: one sample symmetric above asymmetric, several a row each.
+    Values are below every picture. One sample is shown symmetric above asymmetric, and several
+    samples have one row each.
     """
     rows, amount = make_rows(run, setup), setup.amount
     amounts, target = amount.values, chosen.target if chosen else None
@@ -136,7 +133,7 @@ _READING = (
 
 
 def _apart_in_words(others: dict[str, float]) -> str:
-    """What the distances below the readings are, with those of two different samples."""
+    """Explains the distances below the readings, with those of two different samples."""
     told = ", ".join(f"{name} {value:.3f}" for name, value in others.items())
     return (
         "The distances are from the unedited sample: pixels as a share of the range, structure"
@@ -145,7 +142,7 @@ def _apart_in_words(others: dict[str, float]) -> str:
 
 
 def _errors_in_words(run: Run, reader_name: str, attributes: Iterable[str]) -> str:
-    """What is known of the error of the reader whose values are shown; empty if nothing is."""
+    """Describes the known error of the reader of the shown values; empty if nothing is known."""
     known = {name: said for name in attributes if (said := error_of(run, reader_name, name))}
     said = "; ".join(f"{name}: {error}" for name, error in known.items())
     return f"Error of the reader {reader_name}: {said}" if known else ""
@@ -156,8 +153,8 @@ def _render(
 ) -> Generator[
     float, None, tuple[list[Any], dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]
 ]:
-    """The cells; what the reader sees in them, attribute -> (n,); how far they are from the
-    unedited samples, distance -> (n,); and how far two different samples are apart.
+    """Renders the cells. Returns their readings, attribute -> (n,); their distances from the
+    unedited samples, distance -> (n,); and the distances between two different samples.
     """
     cells = yield from render_kept(
         lambda: loaders.model_of(run), run, recipes, run.home, _known(chosen)
@@ -171,15 +168,15 @@ def _render(
 
 
 def _known(chosen: Chosen | None) -> dict[str, Move]:
-    """The chosen direction by digest, so that it need not be saved."""
+    """Returns the chosen direction by digest, so that it need not be saved."""
     return {chosen.digest: chosen.move} if chosen else {}
 
 
 @st.fragment
 def preview_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
-    """Predicted x_0 of one step under the edit.
+    """Draws the predicted x_0 of one step under the edit.
 
-    The decoder alone, so it follows the slider.
+    It uses only the decoder half, so it follows the slider.
     """
     with errors_shown():
         _show_preview(run, chosen, setup)
@@ -214,7 +211,7 @@ def _show_preview(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
 
 
 def _step_of(run: Run, setup: EditSetup) -> int:
-    """The step of the preview: the edit's own, if it has but one, else one that is chosen."""
+    """Returns the step of the preview: the edit's single step, or a chosen one."""
     if setup.kind.has("step"):
         return int(setup.choices["step"])
     steps = run.spec.steps
@@ -236,7 +233,7 @@ def _preview(
 
 @kept()
 def _preview_start(folder: str, sample: int, step: int) -> Start:
-    """A sample at a step, read (and what is not stored, computed) once."""
+    """Reads a sample at a step once, and computes what is not stored."""
     from ...cache.reading import open_run
     from ...edits.executor import Executor
 

@@ -1,5 +1,5 @@
-"""The choices of the Edit page besides the direction, from widgets to recipes and from a recipe
-back to the widgets.
+"""The choices of the Edit page besides the direction, converted from widgets to recipes and
+back.
 """
 
 from __future__ import annotations
@@ -36,11 +36,10 @@ MOST_SECOND, MOST_BOOST = 8.0, 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class EditSetup:
-    """How a strip is made.
+    """The setup of a strip.
 
-    The edit, its fields but for the amount, the samples, and what else.
-
-    ``choices``: field -> value. ``also``: a second shift, in the same steps and place.
+    It has the edit, its fields without the amount, the samples, and the other choices. ``choices``:
+    field -> value. ``also``: a second shift, in the same steps and place.
     """
 
     kind: type[RecipeEdit]
@@ -52,25 +51,25 @@ class EditSetup:
 
     @property
     def amount(self) -> AmountWidget:
-        """What the strip runs over."""
+        """The amount that the strip varies."""
         if self.kind.amount is None:
             raise UsageError(f"{self.kind.title} has no amount that a strip could vary")
         return self.kind.amount
 
     def edit(self, amount: float) -> RecipeEdit:
-        """The edit, with an amount."""
+        """Returns the edit with an amount."""
         return self.kind(**{**self.choices, self.amount.name: amount})
 
     @property
     def window(self) -> Window | None:
-        """The steps in which the edit acts; None: in all."""
+        """The steps in which the edit acts, or None for all."""
         return self.edit(self.amount.default).acts_in
 
 
 def offered_edits() -> dict[str, type[RecipeEdit]]:
-    """The edits of this page by what links call them.
+    """Returns the edits of this page by their names in links.
 
-    Those that have an amount and take no donor; the Swap page has the others.
+    They have an amount and take no donor. The Swap page has the others.
     """
     return {
         edit.key(): edit
@@ -80,7 +79,7 @@ def offered_edits() -> dict[str, type[RecipeEdit]]:
 
 
 def kind_panel() -> type[RecipeEdit]:
-    """The choice of an edit."""
+    """Draws the choice of an edit."""
     offered = offered_edits()
     for problem in EDITS.problems():
         st.warning(literal(problem), icon=":material/extension_off:")
@@ -95,7 +94,7 @@ def kind_panel() -> type[RecipeEdit]:
 
 
 def setup_panel(run: Run, kind: type[RecipeEdit], chosen: Chosen | None) -> EditSetup:
-    """Which samples, when, where, and what else the edit asks for.
+    """Draws the choice of samples, steps, place and the edit's fields.
 
     Raises:
         AnalysisError: the edit takes another kind of direction.
@@ -150,8 +149,8 @@ def _refuse_kind(kind: type[RecipeEdit], chosen: Chosen | None) -> NoReturn:
 
 
 def make_rows(run: Run, setup: EditSetup) -> dict[str, list[Recipe]]:
-    """The rows of the strip by name: a recipe an amount. One sample is shown symmetric above
-    asymmetric.
+    """Returns the rows of the strip by name. They have a recipe per amount. One sample is shown
+    symmetric above asymmetric.
     """
 
     def row(sample: int, asymmetric: bool) -> list[Recipe]:
@@ -173,11 +172,12 @@ def make_rows(run: Run, setup: EditSetup) -> dict[str, list[Recipe]]:
 
 
 def apply_recipe(run: Run) -> Callable[[Recipe], None]:
-    """Sets the page up as a recipe says: sample, directions, steps, strength. It may be of another
-    run of the home.
+    """Sets the page up from a recipe.
+
+    It sets sample, directions, steps and strength. The recipe may be of another run of the home.
 
     Raises:
-        UsageError: it moves nothing along a direction, or is more than this page can show.
+        UsageError: the recipe moves nothing along a direction, or this page cannot show it.
     """
 
     def apply(recipe: Recipe) -> None:
@@ -200,7 +200,7 @@ def apply_recipe(run: Run) -> Callable[[Recipe], None]:
 
 
 def _moves_of(recipe: Recipe) -> tuple[RecipeEdit, ShiftEdit | None]:
-    """A recipe's edit, and the shift beside it, if there is one, in the same steps and place."""
+    """Returns a recipe's edit, and a second shift in the same steps and place, if there is one."""
     moved = [edit for edit in recipe.edits if edit.amount is not None]
     if not moved:
         raise UsageError("this picture was not moved along a direction: drop it on the Swap page")
@@ -222,7 +222,7 @@ def _moves_of(recipe: Recipe) -> tuple[RecipeEdit, ShiftEdit | None]:
 
 
 def _choose_second(run: Run, also: ShiftEdit | None) -> None:
-    """Chooses the second direction, which has to be saved with the run."""
+    """Chooses the second direction, which must be saved with the run."""
     if also is None:
         state.choose("also", NOTHING)
         return
@@ -240,12 +240,12 @@ def _choose_second(run: Run, also: ShiftEdit | None) -> None:
 
 
 def _seconds(run: Run) -> dict[str, Entry]:
-    """The saved directions that can be moved along beside another, by name."""
+    """Returns the saved directions that can be a second direction, by name."""
     return {entry.name: entry for entry in list_moves(run) if entry.kind == Direction.kind}
 
 
 def _boost_panel(count: int) -> tuple[float | None, bool]:
-    """The noise boost, and whether the edited noise enters P_t only."""
+    """Draws the noise boost, and whether the edited noise enters P_t only."""
     t_boost = state.number(
         "Noise boost: η = 1 below t =",
         "edit-boost",
@@ -265,7 +265,7 @@ def _boost_panel(count: int) -> tuple[float | None, bool]:
 
 
 def _second(run: Run) -> ShiftEdit | None:
-    """A shift along another saved direction, in the same steps and place."""
+    """Returns a shift along another saved direction, in the same steps and place."""
     entries = _seconds(run)
     also = state.select(
         "Second direction",
@@ -290,6 +290,8 @@ def _second(run: Run) -> ShiftEdit | None:
 def _prepared(
     folder: str, samples: int, kind: type[RecipeEdit], chosen: Chosen | None, choices: dict
 ) -> dict[str, Any]:
-    """Fields that follow from the run; ``samples`` is there for the cache, since a run may grow."""
+    """Returns fields that follow from the run. ``samples`` is part of the cache's key, because a
+    run may grow.
+    """
     run = loaders.shared_run(Path(folder))
     return kind.prepared(run, chosen.on_steps_of(run) if chosen else None, choices)

@@ -1,5 +1,5 @@
-"""Extract: choose a model and what to keep of it, see what it will weigh, start it, watch it,
-stop it.
+"""The Extract page: choose a model and what to store, see the size, and start, watch and stop the
+extraction.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ NOT_STATED = "choose one …"
 
 
 def model_panel() -> str | None:
-    """The model to extract from; None until there is one."""
+    """Returns the model to extract from, or None until there is one."""
     cards = load_cards()
     choice = state.select(
         "Model", "model", [*cards, OTHER], help="A known model, or any folder in diffusers' format."
@@ -58,10 +58,9 @@ def model_panel() -> str | None:
 
 
 def schedule_panel(model: str) -> str:
-    """The noise schedule that is stated for a folder.
+    """Returns the noise schedule that the user gives for a folder.
 
-    By its name, for one which says none; "" if there is nothing to state, or nothing is stated
-    yet.
+    It is a name, for a folder that contains no schedule; "" if none is needed or none is given yet.
     """
     folder = find_card(model).folder
     if folder is None or schedule_file(folder):
@@ -85,10 +84,10 @@ _NPI = (
 
 
 def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSpec, list[Picture]]:
-    """What to extract: samples or real pictures, and the rest.
+    """Returns the request: samples or real pictures, and the rest.
 
-    Pictures are returned, to be kept once the run is started; steps, seed, conditioning,
-    storage.
+    The rest is steps, seed, conditioning and storage. Pictures are returned too, to be stored when
+    the run starts.
     """
     card = find_card(model)
     pictures = _pictures_panel(anatomy)
@@ -145,7 +144,7 @@ def spec_panel(model: str, anatomy: Anatomy, scheduler: str = "") -> tuple[RunSp
 
 
 def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
-    """Uploaded pictures, made ready; none: samples are drawn from noise."""
+    """Returns uploaded pictures, prepared. If there are none, samples are drawn from noise."""
     height, width, _ = anatomy.image
     with st.expander("Invert real pictures instead of sampling"):
         files = st.file_uploader(
@@ -166,8 +165,9 @@ def _pictures_panel(anatomy: Anatomy) -> list[Picture]:
 
 
 def _conditioning_panel(card: Card, inverted: bool) -> Conditioning:
-    """Prompts or classes and guidance, of models that take them. ``inverted``: of real
-    pictures.
+    """Returns prompts or classes and guidance, for models that take them.
+
+    ``inverted``: whether real pictures are inverted.
     """
     given, takes = card.conditioning, loaders.takes(card)
     if takes == loaders.TEXT:
@@ -218,7 +218,7 @@ def _conditioning_panel(card: Card, inverted: bool) -> Conditioning:
 
 
 def _null_class(card: Card) -> int | None:
-    """The label that stands for no class, for guidance; None if nobody says it."""
+    """Returns the label for no class, for guidance, or None if it is unknown."""
     found = state.optional(
         "Null class",
         f"null-class-{card.name}",
@@ -232,7 +232,7 @@ def _null_class(card: Card) -> int | None:
 
 
 def _loras_panel(card: Card) -> tuple[Lora, ...]:
-    """What is added to the weights of a model that takes text."""
+    """Returns LoRAs for a model that takes text."""
     if loaders.takes(card) != loaders.TEXT:
         return ()
     with st.expander("Add LoRAs to the weights"):
@@ -255,9 +255,7 @@ def _loras_panel(card: Card) -> tuple[Lora, ...]:
 
 
 def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, dict[str, str]]:
-    """A budget in bytes that is to choose, or what to keep of each site; many blocks are decided
-    on together.
-    """
+    """Returns a budget in bytes, or the storage of each site. Many blocks share one choice."""
     heading, budget = st.columns([3, 1], vertical_alignment="bottom")
     with budget:
         gigabytes = state.optional(
@@ -297,7 +295,7 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
 
 
 def _other_places(model: str, anatomy: Anatomy, usual: RunSpec, disabled: bool) -> dict[str, str]:
-    """What to keep of the outputs of blocks and of the mid block's attention."""
+    """Returns the storage of the outputs of blocks and of the mid block's attention."""
     found = {}
     with st.expander("Other places: outputs of blocks, and the mid block's attention"):
         for column, policy in zip(st.columns(2), (FULL, POOLED), strict=True):
@@ -319,7 +317,7 @@ def _other_places(model: str, anatomy: Anatomy, usual: RunSpec, disabled: bool) 
 
 
 def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
-    """Bytes in total and for each sample, and the time."""
+    """Shows the bytes in total and per sample, and the time."""
     plan = make_plan(spec, anatomy)
     free = shutil.disk_usage(home).free
     seconds = _expected_seconds(spec, home)
@@ -337,15 +335,13 @@ def plan_panel(spec: RunSpec, anatomy: Anatomy, home: Path) -> Plan:
 
 
 def _expected_seconds(spec: RunSpec, home: Path) -> float | None:
-    """How long it would take at the rate of the last extraction of this model; None if there was
-    none.
-    """
+    """Returns the expected seconds at the rate of the last extraction of this model, or None."""
     step = step_seconds(home, spec.model)
     return None if step is None else spec.samples * spec.steps * step
 
 
 def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) -> None:
-    """The Start button, or why it cannot be pressed."""
+    """Shows the Start button, or why it cannot be pressed."""
     job = jobs.read_job(home / "runs" / spec.name)
     busy = bool(job and job.live)
     short = plan.total > shutil.disk_usage(home).free
@@ -370,7 +366,7 @@ def start_panel(spec: RunSpec, plan: Plan, home: Path, pictures: list[Picture]) 
 
 
 def details_panel(spec: RunSpec, plan: Plan, home: Path) -> None:
-    """Bytes by part, and the same run as a command."""
+    """Shows the bytes by part, and the equivalent command."""
     with st.expander("Storage by part"):
         names = {
             "x": "x_t of every step (float32)",
@@ -395,7 +391,7 @@ def details_panel(spec: RunSpec, plan: Plan, home: Path) -> None:
 
 
 def jobs_heading() -> None:
-    """Above every job with its state."""
+    """Draws the heading of the jobs and their states."""
     st.subheader("Jobs")
     st.caption(
         "Each job is a separate process. It continues when this page is closed or the dashboard is"

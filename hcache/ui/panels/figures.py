@@ -1,4 +1,4 @@
-"""Figures: the U-figure, a strip or a grid of any run, in one click, and as PNG, SVG or PDF for
+"""The Figures page: the U-figure, a strip or a grid of any run in one click, as PNG, SVG or PDF for
 a paper.
 """
 
@@ -54,19 +54,16 @@ ABOUT = {
     GRID: "Samples edited by several methods: one column per attribute.",
 }
 SIZES = {"single": 7.0, "double": 8.0}
-"""Of the type, in points, by the width of the figure."""
+"""The font size in points, by the width of the figure."""
 
 SHOWN, EMPTY = 1.4, 700
-"""How much larger than in print a figure is shown; and the width in pixels of one without
+"""The scale of a figure on the page relative to print, and the width in pixels of one without
 results yet.
 """
 
 
 def figures_panel(run: Run) -> None:
-    """Which figure, what it shows, how it is set.
-
-    Then the figure, its caption and the files.
-    """
+    """Draws the choices of a figure, the figure and its files."""
     run.anatomy.need_unet("a figure of swaps or edits")
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     with left:
@@ -105,7 +102,7 @@ def figures_panel(run: Run) -> None:
 
 
 def _labels_of(choice: Choice) -> tuple[str, ...]:
-    """The labels whose directions a figure shows."""
+    """Returns the labels whose directions a figure shows."""
     if isinstance(choice, Strip):
         return (choice.label,) if choice.label else ()
     if isinstance(choice, Grid):
@@ -114,14 +111,16 @@ def _labels_of(choice: Choice) -> tuple[str, ...]:
 
 
 def _seconds(run: Run, choice: Choice) -> float | None:
-    """What the figure takes, as far as that is known: methods are fitted for strips and grids."""
+    """Returns the seconds that the figure takes, if they are known. Methods are fitted for strips
+    and grids.
+    """
     if not isinstance(choice, Swaps):
         return None
     return render_seconds(run, 1 + len(run.anatomy.sites), choice.window, step_seconds_of(run))
 
 
 def _show_empty(run: Run, choice: Choice, seconds: float | None) -> None:
-    """What the figure will hold: of the U, A and B in their places."""
+    """Shows the outline of the figure: for the U, A and B in their places."""
     if isinstance(choice, Swaps):
         owner = (
             loaders.shared_run(run.folder.parent / choice.donor_run) if choice.donor_run else run
@@ -170,7 +169,7 @@ def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:
 
 @kept()
 def _fitted(folder: str, samples: int) -> dict[tuple[str, str, int], Move]:
-    """The directions that were fitted for figures of a run, for all sessions."""
+    """Returns the directions that were fitted for figures of a run, for all sessions."""
     return {}
 
 
@@ -295,7 +294,7 @@ def _ways(
 def _more(
     run: Run, start: Strip | Grid, left: DeltaGenerator, right: DeltaGenerator
 ) -> tuple[int, Window, bool]:
-    """Positives, steps, symmetry: what strip and grid share."""
+    """Draws positives, steps and symmetry, which strip and grid share."""
     with left:
         top = (
             state.slider("Number of positives", "figure-top", 2, len(run) // 2, start.top)
@@ -324,7 +323,7 @@ def _window(run: Run, start: Window) -> Window:
 
 
 def _style() -> Style:
-    """Width, type and whether there is a caption: none of them renders anything anew."""
+    """Draws width, font size and caption. None of them renders pictures again."""
     left, middle, right = st.columns([2, 1, 1], vertical_alignment="bottom")
     with left:
         names = {name: f"{name} column, {inches:g} in" for name, inches in WIDTHS.items()}
@@ -347,7 +346,7 @@ def _style() -> Style:
 
 
 def _downloads(run: Run, figure: Figure, kind: str) -> None:
-    """The three files; each is made when it is asked for."""
+    """Draws the three files. Each is made on demand."""
     files = (
         (
             "PDF",

@@ -1,7 +1,7 @@
-"""Long fits on the Edit page: started as background tasks, found again among the saved directions
-by what made them.
+"""Long fits on the Edit page. They start as background tasks, and are found among the saved
+directions by their descriptions.
 
-So are imports of attribute blocks that others have trained.
+Imports of trained attribute blocks work in the same way.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ __all__ = ["FIT", "fit_panel", "fitted", "import_panel"]
 
 
 def fitted(run: Run, what: Fit) -> list[Entry]:
-    """The saved directions that this very fit has made.
+    """Returns the saved directions that this very fit has made.
 
-    Of several the strongest first; of a run as it is now.
+    The strongest of several comes first. They are of the run in its present state.
     """
     found = [(_made(entry), entry) for entry in list_moves(run)]
     alike = [
@@ -40,10 +40,7 @@ def fitted(run: Run, what: Fit) -> list[Entry]:
 
 
 def fit_panel(run: Run, what: Fit, proposed: str) -> None:
-    """The name to save a fit under.
-
-    And the button that starts it.
-    """
+    """Draws the name to save a fit under, and the start button."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
         name, problem = _name(run, proposed)
@@ -63,12 +60,10 @@ def fit_panel(run: Run, what: Fit, proposed: str) -> None:
 
 
 def import_panel(run: Run) -> None:
-    """Takes published files of Asyrp's attribute blocks.
+    """Imports published files of Asyrp's attribute blocks.
 
-    They become a saved direction of the run.
-
-    They are kept with the task that imports them: how a block was trained stands in its file's
-    name.
+    They become a saved direction of the run. The files are stored with the task, because their
+    names say how a block was trained.
     """
     with st.expander("Or import trained attribute blocks", icon=":material/upload_file:"):
         task_list(run, IMPORT)
@@ -85,7 +80,7 @@ def import_panel(run: Run) -> None:
         with left:
             name, problem = _name(
                 run, Path(files[0].name).stem.split("_LC_")[0][:70]
-            )  # published names go on
+            )  # keep published names
         data = {Path(file.name).name: file.getvalue() for file in files}
         paths = [_block_folder(run, data) / file for file in data]
         with right:
@@ -107,7 +102,7 @@ def import_panel(run: Run) -> None:
 
 
 def _block_folder(run: Run, data: dict[str, bytes]) -> Path:
-    """A folder of its own for the same files."""
+    """Returns a separate folder for the same files."""
     found = hashlib.sha256()
     for name, content in data.items():
         found.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
@@ -129,7 +124,7 @@ def _is_kept(path: Path, content: bytes) -> bool:
 
 
 def _name(run: Run, proposed: str) -> tuple[str, str]:
-    """The name to save a direction under, and what is wrong with it, if anything."""
+    """Returns the name to save a direction under, and what is wrong with it, if anything."""
     taken = {entry.name for entry in list_moves(run)}
     free = _free(proposed, taken)
     name = st.text_input("Save as", free, key=f"fit-name-{free}")
@@ -148,7 +143,7 @@ def _made(entry: Entry) -> Fit | None:
 
 
 def _free(name: str, taken: set[str]) -> str:
-    """The name, with a number if it is taken."""
+    """Returns the name, with a number if it is taken."""
     number = 2
     free = name
     while _is_taken(free, taken):

@@ -1,4 +1,4 @@
-"""Gallery: the finished pictures with their labels, the selection among them, and one of them in
+"""The Gallery page: the finished pictures with their labels, the selection, and one picture in
 full.
 """
 
@@ -31,10 +31,7 @@ CLICKS = {SELECTS: None, SHOWS: None, "Label as 1": 1.0, "Label as 0": 0.0}
 
 
 def gallery_page(run: Run) -> None:
-    """The pictures, and beside them the one that was clicked last.
-
-    Its trajectory below.
-    """
+    """Draws the pictures, the last clicked one, and its trajectory."""
     left, right = st.columns([9, 4], gap="medium")
     with left, errors_shown():
         gallery_panel(run)
@@ -49,9 +46,9 @@ def gallery_page(run: Run) -> None:
 
 
 def gallery_panel(run: Run) -> None:
-    """Pictures sorted and filtered by a label, in pages.
+    """Draws pictures sorted and filtered by a label, in pages.
 
-    A click shows one and selects it.
+    A click shows and selects a picture.
     """
     labels = loaders.labels_of(run)
     order, values = _sorted_rows(run, labels)
@@ -96,11 +93,11 @@ def gallery_panel(run: Run) -> None:
 
 
 def take_clicks(run: Run, clicks: list[Click]) -> None:
-    """What clicks in the gallery do.
+    """Handles clicks in the gallery.
 
-    Each shows its sample and takes it in or out; a range is taken in.
+    Each click shows its sample, and selects or deselects it. A range is selected.
     """
-    with address.together():  # the sample and the selection: Back undoes both
+    with address.together():  # Back undoes both the sample and the selection
         for click in clicks:
             if click.range:
                 selection.select(run, click.ids, selection.ADD)
@@ -112,8 +109,8 @@ def take_clicks(run: Run, clicks: list[Click]) -> None:
 
 
 def _marking_panel(run: Run) -> tuple[str, str, dict[int, float]]:
-    """What a click does (a key of ``CLICKS``), the label it may give, and the values given so
-    far.
+    """Returns the click action (a key of ``CLICKS``), the label that it gives, and the values given
+    so far.
     """
     with st.expander("Click action: select, show or label by hand"):
         left, right = st.columns(2)
@@ -136,15 +133,15 @@ def _marking_panel(run: Run) -> tuple[str, str, dict[int, float]]:
 
 
 def _toggle(run: Run, name: str, sample: int, mark: float) -> None:
-    """Gives a sample a mark, or takes it away; written at once, so that a crash loses no click."""
+    """Marks a sample or removes its mark. It is written at once, so that a crash loses no click."""
     mark_sample(run, HAND, name, sample, mark)
     st.rerun()
 
 
 def sample_panel(run: Run, sample: int) -> None:
-    """The chosen sample.
+    """Draws the chosen sample.
 
-    Its picture, all its labels, and pins for the Compare page.
+    It shows its picture, all its labels, and pins for the Compare page.
     """
     row = run.position(sample)
     if run.real:
@@ -167,7 +164,7 @@ def sample_panel(run: Run, sample: int) -> None:
 
 
 def trajectory_panel(run: Run, sample: int) -> None:
-    """The predicted x_0 of a sample over the steps."""
+    """Draws the predicted x_0 of a sample over the steps."""
     st.markdown(
         f"**Predicted x_0 of sample {sample} over the steps**, from most noise to the finished"
         " picture"
@@ -177,7 +174,7 @@ def trajectory_panel(run: Run, sample: int) -> None:
 
 
 def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray | None]:
-    """The rows to show, in order, and the values they were sorted by."""
+    """Returns the rows to show, in order, and their sort values."""
     sort, direction, low_high = st.columns([2, 1, 3], vertical_alignment="bottom")
     with sort:
         name = state.select("Sort by", "sort", ["sample", *labels], format_func=_words)
@@ -206,7 +203,7 @@ def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, n
 
 
 def _label_table(labels: dict[str, np.ndarray], row: int) -> pd.DataFrame:
-    """Every label of a sample, and where it stands among all samples."""
+    """Draws every label of a sample, and its rank among all samples."""
     return pd.DataFrame(
         [
             {

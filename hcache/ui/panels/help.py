@@ -1,4 +1,4 @@
-"""Help: the documentation, and what the page does from which one came here."""
+"""The Help page: the documentation, and an explanation of the page that the user came from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SECTIONS = {
 
 
 def help_panel() -> None:
-    """The list of texts beside the one that is chosen."""
+    """Draws the list of documents beside the chosen one."""
     texts = documents()
     left, right = st.columns([1, 3], gap="large")
     with left:
@@ -44,5 +44,5 @@ def _words(document: Document) -> str:
 
 
 def _link(words: str, name: str) -> str:
-    """A link to another text."""
+    """Returns a link to another document."""
     return f"[{words}](help?doc={name})"

@@ -1,5 +1,5 @@
-"""Maps by t-SNE and UMAP as faces of the PCA page: made in the background, shown with how well
-they kept neighbours.
+"""Maps by t-SNE and UMAP on the PCA page. They are made in the background, and shown with how well
+they keep neighbours.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ OVER = {
     "map by t-SNE of all steps": ("tsne", True),
     "map by UMAP of all steps": ("umap", True),
 }
-"""What the PCA page offers beside components: the way, and whether all steps are together."""
+"""The maps that the PCA page offers: the way, and whether all steps are together."""
 
 
 def map_record(run: Run, site: str, over: str, step: int) -> Record | None:
@@ -68,7 +68,7 @@ def map_record(run: Run, site: str, over: str, step: int) -> Record | None:
 def plot_of(record: Record, step: int) -> Placed:
     """Plots a map at a step.
 
-    If all steps are mapped together, every sample has its way over the steps.
+    If all steps are mapped together, every sample has its path over the steps.
     """
     places = np.array(record.result["places"], np.float32)
     steps, name = record.parameters["steps"], NAMES[record.parameters["way"]]
@@ -78,7 +78,7 @@ def plot_of(record: Record, step: int) -> Placed:
 
 
 def quality_panel(run: Run, record: Record) -> None:
-    """How well the map kept neighbours, beside two principal components and chance."""
+    """Shows how well the map keeps neighbours, beside PCA and chance."""
     st.subheader("How far to trust this map")
     for quantity, axis in (
         ("kept", f"share of the {record.parameters['neighbours']} nearest neighbours kept"),
@@ -113,7 +113,7 @@ def nearest_samples(run: Run, site: str, step: int, sample: int, count: int) -> 
 
 
 def map_work(run: Run, site: str, way: str, step: int | None, neighbours: int) -> Measuring:
-    """The task that makes a map; ``step``: None for all together."""
+    """Returns the task that makes a map. ``step`` is None for all together."""
     at = ALL if step is None else str(step)
     usual = neighbours if neighbours != neighbours_of(run, 0) else 0
     chosen = ((SITE, site), (BY, way), (AT, at), (NEIGHBOURS, usual))

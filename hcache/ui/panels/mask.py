@@ -1,5 +1,5 @@
-"""Where in the picture: everywhere, in a rectangle, or in a mask that is painted on the picture
-or uploaded.
+"""The place of an edit in the picture: everywhere, in a rectangle, or in a painted or uploaded
+mask.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ ADDS, TAKES_AWAY = "adds", "takes away"
 def mask_panel(
     name: str, picture: np.ndarray, site: tuple[int, ...] | None = None, label: str = "Region"
 ) -> Mask | None:
-    """The choice of a mask; None: everywhere.
+    """Returns the chosen mask, or None for everywhere.
 
     Args:
-        name: That the choice is kept under; its parts are kept under ``name-x`` and so on.
-        picture: To paint on, (height, width, 3) uint8.
-        site: The shape (c, h, w) of what is edited, to say what the mask is there.
-        label: Of the choice.
+        name: The name of the choice. Its parts are named ``name-x`` and so on.
+        picture: The picture to paint on, (height, width, 3) uint8.
+        site: The shape (c, h, w) of the edited site, for describing the mask there.
+        label: The label of the choice.
     """
     kind = state.select(
         label,
@@ -55,10 +55,10 @@ def mask_panel(
 
 
 def choose_mask(name: str, mask: Mask | None) -> None:
-    """Sets the choice to a mask, as a recipe has it.
+    """Sets the choice to a recipe's mask.
 
     Raises:
-        UsageError: a rectangle that the sliders cannot show.
+        UsageError: the sliders cannot show a rectangle.
     """
     if mask is None:
         state.choose(name, EVERYWHERE)
@@ -73,7 +73,7 @@ def choose_mask(name: str, mask: Mask | None) -> None:
 
 
 def percent(value: float, what: str) -> int:
-    """A share in whole percents, which is what the sliders have."""
+    """Returns a share in whole percents, as on the sliders."""
     if abs(100 * value - round(100 * value)) > 1e-6:
         raise UsageError(
             f"the {what} of this picture is {value:g}, and this page has whole percents; "
@@ -83,8 +83,8 @@ def percent(value: float, what: str) -> int:
 
 
 def _paint(name: str, picture: np.ndarray) -> Mask | None:
-    """The lasso on the picture: each area drawn is taken into the mask, and the picture is shown
-    anew with it.
+    """Draws the lasso on the picture. Each drawn area is added to the mask, and the picture is
+    redrawn.
     """
     mask = _kept(name)
     turn = st.session_state.setdefault(f"{name}-turn", 0)
@@ -104,7 +104,7 @@ def _paint(name: str, picture: np.ndarray) -> Mask | None:
             state.choose(f"{name}-png", painted.png)
             st.session_state[f"{name}-turn"] = (
                 turn + 1
-            )  # another chart: this one would keep its lasso
+            )  # a new chart, because this one would keep its lasso
 
     values = None if mask is None else mask.at(*picture.shape[:2])
     st.plotly_chart(
@@ -141,7 +141,7 @@ def _upload(name: str) -> Mask | None:
 
 
 def _kept(name: str) -> Mask | None:
-    """The painted or uploaded mask; None if there is none, or nothing of it is left."""
+    """Returns the painted or uploaded mask, or None if it is empty."""
     png = state.recall(f"{name}-png", "")
     mask = Mask(png=png) if png else None
     return mask if mask is not None and mask.share > 0 else None

@@ -1,4 +1,4 @@
-"""What of a verdict is measured: by itself where that is cheap, by one button for all, or part
+"""Measures the answers of a verdict: automatically if they are cheap, all with one button, or part
 by part.
 """
 
@@ -43,7 +43,7 @@ from ..tasks import start
 from ..text import literal
 
 BEGUN = "measured by itself"
-"""In the session: what was started without being asked for."""
+"""In the session: measures that started automatically."""
 
 _HOW_LONG = (
     "The time is estimated from the number of samples and steps, and from the time of one step in"
@@ -53,16 +53,14 @@ _HOW_LONG = (
 
 USUAL = "usual"
 SIZES = ("quick", USUAL, "thorough")
-"""How much to spend; what that is, the parameters say."""
+"""The sizes. The parameters define their values."""
 
 
 def start_cheap(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """Starts what was not measured yet, if it is cheap.
+    """Starts missing measures that are cheap and start themselves.
 
-    It says that it may start itself.
-
-    Once in a session, and not beside a task of the run that is at work, or that was cancelled or
-    failed.
+    Each starts once per session, and not beside a running task of the run, or one that was
+    cancelled or failed.
     """
     begun = st.session_state.setdefault(BEGUN, set())
     for run in runs:
@@ -81,14 +79,14 @@ def start_cheap(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row])
 
 
 def _unanswered(run: Run, name: str, rows: Sequence[Row]) -> set[str]:
-    """The labels of which a measure has answered none of its questions on a run."""
+    """Returns the labels for which a measure has answered none of its questions on a run."""
     own = [row for row in rows if measured_by(*row.key) == name]
     answered = {row.subject for row in own if run.name in row.cells}
     return {row.subject for row in own} - answered
 
 
 def _missing(run: Run, rows: Sequence[Row]) -> list[str]:
-    """The measures that would answer what is not answered for a run, cheapest first."""
+    """Returns the measures that answer a run's missing questions, cheapest first."""
     found = {
         measured_by(*row.key) for row in rows if run.name not in row.cells and not _asked_for(row)
     }
@@ -101,15 +99,16 @@ def _missing(run: Run, rows: Sequence[Row]) -> list[str]:
 
 
 def _asked_for(row: Row) -> bool:
-    """Whether a row's question takes a choice that no button can make."""
+    """Returns whether a row's question needs a choice that no button can make."""
     question = find_question(*row.key)
     return question is not None and question.asked_for
 
 
 def _seconds(run: Run, what: Sequence[str], labels: Sequence[str]) -> float | None:
-    """About how long some measures take, at the chosen size; None if it is not known.
+    """Estimates the seconds of some measures at the chosen size, or None if unknown.
 
-    What cannot be measured, for too few values of a label, is said by the measuring itself.
+    Measures report themselves if they are impossible, for example because a label has too few
+    values.
     """
     known = named_labels(run)
     chosen = tuple(label for label in labels if label in known)
@@ -120,7 +119,7 @@ def _seconds(run: Run, what: Sequence[str], labels: Sequence[str]) -> float | No
 
 
 def _rendered(run: Run) -> bool:
-    """Whether edits of a run can be rendered and read."""
+    """Returns whether edits of a run can be rendered and read."""
     try:
         check_full(run)
         return bool(readers_of(run))
@@ -129,9 +128,9 @@ def _rendered(run: Run) -> bool:
 
 
 def measure_all_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """One button for all that a run lacks.
+    """Draws one button for all missing answers of a run.
 
-    With how long it takes and what it answers; for the first run that lacks any.
+    It shows the time and the questions, for the first run with missing answers.
     """
     total, there = len(rows) * len(runs), sum(len(row.cells) for row in rows)
     for run in runs:
@@ -175,7 +174,7 @@ def wanted_width() -> float | None:
 
 
 def _plan(run: Run, what: Sequence[str], rows: Sequence[Row]) -> None:
-    """How many samples the chosen measures need for a width, by the pilot that there is."""
+    """Shows how many samples the chosen measures need for a width, by the existing pilot."""
     width = state.number(
         "Width of the 95 % intervals that you need (0: any)", WIDTH, 0.0, _FAR, 0.0
     )
@@ -203,9 +202,9 @@ def _plan(run: Run, what: Sequence[str], rows: Sequence[Row]) -> None:
 
 
 def measure_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """What to measure, of which run, at which size.
+    """Draws the choice of measures, run and size.
 
-    As a task, and as a command.
+    It shows them as a task and as a command.
     """
     with st.expander("Measure", icon=":material/play_circle:"):
         names = [run.name for run in runs]
@@ -246,11 +245,11 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row
 
 
 _FAR = 1e9
-"""Where a number has no bound of its own: what a browser's field still steps through."""
+"""The bound of numbers without their own, which a browser's field can still step through."""
 
 
 def _control(parameter: Parameter) -> None:
-    """The widget of a parameter, kept under its name; its default tells which."""
+    """Draws the widget of a parameter under its name. The type follows from the default."""
     label = parameter.name.replace("_", " ").capitalize()
     key, default, text = _key(parameter), parameter.default, literal(parameter.text)
     if parameter.choices:
@@ -273,21 +272,21 @@ def _key(parameter: Parameter) -> str:
 
 
 def chosen_options(run: Run, what: Sequence[str]) -> dict[str, Any]:
-    """The values of the parameters of some measures, as they were chosen."""
+    """Returns the chosen values of the parameters of some measures."""
     size = str(state.recall("verdict-size", USUAL))
     found = {}
     for name, parameter in parameters_of(what).items():
         found[name] = parameter.at_size(size, len(run))
         if not parameter.sizes:
-            with suppress(HcacheError):  # a link may bring a value that does not fit
+            with suppress(HcacheError):  # a link may contain an invalid value
                 found[name] = parameter.parse(str(state.recall(_key(parameter), found[name])))
     return found
 
 
 def measuring(run: Run, labels: Sequence[str], what: Sequence[str], reader: str = "") -> Measuring:
-    """The measures to be taken, as a task.
+    """Returns the task for some measures.
 
-    Of those labels that the run has, by one of its readers or the first.
+    It uses the labels that the run has, and one of its readers or the first.
     """
     known, chosen = named_labels(run), chosen_options(run, what)
     size = {each.name: each.at_size(USUAL, len(run)) for each in (SAMPLES, NULLS)}
@@ -304,7 +303,7 @@ def measuring(run: Run, labels: Sequence[str], what: Sequence[str], reader: str 
 
 
 def beside(run: Run, other: str) -> Measuring:
-    """CKA of a run with another."""
+    """Returns the task for CKA of a run with another."""
     usual = {each.name: each.at_size(USUAL, len(run)) for each in (SAMPLES, NULLS)}
     options = {BESIDE.name: other}
     return Measuring(run=run.name, what=("cka",), labels=(), options=options, **usual)

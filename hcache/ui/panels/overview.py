@@ -1,4 +1,4 @@
-"""Overview: the runs of this home, and the anatomy of the chosen run's model."""
+"""The Overview page: the runs of this home, and the anatomy of the chosen run's model."""
 
 from __future__ import annotations
 
@@ -45,21 +45,21 @@ SOURCE = (
 
 
 A_ROW = 3
-"""Questions beside each other."""
+"""The number of questions side by side."""
 
 
 def introduction_panel() -> None:
-    """What this is about, in three sentences."""
+    """Explains hcache in three sentences."""
     st.markdown(INTRODUCTION, help=SOURCE)
 
 
 def questions_panel(run: Run | None) -> None:
-    """The questions to begin with.
+    """Draws the questions to begin with.
 
     Each is a link to the page that answers it, set up for the run.
     """
     labels, others = [], []
-    with errors_shown():  # the questions are there all the same
+    with errors_shown():  # the questions are shown all the same
         labels = label_names(run) if run else []
         others = of_other_models(run) if run else []
     columns = [column for _ in range(0, len(QUESTIONS), A_ROW) for column in st.columns(A_ROW)]
@@ -76,25 +76,25 @@ def questions_panel(run: Run | None) -> None:
 
 
 def of_other_models(run: Run) -> list[str]:
-    """The newest readable run of each other model.
+    """Returns the newest readable run of each other model.
 
-    As many as can be compared with this one.
+    Their number is the one that can be compared with this run.
     """
     found: dict[str, str] = {}
     for name in run_names(run.home):
         try:
             other = open_run(run.folder.parent / name)
         except HcacheError:
-            continue  # the table of runs says what is wrong with it
+            continue  # the table of runs shows what is wrong with it
         if other.spec.model != run.spec.model and len(other):
             found.setdefault(other.spec.model, name)
     return list(found.values())[: MOST_RUNS - 1]
 
 
 def runs_panel(home: Path) -> None:
-    """A row a run.
+    """Draws one row per run.
 
-    One that cannot be read is shown with the reason.
+    An unreadable run is shown with the reason.
     """
     names, rows, broken = run_names(home), [], []
     if not names:
@@ -113,7 +113,7 @@ def runs_panel(home: Path) -> None:
 
 
 def _row(home: Path, name: str) -> dict[str, object]:
-    """A run in the table."""
+    """Returns the row of a run."""
     run = open_run(home / "runs" / name)
     return {
         "run": name,
@@ -127,9 +127,9 @@ def _row(home: Path, name: str) -> dict[str, object]:
 
 
 def anatomy_panel(run: Run | None) -> None:
-    """The U of a model.
+    """Draws the U of a model.
 
-    Of the run's, with what the run stores of each site, or of any card's.
+    It is the run's model, with the storage of each site, or that of any card.
     """
     first = run.spec.model if run else DEMO_MODEL
     heading = st.empty()
@@ -157,13 +157,13 @@ def anatomy_panel(run: Run | None) -> None:
 
 
 DRAWING = 900
-"""The drawing's width in pixels: as it was drawn, so that its letters are as large as the
+"""The drawing's width in pixels. It is drawn at this size, so its letters are as large as the
 page's.
 """
 
 
 def _in_words(anatomy: Anatomy, site: str) -> str:
-    """A site's shapes, for who does not see the drawing."""
+    """Describes a site's shapes in words."""
     return (
         f"{site} of"
         f" {' and '.join('×'.join(map(str, anatomy.shape(member))) for member in anatomy.members(site))}"
@@ -186,7 +186,7 @@ def _anatomy_caption(name: str, anatomy: Anatomy, run: Run | None) -> str:
 
 
 def _blocks_table(anatomy: Anatomy) -> None:
-    """What a transformer offers instead: its blocks' outputs, with their bytes."""
+    """Lists the outputs of a transformer's blocks, with their bytes."""
     rows = [
         {
             "site": f"block.{k}",
@@ -205,9 +205,9 @@ def _blocks_table(anatomy: Anatomy) -> None:
 
 
 def verification_panel(run: Run) -> None:
-    """The verdict of the last verification with its date.
+    """Shows the date and verdict of the last verification.
 
-    Buttons to verify, and to repair what is damaged.
+    It has buttons to verify, and to repair damage.
     """
     st.subheader("Integrity")
     report = last_report(run.folder)
@@ -237,7 +237,9 @@ def verification_panel(run: Run) -> None:
 
 
 def _repair_button(run: Run) -> None:
-    """A button that repairs the run in the background; of a received run once agreed to."""
+    """Draws a button that repairs the run in the background, for a received run after the user
+    agrees.
+    """
     work = Repairing(run=run.name, spec=run.spec)
     if agreed(
         "Repair",
@@ -254,7 +256,7 @@ def _date(when: str) -> str:
 
 
 def provenance_panel(run: Run) -> None:
-    """What made the run, and which libraries have changed since."""
+    """Shows the provenance of the run, and the libraries that changed since."""
     if changed := changes_in_words(run.provenance):
         st.warning(
             f"Libraries have changed since this run was extracted: {literal(changed)}. Values"

@@ -1,5 +1,5 @@
-"""PCA: samples on two components of a site, on a map by t-SNE or UMAP, or on two sparse
-features, step by step, as one of the two faces of the selection.
+"""The PCA page: samples on two components of a site, on a map by t-SNE or UMAP, or on two sparse
+features, step by step. Samples can be selected here.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ DRAGS = {"move": PAN, "box": BOX, "lasso": LASSO}
 MOST_PATHS, MOST_NAMED = 24, 20
 POINTS, SCATTER = "pca-points", "pca-scatter"
 SHUFFLED_UP_TO = 1024
-"""Samples beyond which shuffling features takes seconds, and is done when asked for."""
+"""The number of samples from which shuffling features takes seconds, and is done on demand."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What the scatter shows.
+    """The view of the scatter plot.
 
-    The site, whose axes, which two, and the label that colours the points.
+    It has the site, the kind of axes, the two axes, and the label of the colours.
     """
 
     site: str
@@ -53,9 +53,9 @@ class View:
 
 
 def pca_panel(run: Run) -> None:
-    """The controls, then the scatter.
+    """Draws the controls, then the scatter plot.
 
-    All that follows its step and selection is in one fragment.
+    Everything that follows its step and selection is in one fragment.
     """
     view = _controls(run)
     every = None if view.over in (*maps.OVER, sparse.OVER) else _every_step(run, view.site)
@@ -113,7 +113,7 @@ def _controls(run: Run) -> View:
 
 
 def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
-    """The projections of all steps, made in the background the first time."""
+    """Returns the projections of all steps, which are made in the background the first time."""
     found = loaders.projections_of(run, site)
     if found is None:
         seconds = projection_seconds(run, site)
@@ -128,7 +128,7 @@ def _every_step(run: Run, site: str) -> Mapping[str, Projections] | None:
 
 
 def _chosen_sample(run: Run, view: View) -> int:
-    """The sample of the ring, with its picture; its number."""
+    """Draws the chosen sample with its picture, and returns its number."""
     ids = run.sample_ids
     chosen = state.sample("Sample", "sample", ids, int(ids[0]), help="Marked by the ring.")
     row = run.position(chosen)
@@ -140,7 +140,7 @@ def _chosen_sample(run: Run, view: View) -> int:
 
 @st.fragment
 def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover: bool) -> None:
-    with errors_shown():  # a fragment's errors do not reach its page
+    with errors_shown():  # errors of a fragment do not reach its page
         step = state.slider(
             "Step", "step", 0, run.spec.steps - 1, run.spec.steps // 2, help="0 has the most noise."
         )
@@ -161,7 +161,7 @@ def _follow(run: Run, view: View, every: Mapping[str, Projections] | None, hover
 
 
 def _map(run: Run, view: View, step: int, hover: bool) -> None:
-    """A map in place of components, and how far to trust it."""
+    """Draws a map instead of components, and how far to trust it."""
     record = maps.map_record(run, view.site, view.over, step)
     if record is None:
         return
@@ -185,7 +185,7 @@ def _sparse(run: Run, view: View, step: int, hover: bool) -> None:
 
 
 def _plot(view: View, projections: Projections, at: int) -> Placed:
-    """Two components at a step, with the ways over the steps if these are joint."""
+    """Draws two components at a step, with the paths over the steps if the components are joint."""
     columns = [axis - 1 for axis in view.axes]
     shares = projections.explained[at]
     first, second = (
@@ -198,7 +198,9 @@ def _plot(view: View, projections: Projections, at: int) -> Placed:
 def _projections(
     run: Run, view: View, every: Mapping[str, Projections] | None, step: int
 ) -> tuple[Projections | None, int]:
-    """The projections to show and the step's place in them; None as long as there are none."""
+    """Returns the projections to show and the index of the step in them, or None while there are
+    none.
+    """
     if every is not None:
         return every[view.over], step
     if view.over == loaders.JOINT:
@@ -210,7 +212,7 @@ def _projections(
 
 
 def _scatter(run: Run, view: View, plot: Placed, step: int, hover: bool) -> None:
-    """The chart, and the picture that was clicked last beside it."""
+    """Draws the chart, with the last clicked picture beside it."""
     ids, flags = run.sample_ids, selection.mask(run)
     left, right = st.columns([3, 1])
     with right:
@@ -263,7 +265,7 @@ def _scatter(run: Run, view: View, plot: Placed, step: int, hover: bool) -> None
 
 
 def _drag_controls() -> None:
-    """What dragging does, and what becomes of the selection."""
+    """Draws the drag action and the selection mode."""
     st.segmented_control(
         "Drag action",
         list(DRAGS),
@@ -286,7 +288,7 @@ def _drag_controls() -> None:
 
 
 def _take_nearest(run: Run, site: str, step: int, sample: int) -> None:
-    """The nearest neighbours of a sample become the selection, itself among them."""
+    """Selects a sample and its nearest neighbours."""
     with address.together():
         found = maps.nearest_samples(run, site, step, sample, min(NEAREST, len(run) - 1))
         selection.select(run, found, st.session_state.get("pca-how") or selection.REPLACE)
@@ -294,8 +296,8 @@ def _take_nearest(run: Run, site: str, step: int, sample: int) -> None:
 
 
 def take_points(run: Run, samples: list[int]) -> None:
-    """What was picked becomes the selection; a click also shows its sample."""
-    with address.together():  # the selection and the sample: Back undoes both
+    """Selects the picked samples. A click also shows its sample."""
+    with address.together():  # Back undoes both the selection and the sample
         selection.select(run, samples, st.session_state.get("pca-how") or selection.REPLACE)
         if len(samples) == 1 and samples[0] in run.sample_ids:
             state.choose("sample", samples[0])
@@ -314,7 +316,7 @@ def clear_points(run: Run, twice: bool) -> None:
 
 
 def _in_words(run: Run, view: View, step: int, chosen: int, flags: np.ndarray) -> str:
-    """The scatter, for who does not see it."""
+    """Describes the scatter plot in words."""
     colour = "" if view.values is None else f", coloured by {_words(view.colour)}"
     few = selection.to_text(run.sample_ids[flags][:MOST_NAMED]) + (
         " and others" if flags.sum() > MOST_NAMED else ""
@@ -339,14 +341,14 @@ def _words(name: str) -> str:
 
 
 def _some(rows: np.ndarray) -> np.ndarray:
-    """At most ``MOST_PATHS`` of the rows, evenly picked."""
+    """Returns at most ``MOST_PATHS`` of the rows, evenly spread."""
     if len(rows) <= MOST_PATHS:
         return rows
     return rows[np.linspace(0, len(rows) - 1, MOST_PATHS).round().astype(int)]
 
 
 def _window(scores: np.ndarray) -> np.ndarray:
-    """The ends (2, 2) of two axes that hold the scores (steps, n, 2), with a margin."""
+    """Returns the ends (2, 2) of two axes that contain the scores (steps, n, 2), with a margin."""
     low, high = scores.min((0, 1)), scores.max((0, 1))
     margin = 0.05 * (high - low)
     return np.stack([low - margin, high + margin], 1)
@@ -384,7 +386,7 @@ def _variance(run: Run, view: View, explained: np.ndarray, step: int) -> None:
 
 
 def _how_many(drawn: int, samples: int) -> str:
-    """What is not drawn, of very many samples."""
+    """Says how many of very many samples are drawn."""
     if drawn == samples:
         return ""
     return (
@@ -394,7 +396,9 @@ def _how_many(drawn: int, samples: int) -> str:
 
 
 def _accuracy(residuals: np.ndarray | None, at: int) -> None:
-    """By how much the variances of very many samples may be off, which are not computed exactly."""
+    """Shows the possible error of the variances for very many samples, which are not computed
+    exactly.
+    """
     if residuals is None or residuals.shape[0] <= at:
         return
     st.caption(

@@ -1,7 +1,7 @@
-"""Pins: two pictures, A and B, that any page can name and the Compare page shows.
+"""Pins: two pictures, A and B, that any page can set and the Compare page shows.
 
-A pin is a sample of a run, or a picture that was rendered of it, by its recipe's digest. It stands
-in the address.
+A pin is a sample of a run, or a rendered picture of it by its recipe's digest. It is part of the
+address.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _DIGEST = re.compile(r"[0-9a-f]{8,64}")
 class Pinned:
     """A pinned picture (h, w, 3) uint8.
 
-    ``recipe``: None of a sample as it is. ``gone``: a rendered picture was meant that is not
-    kept any more.
+    ``recipe`` is None for an unedited sample. ``gone``: the pinned rendered picture is no longer
+    stored.
     """
 
     run: Run
@@ -50,14 +50,14 @@ class Pinned:
 
 
 def pin(side: str, run: Run, sample: int, digest: str = "") -> None:
-    """Makes a picture A or B."""
+    """Pins a picture as A or B."""
     state.choose(f"{side}-run", run.name)
     state.choose(f"{side}-sample", int(sample))
     state.choose(f"{side}-render", digest)
 
 
 def pin_buttons(run: Run, sample: int, digest: str = "", name: str = "") -> None:
-    """Pin as A, pin as B."""
+    """Draws the buttons Pin as A and Pin as B."""
     with st.container(horizontal=True, vertical_alignment="center"):
         for side in SIDES:
             if st.button(
@@ -72,7 +72,7 @@ def pin_buttons(run: Run, sample: int, digest: str = "", name: str = "") -> None
 
 
 def pin_cells(run: Run, cells: Sequence[Rendered], titles: Sequence[str]) -> None:
-    """Likewise for one of several rendered pictures."""
+    """Draws the same for one of several rendered pictures."""
     by_title: Mapping[str, Rendered] = dict(zip(titles, cells, strict=True))
     left, right = st.columns([2, 3], vertical_alignment="bottom")
     title = left.selectbox("Pin for the Compare page", list(by_title), key="pin-cell")
@@ -82,9 +82,10 @@ def pin_cells(run: Run, cells: Sequence[Rendered], titles: Sequence[str]) -> Non
 
 
 def pinned(side: str, run: Run, sample: int) -> Pinned:
-    """The picture of a side.
+    """Returns the picture of a side.
 
-    The pinned render if it is of this sample and still kept, else the sample itself.
+    It is the pinned render if it is of this sample and still stored, and otherwise the sample
+    itself.
     """
     digest = state.recall(f"{side}-render", "")
     cell = kept_render(run, digest) if _DIGEST.fullmatch(digest) else None

@@ -58,9 +58,9 @@ SHOWN = {
 
 
 def probes_panel(run: Run) -> None:
-    """What to probe, the heat map, and a cell.
+    """Draws what to probe, the heat map, and a cell.
 
-    The button that starts it, and the cell that was clicked.
+    It has the button that starts the probes, and the clicked cell.
     """
     labels = loaders.labels_of(run)
     if not labels:
@@ -94,7 +94,7 @@ def probes_panel(run: Run) -> None:
 
 
 def _question(run: Run, labels: Sequence[str]) -> tuple[str, list[str], ProbeOptions]:
-    """The label, the sites and the kind of probe."""
+    """Returns the label, the sites and the kind of probe."""
     one, two, three = st.columns([2, 2, 4])
     with one:
         label = state.select(
@@ -128,8 +128,8 @@ def _question(run: Run, labels: Sequence[str]) -> tuple[str, list[str], ProbeOpt
 
 
 def _together(run: Run, labels: Sequence[str]) -> str:
-    """Which samples belong together; asked where the run says that some do, or somebody chose
-    otherwise.
+    """Returns the samples that belong together. The choice is shown if the run has groups, or if
+    the user chose otherwise.
     """
     found = in_words(run, groups_of(run))
     if not found:
@@ -145,7 +145,7 @@ def _together(run: Run, labels: Sequence[str]) -> str:
 
 
 def _seconds(run: Run, known: ProbeMap) -> float:
-    """What the cells that are not known will take."""
+    """Returns the seconds for the unknown cells."""
     missing = {
         site: sum((site, step) not in known.cells for step in range(known.steps))
         for site in known.sites
@@ -154,7 +154,7 @@ def _seconds(run: Run, known: ProbeMap) -> float:
 
 
 def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
-    """What is measured, and what is not stored."""
+    """Describes what is measured, and what is not stored."""
     kind = "logistic" if known.metric == AUC else "ridge"
     chance = "0.5 is chance" if known.metric == AUC else "0 is as good as predicting the mean"
     text = (
@@ -187,8 +187,10 @@ def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
 
 @st.fragment
 def _map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
-    """The heat map and the cell it chooses, in one fragment: a click redraws no more than these."""
-    with errors_shown():  # a fragment's errors do not reach its page
+    """Draws the heat map and the chosen cell in one fragment, so that a click redraws only
+    these.
+    """
+    with errors_shown():  # errors of a fragment do not reach its page
         _draw_map_and_cell(run, known, options)
 
 
@@ -234,7 +236,7 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
 
 
 def take_cell(known: ProbeMap) -> None:
-    """Chooses the cell that was clicked in the map."""
+    """Chooses the clicked cell of the map."""
     points = st.session_state[MAP]["selection"]["points"]
     site, step = next(
         (point["customdata"] for point in points if point.get("customdata")), (None, 0)
@@ -246,7 +248,7 @@ def take_cell(known: ProbeMap) -> None:
 
 
 def _map_in_words(known: ProbeMap, shown: str) -> str:
-    """The map, for who does not see it."""
+    """Describes the map in words."""
     rows = zip(known.sites, known.values(shown), strict=True)
     best = [
         f"{site_name(site)} at most {np.nanmax(row):.2f}, at step {np.nanargmax(row)}"
@@ -257,7 +259,7 @@ def _map_in_words(known: ProbeMap, shown: str) -> str:
 
 
 def _at(known: ProbeMap, step: int) -> str:
-    """The scores at a step, by site."""
+    """Returns the scores at a step, by site."""
     found = {
         site: known.cells[site, step]["score"]["value"]
         for site in known.sites
@@ -270,7 +272,7 @@ def _at(known: ProbeMap, step: int) -> str:
 
 
 def _numbers(known: ProbeMap, site: str, step: int) -> None:
-    """A cell's figures, each with its interval."""
+    """Draws a cell's numbers, each with its interval."""
     row = known.cells.get((site, step))
     if row is None:
         st.info("This cell is not probed yet.")
@@ -298,7 +300,9 @@ def _line(name: str, found: dict[str, Any]) -> str:
 
 
 def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptions) -> None:
-    """How many labelled samples are enough at this step, and what a site holds beyond x_t."""
+    """Draws how many labelled samples are enough at this step, and what a site contains
+    beyond x_t.
+    """
     st.subheader("How many labels are needed", anchor=False)
     found = stored_learning(run, known.label, step, known.sites, options)
     missing = [each for each in known.sites if each not in found]
@@ -339,7 +343,7 @@ def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptio
 
 
 def _enough(found: dict[str, dict[str, Any]]) -> str:
-    """A table: site, samples that are enough, what is read beyond x_t."""
+    """Draws a table: site, number of samples that is enough, what is read beyond x_t."""
     lines = ["| Site | Needed | Beyond x_t |", "|---|---|---|"]
     for site, result in found.items():
         most = result["sizes"][-1]

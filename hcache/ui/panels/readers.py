@@ -1,4 +1,4 @@
-"""Readers of the Gallery's run: those that read its samples, and a form that adds one."""
+"""The readers of the Gallery's run, and a form that adds one."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ FORMS = {
     CLICKS: "Clicks: learns a label of this run, such as one given by hand",
 }
 OWN = "own"
-"""In place of a set of attributes that ships."""
+"""The choice in place of a shipped set of attributes."""
 
 
 def readers_panel(run: Run) -> None:
-    """The run's readers, and the form of a new one.
+    """Draws the run's readers, and the form of a new one.
 
-    With what each has not read yet. Readings at work stand above.
+    Each reader has its number of unread samples. Running readings are shown above.
     """
     task_list(run, READ)
     with st.expander("Readers", icon=":material/visibility:"):
@@ -61,7 +61,7 @@ def _known_readers(run: Run) -> None:
             )
             _errors(run, name)
             if not left or (name in run.labels and name not in read_by(run)):
-                continue  # what the extraction reads, it reads to its end
+                continue  # the extraction reads these samples itself
             if name not in list_readers(run.home):
                 st.caption(
                     "This reader is not in this home, so it cannot read more samples.",
@@ -74,7 +74,7 @@ def _known_readers(run: Run) -> None:
 
 
 def _errors(run: Run, name: str) -> None:
-    """What is known of a reader's error, and a button that holds it against labels by hand."""
+    """Shows the known error of a reader, and a button that compares it with manual labels."""
     attributes = run.labels.get(name, {})
     known = {each: said for each in attributes if (said := error_of(run, name, each))}
     if known:
@@ -93,9 +93,9 @@ def _errors(run: Run, name: str) -> None:
 
 
 def known_names(run: Run) -> list[str]:
-    """The readers that a run can be read with.
+    """Returns the readers that a run can be read with.
 
-    Those of a run, those that have read it elsewhere, and those of its home that are no
+    They are those of the run, those that have read it elsewhere, and those of its home that are not
     functions.
     """
     kept = [name for name in list_readers(run.home) if name not in functions()]
@@ -103,8 +103,8 @@ def known_names(run: Run) -> list[str]:
 
 
 def _about(run: Run, name: str) -> str:
-    """``(texts, openai/clip-vit-base-patch32)``; of a reader of another home by what the run
-    says of it.
+    """Returns ``(texts, openai/clip-vit-base-patch32)``. For a reader of another home it uses the
+    run's note.
     """
     if name in functions():
         return "(function)"
@@ -150,7 +150,7 @@ def _new_reader(run: Run) -> None:
 
 
 def _model_form(run: Run, form: str) -> tuple[str, list[str], str]:
-    """Model, attributes and no encoder, of readers by texts and of classifiers."""
+    """Returns model, attributes and no encoder, for readers by texts and for classifiers."""
     source = st.text_input(
         "Model folder or hub id",
         key=f"reader-model-{form}",
@@ -182,7 +182,7 @@ def _model_form(run: Run, form: str) -> tuple[str, list[str], str]:
 
 
 def _more(form: str, model: str) -> tuple[str, bool]:
-    """The revision of a hub id, and whether texts give probabilities."""
+    """Returns the revision of a hub id, and whether texts give probabilities."""
     revision = ""
     if model and not Path(model).expanduser().is_dir():
         revision = st.text_input(
@@ -200,7 +200,7 @@ def _more(form: str, model: str) -> tuple[str, bool]:
 
 
 def _clicks_form(run: Run) -> tuple[str, list[str], str]:
-    """Label, no attributes and encoder, of a reader from clicks."""
+    """Returns label, no attributes and encoder, for a reader from clicks."""
     labels = list(named_labels(run))
     source = st.selectbox(
         "Label to learn",
@@ -219,7 +219,7 @@ def _clicks_form(run: Run) -> tuple[str, list[str], str]:
 
 
 def _lines(chosen: str) -> list[str]:
-    """A set of attributes as it is typed."""
+    """Returns a set of attributes as typed text."""
     pairs = {} if chosen == OWN else attribute_sets()[chosen]
     return [f"{name}={'|'.join(_side(side) for side in pair)}" for name, pair in pairs.items()]
 
@@ -234,7 +234,7 @@ def _proposed(form: str, source: str) -> str:
 
 
 def _problem(run: Run, form: str, source: str, attributes: Sequence[str], name: str) -> str:
-    """What is still missing or wrong; empty if nothing is."""
+    """Returns what is missing or wrong, or ""."""
     if not source:
         return (
             "Choose a label; label samples by hand first."
@@ -256,5 +256,5 @@ def _problem(run: Run, form: str, source: str, attributes: Sequence[str], name: 
 
 
 def _at_work(run: Run) -> bool:
-    """Whether a reader is reading the run: two at once could write one label set."""
+    """Returns whether a reader is reading the run. Two at once could write one label set."""
     return any(task.live for task in tasks.list_tasks(run.folder, READ))

@@ -1,6 +1,4 @@
-"""A picture dropped on a page sets the page up as the picture was made; what was there comes
-back with Undo.
-"""
+"""Sets a page up from a dropped picture. Undo restores the former choices."""
 
 from __future__ import annotations
 
@@ -32,10 +30,10 @@ def recipe_drop(
     A PNG that carries recipes, or a recipe's JSON.
 
     Args:
-        run: The one that is shown. A recipe of another run of this home switches to that.
-        apply: Makes a recipe's choices with ``state.choose``; raises UsageError for what this page
-            cannot show.
-        apply_sheet: Likewise for all recipes of a sheet at once.
+        run: The shown run. A recipe of another run of this home switches to that run.
+        apply: Makes a recipe's choices with ``state.choose``. It raises UsageError if this page
+            cannot show them.
+        apply_sheet: Does the same for all recipes of a sheet at once.
     """
     with st.expander("Load settings from a picture", icon=":material/upload_file:"):
         file = st.file_uploader(
@@ -64,7 +62,7 @@ def _take(
     apply: Callable[[Recipe], None],
     apply_sheet: Callable[[Sequence[Recipe]], None] | None,
 ) -> None:
-    """Sets the page up once for every file and cell; choices made after that stay."""
+    """Sets the page up once for every file and cell. Later choices are kept."""
     try:
         cells = read_cells(read_recipe(data) if data.startswith(PNG) else data)
     except UsageError as error:
@@ -94,11 +92,11 @@ def _take(
     except HcacheError as error:
         state.restore(before)
         st.session_state[_REFUSED] = str(error)
-    st.rerun()  # what was chosen shows in widgets that are drawn already
+    st.rerun()  # widgets that are already drawn show these choices
 
 
 def _pick(cells: Sequence[SheetCell], whole: bool) -> SheetCell | None:
-    """A cell of a sheet; None for all of it."""
+    """Returns a cell of a sheet, or None for all of it."""
     if len(cells) == 1:
         return cells[0]
     titles = [f"{k}: {cell.title}" for k, cell in enumerate(cells)]
@@ -109,7 +107,7 @@ def _pick(cells: Sequence[SheetCell], whole: bool) -> SheetCell | None:
 
 
 def _switch(run: Run, names: set[str]) -> None:
-    """Shows the run that the recipes are of."""
+    """Shows the run of the recipes."""
     if len(names) > 1:
         raise UsageError(
             f"the pictures of this sheet come from {len(names)} runs; choose one of them"

@@ -1,6 +1,4 @@
-"""The selection on a page: its counts and buttons, what can be done with it, and how it differs
-from the rest.
-"""
+"""The selection on a page: its counts and buttons, its uses, and its difference from the rest."""
 
 from __future__ import annotations
 
@@ -28,12 +26,13 @@ EDITS = "Uses them as positives of a direction on the Edit page."
 NO_H = "Directions need h stored in full, and this run does not have it."
 TYPED, REFUSED = "selection-typed", "selection-refused"
 SHOWN = 8
-"""Labels drawn at a time."""
+"""The number of labels drawn at a time."""
 
 
 def selection_bar(run: Run, shown: Sequence[int] | None = None) -> None:
-    """How many are selected, and buttons that change it. ``shown``: the samples a page shows, to
-    select all of them.
+    """Shows the size of the selection, and buttons that change it.
+
+    ``shown``: the samples on the page, for selecting all of them.
     """
     count = len(selection.selected(run))
     with st.container(horizontal=True, vertical_alignment="center", key="selection-bar"):
@@ -92,7 +91,7 @@ def selection_bar(run: Run, shown: Sequence[int] | None = None) -> None:
 
 
 def take_typed(run: Run) -> None:
-    """The sample numbers that were typed become the selection."""
+    """Selects the typed sample numbers."""
     typed = st.session_state[TYPED]
     samples = selection.from_text(typed.replace(" ", ""), run.sample_ids)
     if samples:
@@ -103,10 +102,7 @@ def take_typed(run: Run) -> None:
 
 
 def selection_panel(run: Run) -> None:
-    """What to do with the selection.
-
-    And its labels against those of the rest.
-    """
+    """Draws the uses of the selection, and its labels against the rest."""
     st.subheader("Selection")
     chosen = selection.mask(run)
     if not chosen.any():
@@ -150,7 +146,7 @@ def selection_panel(run: Run) -> None:
 
 
 def _actions(run: Run) -> None:
-    """Positives on the Edit page, a label set, files."""
+    """Draws positives for the Edit page, a label set, and files."""
     samples, editable = selection.selected(run), _editable(run)
     with st.container(horizontal=True, vertical_alignment="center", key="selection-actions"):
         for method, label in (("naive", "Edit along them"), ("vae", "Edit along them, by VAE")):
@@ -174,7 +170,7 @@ def _actions(run: Run) -> None:
                     save_as_label(run, name.strip())
                     st.success(
                         f"Saved the label {literal(name)}."
-                    )  # a toast of a fragment replaces the page's style
+                    )  # a toast from a fragment replaces the page's style
                 except HcacheError as error:
                     st.error(literal(error))
         st.download_button(
@@ -198,7 +194,7 @@ def _actions(run: Run) -> None:
 def edit_along(method: str) -> None:
     """Opens the Edit page with the selection as positives.
 
-    They are of a new direction.
+    They are those of a new direction.
     """
     with address.together():
         state.choose("direction", NEW)
@@ -208,12 +204,12 @@ def edit_along(method: str) -> None:
 
 
 def save_as_label(run: Run, name: str) -> None:
-    """Keeps the selection as a label.
+    """Saves the selection as a label.
 
-    1 for the selected, 0 for the others.
+    It is 1 for the selected samples and 0 for the others.
 
     Raises:
-        UsageError: there is such a label set already, or it cannot be called so.
+        UsageError: there already is such a label set, or the name is not allowed.
     """
     if name in run.labels:
         raise UsageError(f"there is a label set {name!r} already; choose another name")
@@ -232,7 +228,7 @@ def _editable(run: Run) -> bool:
 
 
 def _csv(run: Run) -> str:
-    """The selected samples with seeds and all labels."""
+    """Returns the selected samples with seeds and all labels."""
     chosen = selection.mask(run)
     ids = run.sample_ids[chosen]
     columns = {name: values[chosen] for name, values in loaders.labels_of(run).items()}
@@ -263,8 +259,8 @@ def _interval(contrast: LabelContrast) -> str:
 
 
 def _rounded(value: float, spread: float, sign: str = "") -> str:
-    """A number to the second digit of its label's spread: finer says nothing, and columns stay
-    comparable.
+    """Rounds a number to the second digit of its label's spread. More digits have no meaning, and
+    columns stay comparable.
     """
     decimals = max(0, 1 - math.floor(math.log10(spread))) if spread > 0 else 2
     return f"{round(value, decimals) + 0.0:{sign}.{decimals}f}"  # + 0.0: no -0.00

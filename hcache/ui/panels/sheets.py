@@ -1,4 +1,4 @@
-"""Sheets of rendered cells to take away: one PNG, with each cell's own recipe inside."""
+"""Sheets of rendered cells for download: one PNG with each cell's own recipe."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 def sheet_download(
     label: str, file_name: str, cells: Sequence[Rendered], titles: Sequence[str], columns: int
 ) -> None:
-    """A button that gives the cells as one picture.
+    """Draws a button that downloads the cells as one picture.
 
-    In rows of ``columns``.
+    The cells are in rows of ``columns``.
     """
     sheet, boxes = contact_sheet(np.stack([cell.picture for cell in cells]), columns)
     listed = [

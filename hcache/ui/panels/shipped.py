@@ -9,7 +9,7 @@ from ...toyfaces.shipped import Shipped, shipped_results
 
 
 def shipped_panel(expanded: bool) -> None:
-    """What was measured of the toy models when they were made."""
+    """Shows the results of the toy models from when they were made."""
     found = shipped_results()
     if not found:
         return

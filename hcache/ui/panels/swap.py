@@ -1,5 +1,5 @@
-"""Swap: what becomes of B with A's activations, at one site at a time or several, blended in or
-turned to.
+"""The Swap page: B with A's activations, at one site at a time or at several, blended in or
+rotated.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ...edits.swaps import IdentityCheck
 
 TYPE = 9.5
-"""Points of the figure's type, which is drawn for print and shown smaller here."""
+"""The font size of the figure in points. It is drawn for print and shown smaller here."""
 
 PICTURE, GRID = 112, 150
 """The width of A and B and the height of the grid, in pixels."""
@@ -65,22 +65,23 @@ BUTTONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Who gives to whom."""
+    """The donor and the recipient."""
 
     donor_run: Run
     donor: int
     recipient: int
 
     def names(self, run: Run) -> tuple[str, str]:
-        """A and B in words, on a page about ``run``."""
+        """Returns A and B in words, on a page about ``run``."""
         other = "" if self.donor_run.name == run.name else f" of {self.donor_run.name}"
         return f"sample {self.donor}{other}", f"sample {self.recipient}"
 
 
 def swap_panel(run: Run) -> None:
-    """Donor, recipient and what to inject on one side.
+    """Draws the choices, with the results beside them.
 
-    On the other the button, the U-figure, the identity badge and the files.
+    The choices are donor, recipient and edit. The results are the button, the U-figure, the
+    identity badge and the files.
     """
     run.anatomy.need_unet("swapping h and skip groups")
     controls, result = beside()
@@ -96,7 +97,7 @@ def swap_panel(run: Run) -> None:
 
 
 def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
-    """The button and what it makes; before that the U with empty places."""
+    """Draws the button and its result; before that, the U with empty places."""
     recipes = make_recipes(
         run, setup, DonorRef(run=pair.donor_run.name, sample=pair.donor), pair.recipient
     )
@@ -128,8 +129,8 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
 
 
 def _likeness_panel(rows: list[dict[str, str]]) -> None:
-    """How far each result is from A and from B, beside how far A, and another sample, are from
-    B.
+    """Shows the distance of each result from A and from B, beside those of A and of another sample
+    from B.
     """
     with st.expander("Distances from A and B", icon=":material/straighten:"):
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
@@ -145,7 +146,9 @@ def _likeness_panel(rows: list[dict[str, str]]) -> None:
 def _distance_rows(
     run: Run, cells: Mapping[str, Rendered], pair: Pair, reader_name: str
 ) -> list[dict[str, str]]:
-    """The table of distances: a row each for A, for two samples on average, and for each result."""
+    """Returns the table of distances: one row for A, one for two samples on average, and one per
+    result.
+    """
     by_encoder = distances_of(reader_of(run, reader_name))
     a, b = untouched(pair.donor_run, pair.donor).picture, untouched(run, pair.recipient).picture
     pictures = np.stack([a, *(cell.picture for cell in cells.values())])
@@ -163,7 +166,7 @@ def _distance_rows(
 
 
 def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
-    """The U with what was swapped at whole sites, and in a row below it what has no place in the
+    """Shows the U with the swaps at whole sites, and in a row below it those without a place in the
     U.
     """
     names, two = (
@@ -197,7 +200,7 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
 
 
 def untouched(run: Run, sample: int) -> Rendered:
-    """A sample as it is, as figures take pictures."""
+    """Returns an unedited sample, in the form for figures."""
     return Rendered(picture=run.picture(sample), recipe=recipe_of(run, sample))
 
 
@@ -215,7 +218,7 @@ def _badge(identity: IdentityCheck) -> None:
 
 
 def _downloads(run: Run, cells: Mapping[str, Rendered]) -> None:
-    """Each picture with its recipe, and all of them as a sheet."""
+    """Draws the download of each picture with its recipe, and of all as a sheet."""
     with st.container(horizontal=True):
         if len(cells) > 1:
             sheet_download(
@@ -238,7 +241,9 @@ def _downloads(run: Run, cells: Mapping[str, Rendered]) -> None:
 
 
 def _pair_panel(run: Run) -> Pair:
-    """The donor's run, two sample numbers with their pictures, and a grid to pick either from."""
+    """Draws the donor's run, two sample numbers with their pictures, and a grid to pick either
+    from.
+    """
     numbers, choice = st.container(), st.container()
     with choice:
         left, right = st.columns([2, 3], vertical_alignment="bottom")
@@ -285,8 +290,8 @@ def _pair_panel(run: Run) -> Pair:
 def _render(
     run: Run, recipes: Mapping[str, Recipe], pair: Pair, window: Window, reader_name: str
 ) -> Generator[float, None, tuple[dict[str, Rendered], IdentityCheck, list[dict[str, str]]]]:
-    """The cells; whether a swap with itself changes nothing, which is computed once for a sample
-    and steps; and the table of distances.
+    """Renders the cells. Also checks once per sample and steps whether a swap with itself changes
+    nothing, and returns the table of distances.
     """
     recipient = pair.recipient
     from ...edits.swaps import check_identity

@@ -1,4 +1,4 @@
-"""The choices of the Swap page, from widgets to recipes and from a recipe back to the widgets."""
+"""The choices of the Swap page, converted from widgets to recipes and back."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .mask import choose_mask, mask_panel, percent
 
 ALONE, TOGETHER, SLERP = "each site alone", "all sites at once", "h by slerp"
 FREEU = {"b1": 1.4, "b2": 1.6, "s1": 0.9, "s2": 0.2}
-"""What the authors of FreeU advise for Stable Diffusion 2.1."""
+"""The values that the authors of FreeU recommend for Stable Diffusion 2.1."""
 
 FREEU_RANGE, MOST_BOOST = (0.05, 4.0), 1000.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What is to be done. ``share``: the blend strength, or γ of a slerp."""
+    """The chosen swap. ``share`` is the blend strength, or γ of a slerp."""
 
     how: str
     sites: tuple[str, ...]
@@ -56,9 +56,9 @@ def injections() -> dict[str, type[RecipeEdit]]:
 
 
 def setup_panel(run: Run, picture: np.ndarray) -> Setup:
-    """How to inject, where, when and how strongly.
+    """Draws the kind, place, steps and strength of the swap.
 
-    ``picture``: the recipient's, to paint a mask on.
+    ``picture``: the recipient's, for painting a mask.
     """
     how = state.select(
         "Inject",
@@ -107,7 +107,7 @@ def setup_panel(run: Run, picture: np.ndarray) -> Setup:
 
 
 def _outside_panel(run: Run, picture: np.ndarray, kind: type[RecipeEdit]) -> Setup:
-    """What an edit of another package asks for, by the widgets that it declares."""
+    """Draws the widgets that an edit of another package declares."""
     st.caption(kind.help)
     offer = Offer(run=run, picture=picture)
     fields = draw_widgets(kind, offer, more=False)
@@ -131,7 +131,7 @@ def _outside_panel(run: Run, picture: np.ndarray, kind: type[RecipeEdit]) -> Set
 
 
 def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dict[str, Recipe]:
-    """What is to be rendered, by title."""
+    """Returns the recipes to render, by title."""
     more: list[RecipeEdit] = [setup.freeu] if setup.freeu else []
     if setup.kind is not None:
         fields: dict[str, Any] = {"donor": donor, **setup.fields}
@@ -174,7 +174,7 @@ def apply_recipe(recipe: Recipe) -> None:
 def apply_recipes(recipes: Sequence[Recipe]) -> None:
     """Makes the choices that give these recipes.
 
-    One, or a U-figure's, which differ in their site alone.
+    It is one recipe, or those of a U-figure, which differ only in their site.
 
     Raises:
         UsageError: this page cannot make them.
@@ -217,16 +217,14 @@ def apply_recipes(recipes: Sequence[Recipe]) -> None:
 
 
 def may_have_freeu(run: Run) -> bool:
-    """Whether FreeU is offered.
+    """Returns whether FreeU is offered.
 
-    diffusers has it for the U-Nets that are given a text, whatever they are of.
-
-    Told from the run alone, so that the page need not load the model; a model that has none after
-    all says so.
+    diffusers has it for U-Nets that take text. This follows from the run alone, so the page need
+    not load the model. A model without FreeU reports it later.
     """
     try:
         return bool(run.spec.conditioning.prompts) or "text" in find_card(run.spec.model).kind
-    except HcacheError:  # a folder that is gone: rendering will say so
+    except HcacheError:  # a missing folder: rendering will report it
         return False
 
 
@@ -314,7 +312,7 @@ def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
 
 
 def _calibration() -> tuple[float | None, float | None]:
-    """InjectFusion's ω and λ; None where they change nothing."""
+    """Returns InjectFusion's ω and λ, or None if they change nothing."""
     omega = state.number(
         "Calibration ω",
         "omega",
@@ -344,7 +342,7 @@ def _calibration() -> tuple[float | None, float | None]:
 
 
 def _injection(recipe: Recipe) -> Any:
-    """The one swap or slerp of a recipe, or another edit with a donor."""
+    """Returns the swap or slerp of a recipe, or another edit with a donor."""
     found = [edit for edit in recipe.edits if edit.has("donor")]
     if any(edit.has("direction") for edit in recipe.edits):
         raise UsageError("this picture was moved along a direction: drop it on the Edit page")
@@ -357,7 +355,7 @@ def _injection(recipe: Recipe) -> Any:
 
 
 def _but_for_sites(recipe: Recipe, edit: RecipeEdit) -> str:
-    """What a recipe says but for the sites, as a text to be compared."""
+    """Returns a recipe without its sites, as a text for comparison."""
     other = changed(edit, sites=("h",)) if isinstance(edit, SwapEdit) else edit
     kept = [other if found is edit else found for found in recipe.edits]
     return replace(recipe, edits=tuple(kept)).digest

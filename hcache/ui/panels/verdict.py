@@ -1,5 +1,5 @@
-"""Verdict: what was measured on one run or several, side by side, and what stands behind every
-figure.
+"""The Verdict page: results of one run or several, side by side, and the evidence of every
+number.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from .shipped import shipped_panel
 
 
 def verdict_panel(run: Run) -> None:
-    """The Verdict page.
+    """Draws the Verdict page.
 
-    The choice of runs, the table, the evidence behind the chosen cell, what to measure, the
+    It has the choice of runs, the table, the evidence of the chosen cell, what to measure, and the
     report.
     """
     left, right = st.columns(2)
@@ -72,7 +72,7 @@ def verdict_panel(run: Run) -> None:
 
 
 def _reader_panel(runs: Sequence[Run]) -> str:
-    """Whose readings of edits are shown: a choice where the runs have several readers."""
+    """Draws the choice of the reader of edits, if the runs have several."""
     known = list(dict.fromkeys(name for run in runs for name in readers_of(run)))
     if len(known) < 2:
         return ""
@@ -86,8 +86,8 @@ def _reader_panel(runs: Sequence[Run]) -> str:
 
 
 def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
-    """The table; a press on a figure shows what stands behind it, one on what was not measured
-    measures it.
+    """Draws the table. A press on a value shows its evidence, and one on a missing value measures
+    it.
     """
     names = [run.name for run in runs]
     row, name = _chosen(rows, str(state.recall("cell", "")), names)
@@ -112,7 +112,7 @@ def _table_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]
 
 
 def _runs_panel(run: Run) -> list[Run]:
-    """The runs to compare, that of the sidebar at first."""
+    """Draws the runs to compare, at first the sidebar's."""
     home = run.home
     names = state.many(
         "Runs", "verdict-runs", run_names(home), [run.name], max_selections=MOST_RUNS
@@ -141,7 +141,7 @@ def _labels_panel(runs: Sequence[Run]) -> list[str]:
 
 
 def _start_asked(runs: Sequence[Run], labels: Sequence[str], asked: str) -> None:
-    """Starts what a button in the table asked for: ``run|part``."""
+    """Starts the task of a button in the table: ``run|part``."""
     name, _, part = asked.partition("|")
     run = next((run for run in runs if run.name == name), None)
     if run is not None and part in measures():
@@ -149,7 +149,9 @@ def _start_asked(runs: Sequence[Run], labels: Sequence[str], asked: str) -> None
 
 
 def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Evidence]) -> None:
-    """Curves of all runs, pictures of the chosen one, and what the figure says and does not."""
+    """Draws curves of all runs, pictures of the chosen one, and what the number says and does not
+    say.
+    """
     row, name = _chosen(rows, chosen, list(evidence))
     if row is None:
         return
@@ -180,7 +182,7 @@ def _evidence_panel(rows: Sequence[Row], chosen: str, evidence: dict[str, Eviden
 
 
 def _chosen(rows: Sequence[Row], chosen: str, names: Sequence[str]) -> tuple[Row | None, str]:
-    """The chosen cell's row and run; the first that there is, at first."""
+    """Returns the chosen cell's row and run, at first the first one."""
     cells = [(row, name) for row in rows for name in names if name in row.cells]
     for row, name in cells:
         if key_of(row, name) == chosen:
@@ -189,7 +191,9 @@ def _chosen(rows: Sequence[Row], chosen: str, names: Sequence[str]) -> tuple[Row
 
 
 def _summaries_panel(evidence: dict[str, Evidence]) -> None:
-    """The tables that measures have beside the verdict, by run: which group carries what, say."""
+    """Draws the tables of measures beside the verdict, by run, for example which group carries
+    what.
+    """
     for measure in measures().values():
         for summary in measure.summaries:
             found = {name: summary.of(each) for name, each in evidence.items()}
@@ -210,7 +214,7 @@ def _summaries_panel(evidence: dict[str, Evidence]) -> None:
 
 
 def _stale_panel(runs: Sequence[Run]) -> None:
-    """What lies beside the runs and is shown nowhere, with a button that deletes it."""
+    """Lists stale results, with a button that deletes them."""
     for run in runs:
         stale = stale_results(run)
         if not stale:
@@ -232,7 +236,7 @@ def _stale_panel(runs: Sequence[Run]) -> None:
 
 
 def _report_panel(runs: Sequence[Run], labels: Sequence[str], reader: str) -> None:
-    """The same as one file."""
+    """Draws the download of the report."""
     st.download_button(
         "Download the report",
         lambda: verdict_report(runs, labels, reader).encode(),
