@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import hcache
+from hcache.recipes.edits import EDITS
 
 PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
@@ -288,6 +289,14 @@ def test_one_executor_takes_edits_through_the_sampling_loop():
     assert "extraction.shard" in users, "the parser sees them"
     rooms = ("edits", "measures", "figures", "report", "background", "cli", "ui")
     assert {name for name in users if name.split(".")[0] in rooms} == {"edits.executor"}
+
+
+def test_the_swap_page_knows_no_edit_by_its_class():
+    """It takes what it offers from the registry of edits."""
+    edits = {place.split(":")[0].removeprefix("hcache.") for place in EDITS.own.values()}
+    assert edits & {within(i) for i in imports(MODULES["figures.making"], "figures.making")}
+    for module in ("ui.panels.swap", "ui.panels.swap_setup", "ui.edit_widgets"):
+        assert not edits & {within(i) for i in imports(MODULES[module], module)}, module
 
 
 @pytest.mark.parametrize("entry", TORCH_FREE)

@@ -1,4 +1,4 @@
-"""The widgets that an edit needs on the Edit page, as data.
+"""The widgets that an edit needs on the Edit page or the Swap page, as data.
 
 An edit lists them; ``hcache.ui`` draws them. Each gives the value of the edit's field ``name``.
 ``key`` is what the page's links call the choice; the name, if it is empty. No Streamlit here.
@@ -6,7 +6,11 @@ An edit lists them; ``hcache.ui`` draws them. Each gives the value of the edit's
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+from .window import Window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,13 +49,50 @@ class Widget:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Variant:
+    """One way in which the Swap page makes pictures with an edit.
+
+    ``title`` is what the page and its links call it, and ``button`` is the text of the button.
+    ``each`` names a field that holds several values: the page makes a picture for each of them.
+    ``asymmetric``: whether the page proposes that the edited prediction enters P_t only.
+    """
+
+    title: str
+    button: str
+    each: str = ""
+    asymmetric: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class NumberWidget(Widget):
-    """A number, typed."""
+    """A number, typed.
+
+    ``off`` is the number that stands for no number at all: the field is None there. ``format``
+    says how the number is shown, as in ``%.4f``.
+    """
 
     low: float
     high: float
     default: float
     step: float = 0.1
+    off: float | None = None
+    format: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PercentWidget(Widget):
+    """A slider of whole percents for a share from 0 to 1. ``default`` is a share."""
+
+    default: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class SitesWidget(Widget):
+    """One or more places of the U-Net: sites, single members, other places."""
+
+    name: str = "sites"
+    label: str = "Sites"
+    key: str = "sites"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +110,35 @@ class ChoiceWidget(Widget):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WindowWidget(Widget):
-    """The steps in which the edit acts: a ``Window``.
+class StepsPreset:
+    """Steps that a button chooses: those with ``high`` >= t >= ``low``.
 
-    And the shape of its strength over them.
+    A bound that is None does not bound. ``help`` says whose steps they are.
+    """
+
+    label: str
+    help: str
+    high: float | None = None
+    low: float | None = None
+
+    def window(self, timesteps: Sequence[float]) -> Window:
+        """Returns the steps of a run with these training timesteps.
+
+        Raises:
+            UsageError: there is none.
+        """
+        low = -math.inf if self.low is None else self.low
+        if self.high is None:
+            return Window.down_to(timesteps, low)
+        return Window.between(timesteps, self.high, low)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowWidget(Widget):
+    """The steps in which the edit acts, as a ``Window``.
+
+    The shape of the strength over these steps is a part of it. ``presets``: steps that are a click
+    away.
     """
 
     name: str = "window"
@@ -80,6 +146,7 @@ class WindowWidget(Widget):
     help: str = "Step 0 has most noise. Both ends are included."
     key: str = "window"
     shape_key: str = "shape"
+    presets: tuple[StepsPreset, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
