@@ -18,19 +18,50 @@ from hcache.background import kinds
 from hcache.cache.records import list_records
 from hcache.cli.main import build_parser, main, parsers
 from hcache.errors import UsageError
+from hcache.figures import exhibit_plot
 from hcache.figures.verdict import verdict_table
 from hcache.measures.evidence import Evidence
+from hcache.measures.exhibits import Exhibit
 from hcache.measures.measure import Measure, Question, faults_named
 from hcache.measures.parameter import Parameter
-from hcache.measures.registry import Known, find_measure, measures, registry
+from hcache.measures.registry import Known, find_measure, find_question, measures, registry
 from hcache.measures.verdict import compare
-from hcache.report.exhibits import exhibits
+from hcache.report.exhibits import drawn, exhibits
 
 GUIDE = (Path(hcache.__file__).parent / "guide" / "extending.md").read_text(encoding="utf-8")
 (ONE_FILE,) = re.findall(
     r"```python\n(.*?)```", GUIDE[GUIDE.index("## A measure") : GUIDE.index("## An attr")], re.S
 )
 """The example of the guide."""
+
+OWN = ONE_FILE.replace(
+    'shown = Curves(runs=found, axis="correlation r", null="shuffled labels", chance=0.0)',
+    "shown = Clouds(runs=found)",
+).replace(
+    "def parts(setting):",
+    '''class Clouds:
+    """A drawing that hcache does not have."""
+
+    def __init__(self, runs):
+        self.runs = runs
+
+    def ends(self):
+        return [(n, p.at, p.estimate.value) for n, each in self.runs.items() for p in each["r"]]
+
+    def chart(self):
+        names, x, y = zip(*self.ends())
+        trace = {"type": "scatter", "mode": "markers", "x": x, "y": y, "text": names}
+        return {"data": [trace], "layout": {"height": 512, "title": {"text": "<i>clouds</i>"}}}
+
+    def draw(self, ax):
+        _, x, y = zip(*self.ends())
+        ax.scatter(x, y)
+        ax.set_ylabel("r of clouds")
+
+
+def parts(setting):''',
+)
+"""The same, with a drawing of its own."""
 
 HOSTILE = ONE_FILE.replace('with the mean of h",', 'with the <mean> of h",').replace(
     "How a label goes along with h.", "It says *very* little. <b>x</b>"
@@ -143,6 +174,48 @@ def page(run, monkeypatch):
     assert build_parser().parse_args(work.arguments()).draws == 29
     with pytest.raises(UsageError, match="draws: expected a whole number"):
         kinds.read_work("measure", run.name, {**order, "options": {"draws": "many"}})
+
+
+def test_a_measure_brings_its_own_drawing(site, run, tmp_path, capsys, monkeypatch):
+    """On the page, in the report and in print, without a line of hcache that knows it."""
+    assert OWN.count("Clouds") == 2
+    install(site, "a-laboratory", OWN, "along")
+    out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
+    (shown,) = exhibits("goes along", "age", {run.name: Evidence(run)})
+    assert (shown.height, shown.figure.data[0].mode) == (512, "markers")
+    assert set(shown.figure.data[0].text) == {run.name} and max(shown.figure.data[0].y) > 0.9
+
+    html = tmp_path / "verdict.html"
+    out_of(capsys, "compare", run.name, "--html", str(html), *home_of(run))
+    report = html.read_text()
+    assert "age: its correlation over noise" in report and '"height":512' in report
+    assert "clouds" in report and "<i>clouds" not in report
+    app = page_of(run, monkeypatch, cell=f"goes along|age|{run.name}")
+    assert not app.exception and not app.error
+    charts = [json.loads(each.proto.spec) for each in app.get("plotly_chart")]
+    assert [c["layout"]["height"] for c in charts if c["data"][0].get("mode") == "markers"] == [512]
+
+    question = find_question("goes along", "age")
+    (exhibit,) = question.exhibits("age", {run.name: Evidence(run)})
+    plot = exhibit_plot(exhibit)
+    assert plot.ax.get_ylabel() == "r of clouds" and "r of clouds" in plot.svg
+    assert plot.title == exhibit.title and plot.pdf.startswith(b"%PDF")
+
+
+def test_what_draws_no_figure_says_so_in_one_line(run):
+    class Numbers:
+        def chart(self):
+            return 3
+
+    class Nothing:
+        runs = ()
+
+    with pytest.raises(UsageError, match="chart.. of the exhibit Numbers .* returned int"):
+        drawn("numbers", Numbers())
+    with pytest.raises(UsageError, match="or an object with a method chart"):
+        drawn("nothing", Nothing())
+    with pytest.raises(UsageError, match="no method draw"):
+        exhibit_plot(Exhibit(title="numbers", shown=Numbers()))
 
 
 @pytest.mark.parametrize(

@@ -23,8 +23,9 @@ from matplotlib.ticker import MaxNLocator
 from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.pca import PCA
 from ..analysis.probes import AUC
+from ..errors import UsageError
 from ..measures.decodability import ProbeMap
-from ..measures.exhibits import HeatMap
+from ..measures.exhibits import Exhibit, HeatMap
 from .notebook import style_of
 from .palette import CATEGORIES, LINE, MUTED, SEQUENTIAL
 from .plot import Plot, finished_plot, on_paper
@@ -170,6 +171,30 @@ def _name(set_ticks: Callable[[Sequence[float], Sequence[str]], Any], names: Seq
     """Names in the middle of cells, as many as there is room for."""
     shown = range(0, len(names), max(1, -(-len(names) // MOST_NAMES)))
     set_ticks([place + 0.5 for place in shown], [names[place] for place in shown])
+
+
+def exhibit_plot(exhibit: Exhibit, **options: Any) -> Plot:
+    """Evidence of a measure that draws itself, for print.
+
+    Args:
+        exhibit: What is shown has a method ``draw``, which is given an Axes of matplotlib.
+        options: Style and caption, as in ``u_figure``.
+
+    Raises:
+        UsageError: it has no such method.
+    """
+    draw = getattr(exhibit.shown, "draw", None)
+    if draw is None:
+        raise UsageError(
+            f"the exhibit {exhibit.title!r} is of {type(exhibit.shown).__name__}, which has no"
+            " method draw(ax); it is shown on pages and in reports only"
+        )
+    options.setdefault("width", "single")
+    style, caption = style_of(**options)
+    with on_paper(style, 0.75 * style.points) as figure:
+        ax = figure.subplots()
+        draw(ax)
+        return finished_plot(figure, [ax], style, exhibit.title, caption or f"{exhibit.title}.")
 
 
 def scatter(

@@ -1,14 +1,16 @@
-"""What a measure shows as evidence, as plain data: ``figures/evidence.py`` draws each kind.
+"""What a measure shows as evidence: plain data that is drawn elsewhere, or an own drawing.
 
-A measure says which of these it has, and knows no chart. ``Curves``, ``Bars``, ``HeatMaps`` and
-``PictureSheet`` serve any measure; the others are of one measure each.
+``Curves``, ``Bars``, ``HeatMaps`` and ``PictureSheet`` serve any measure; the other kinds of data
+are of one measure each. ``figures/evidence.py`` draws them, and a measure that shows them knows no
+chart. A measure that none of these serves, of another package for example, shows an object of its
+own: one with a method ``chart()``, as :class:`OwnChart` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -159,6 +161,21 @@ class CarriersTable:
     rows: tuple[Carriers, ...]
 
 
+@runtime_checkable
+class OwnChart(Protocol):
+    """An exhibit that knows its own drawing.
+
+    Pages and reports show what ``chart`` returns: a plotly figure, or the JSON of one as a mapping.
+    A method ``draw(ax)``, if there is one too, draws the same on an Axes of matplotlib, for
+    ``hcache.figures.exhibit_plot``. Libraries for drawing are imported within these methods, since
+    listing measures imports none.
+    """
+
+    def chart(self) -> Any:
+        """The figure."""
+        ...
+
+
 Shown = (
     Curves
     | Bars
@@ -169,6 +186,7 @@ Shown = (
     | LeakageMaps
     | CosineCurves
     | CarriersTable
+    | OwnChart
 )
 
 
