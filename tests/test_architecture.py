@@ -331,7 +331,7 @@ def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
 
 
 def test_reading_a_cache_loads_no_torch():
-    """In a process of its own: the import graph as Python walks it."""
+    """In a process of its own: the import graph as Python walks it. The commands load least."""
     light = [
         "cache.reading",
         "cache.shards",
@@ -354,6 +354,9 @@ def test_reading_a_cache_loads_no_torch():
     code = f"""
 import importlib, sys
 import hcache
+import hcache.cli.main
+slow = [name for name in ("scipy", "sklearn", "pandas", "plotly") if name in sys.modules]
+assert not slow, f"every command would wait for {slow}"
 for name in {light!r}:
     importlib.import_module("hcache." + name)
 hcache.open_run, hcache.RunSpec, hcache.Features

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from scipy.stats import norm
-
 LEVEL = 0.95
 
 
@@ -137,6 +135,8 @@ def difference_interval(a: Estimate, b: Estimate, comparisons: int = 1) -> tuple
         2008), https://doi.org/10.1002/sim.3095
     """
     alpha = 1 - a.level
+    from scipy.stats import norm  # slow to import, and commands that only show estimates need none
+
     wider = float(norm.isf(alpha / (2 * max(1, comparisons))) / norm.isf(alpha / 2))
     difference = a.value - b.value
     down = wider * math.hypot(a.value - a.low, b.high - b.value)

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
-from sklearn.decomposition import PCA
 
 SIDE = 32
 """Pixels a side that pictures are reduced to first."""
@@ -33,6 +32,8 @@ class PixelComponents:
     @classmethod
     def of(cls, pictures: np.ndarray) -> PixelComponents:
         """Of pictures (n, height, width, 3) uint8."""
+        from sklearn.decomposition import PCA
+
         flat = _small(pictures)
         fitted = PCA(max(1, min(COMPONENTS, len(flat) // 6)), random_state=0).fit(flat)
         return cls(mean=fitted.mean_.astype(np.float32), axes=fitted.components_.astype(np.float32))
