@@ -356,7 +356,7 @@ import importlib, sys
 import hcache
 import hcache.cli.main
 slow = [name for name in ("scipy", "sklearn", "pandas", "plotly") if name in sys.modules]
-assert not slow, f"every command would wait for {slow}"
+assert not slow, f"every command would wait for {{slow}}"
 for name in {light!r}:
     importlib.import_module("hcache." + name)
 hcache.open_run, hcache.RunSpec, hcache.Features

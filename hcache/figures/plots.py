@@ -24,7 +24,7 @@ from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.pca import PCA
 from ..analysis.probes import AUC
 from ..errors import UsageError
-from ..measures.decodability import ProbeMap
+from ..measures.by_cell import ProbeMap
 from ..measures.exhibits import Exhibit, HeatMap
 from .notebook import style_of
 from .palette import CATEGORIES, LINE, MUTED, SEQUENTIAL
