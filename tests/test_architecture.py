@@ -5,6 +5,7 @@ import importlib
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -149,9 +150,20 @@ def modules():
 MODULES = modules()
 
 
+@cache
+def parsed(path):
+    """The syntax tree of a file, read once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path, name="", top_only=False):
     """What a file imports: absolute names; inside the package as ``hcache.…``."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(_imports(path, name, top_only))
+
+
+def _imports(path, name, top_only):
+    tree = parsed(path)
     package = (
         ["hcache", *name.split(".")]
         if path.name == "__init__.py"
@@ -266,7 +278,7 @@ def test_every_chart_and_picture_on_a_page_has_an_alternative_text():
         *(ROOT / "pages").glob("*.py"),
         ROOT / "dashboard.py",
     ]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 shows = node.func.attr in ("plotly_chart", "image")
                 found += (
@@ -282,7 +294,7 @@ def test_one_executor_takes_edits_through_the_sampling_loop():
     """Strips, figures, measures and the page's preview call no loop of their own."""
 
     def names(path):
-        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        nodes = ast.walk(parsed(path))
         return {a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
 
     users = {name for name, path in MODULES.items() if names(path) & {"denoise", "predict"}}

@@ -71,13 +71,8 @@ class Estimate:
         """Whether a number lies in the interval, its ends included."""
         return self.low <= truth <= self.high
 
-    def overlaps(self, other: Estimate) -> bool:
-        """Whether two intervals have a number in common. If they do, neither is said to be the
-        larger.
-        """
-        return self.low <= other.high and other.low <= self.high
-
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return asdict(self)
 
     @classmethod
@@ -110,6 +105,7 @@ class Contrast:
         return self.excess.low > 0
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return asdict(self)
 
     @classmethod

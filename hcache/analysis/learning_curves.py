@@ -20,8 +20,6 @@ from .proportions import auc_interval, wider
 from .scoring import score_statistic
 from .threads import one_thread
 
-TRUE, SHUFFLED = slice(0, 1), slice(1, None)
-
 FEWEST = 6
 """Samples that a probe can be fitted on: of classes, 3 of each."""
 

@@ -37,6 +37,7 @@ class Plan:
 
     @property
     def total(self) -> int:
+        """The bytes of all parts."""
         return sum(self.parts.values())
 
 

@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is asked: a measure that is taken cell by cell, its labels, sites and options."""
+class Probed:
+    """What the command asks of a run.
+
+    It is some labels, at some sites, by a measure that is taken cell by cell, with its options.
+    """
 
     run: Run
     measure: Measure
@@ -52,7 +55,7 @@ def probe(arguments: argparse.Namespace) -> Result:
         )
     measure, by_cell = _measure(arguments)
     with faults_named(measure):
-        asked = Asked(
+        asked = Probed(
             run=run,
             measure=measure,
             by_cell=by_cell,
@@ -97,7 +100,7 @@ def _options(arguments: argparse.Namespace, measure: Measure, by_cell: ByCell) -
     return by_cell.options(typed)
 
 
-def _scores(asked: Asked, steps: Sequence[int]) -> Result:
+def _scores(asked: Probed, steps: Sequence[int]) -> Result:
     from ..measures.noise import log_snr_of
 
     snr, rows, data = log_snr_of(asked.run), [], []
@@ -141,7 +144,7 @@ def _scores(asked: Asked, steps: Sequence[int]) -> Result:
     return Result(text=table(rows, head), data=data)
 
 
-def _curves(asked: Asked, steps: Sequence[int]) -> Result:
+def _curves(asked: Probed, steps: Sequence[int]) -> Result:
     curves = asked.by_cell.curves
     if curves is None:
         raise UsageError(f"the measure {asked.measure.name} has no learning curves")

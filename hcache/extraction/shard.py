@@ -138,6 +138,7 @@ class ShardPart:
 
     @property
     def size(self) -> int:
+        """The number of samples."""
         return self.stop - self.start
 
     @property

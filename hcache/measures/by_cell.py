@@ -83,7 +83,7 @@ class ProbeMap:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A parameter as the page asks for it, where its values have words of their own.
+    """A parameter with words for each value, for the page.
 
     ``values``: value -> words. ``key``: what links call the choice.
     """
@@ -97,7 +97,7 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class LearningCurves:
-    """Learning curves: the score by the number of labelled samples, at one step.
+    """The score by the number of labelled samples, at one step.
 
     ``measure`` is given (run, label, step, sites, options), and returns the results by site.
     ``stored`` is given the same, computes nothing, and returns those that are known. A result has

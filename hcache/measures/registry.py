@@ -112,7 +112,7 @@ class Known:
         return {name: each.by_cell for name, each in self.measures.items() if each.by_cell}
 
     def probe_parameters(self) -> dict[str, Parameter]:
-        """What can be chosen for any measure that is taken cell by cell, by name."""
+        """The parameters of all measures that are taken cell by cell."""
         return {each.name: each for found in self.by_cell().values() for each in found.parameters}
 
     def parameters(self) -> dict[str, Parameter]:

@@ -9,7 +9,7 @@ of.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,32 @@ def responses_of(move: str, grid: TrialGrid, driver: Driver) -> dict[str, Any]:
     }
 
 
+def responses_to(
+    driver: Driver, moves: Sequence[Move], grid: TrialGrid
+) -> Generator[float, None, list[Mapping[str, Any]]]:
+    """Measures the responses to some directions, one after the other."""
+    results = []
+    for done, move in enumerate(moves):
+        record = yield from part(responses(driver, move, grid), done / len(moves), 1 / len(moves))
+        results.append(record.result)
+    return results
+
+
+def trial_of(
+    driver: Driver, move: Move, grid: TrialGrid, *, name: str, nulls: int, null: str, repeats: int
+) -> dict[str, Any]:
+    """The parameters of a direction that is tried beside random ones."""
+    return {
+        "name": name,
+        "move": digest_of(move),
+        "grid": grid.to_json(),
+        "reader": driver.reader_name,
+        "nulls": nulls,
+        "null": null,
+        "repeats": repeats,
+    }
+
+
 def direction(
     driver: Driver,
     move: Move,
@@ -118,16 +144,8 @@ def direction(
     numbers (n,) of the run's samples that belong together; intervals and tests are over groups.
     """
     among = groups_among(driver.run, groups, grid.samples)
-    parameters = {
-        **of_groups(among),
-        "name": name,
-        "move": digest_of(move),
-        "grid": grid.to_json(),
-        "reader": driver.reader_name,
-        "nulls": nulls,
-        "null": null,
-        "repeats": repeats,
-    }
+    trial = trial_of(driver, move, grid, name=name, nulls=nulls, null=null, repeats=repeats)
+    parameters = {**of_groups(among), **trial}
 
     def compute() -> Generator[float, None, dict[str, Any]]:
         """Every reading's response to the direction, against those to random ones as long."""
@@ -201,13 +219,11 @@ def tables_of(
 
     ``groups``: of the grid's samples; in place of samples there are then the means of groups.
     """
-    results = []
-    for done, move in enumerate(moves):
-        record = yield from part(responses(driver, move, grid), done / len(moves), 1 / len(moves))
-        results.append(record.result["readings"])
+    results = yield from responses_to(driver, moves, grid)
+    readings = [result["readings"] for result in results]
     return {
-        name: group_means(np.array([result[name] for result in results], np.float64), groups, 1)
-        for name in results[0]
+        name: group_means(np.array([each[name] for each in readings], np.float64), groups, 1)
+        for name in readings[0]
         if name in driver.spreads
     }
 

@@ -34,6 +34,7 @@ class Function:
             )
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return {"kind": self.KIND, "target": self.target}
 
     def open(self, name: str, device: str = "auto") -> Reader:

@@ -48,8 +48,11 @@ SHOWN = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What is asked of a run: a measure that is taken cell by cell, a label, sites and options."""
+class ProbeQuestion:
+    """What the page asks of a run.
+
+    It is a label, at some sites, by a measure that is taken cell by cell, with its options.
+    """
 
     run: Run
     measure: Measure
@@ -122,7 +125,7 @@ def probes_panel(run: Run) -> None:
         _map_and_cell(asked, known)
 
 
-def _question(run: Run, labels: Sequence[str]) -> Asked:
+def _question(run: Run, labels: Sequence[str]) -> ProbeQuestion:
     """The measure, the label, the sites, and what else the measure asks for."""
     measure = _measure()
     by_cell = measure.by_cell
@@ -148,7 +151,7 @@ def _question(run: Run, labels: Sequence[str]) -> Asked:
             help="x_t is the noisy picture, the input of the U-Net.",
         )
     options |= dict(_choose(measure, each) for each in asks[1:])
-    return Asked(
+    return ProbeQuestion(
         run=run,
         measure=measure,
         by_cell=by_cell,
@@ -183,13 +186,13 @@ def _choose(measure: Measure, ask: Choice | Parameter) -> tuple[str, Any]:
 
 
 @st.fragment
-def _map_and_cell(asked: Asked, known: ProbeMap) -> None:
+def _map_and_cell(asked: ProbeQuestion, known: ProbeMap) -> None:
     """The heat map and the cell it chooses, in one fragment: a click redraws no more than these."""
     with errors_shown():  # a fragment's errors do not reach its page
         _draw_map_and_cell(asked, known)
 
 
-def _draw_map_and_cell(asked: Asked, known: ProbeMap) -> None:
+def _draw_map_and_cell(asked: ProbeQuestion, known: ProbeMap) -> None:
     run = asked.run
     snr = log_snr_of(run)
     one, two, three = st.columns([3, 1, 4])
@@ -296,7 +299,9 @@ def _line(name: str, found: dict[str, Any]) -> str:
     return f"| {name} | {estimate.value:.2f} | {estimate.low:.2f} to {estimate.high:.2f} |"
 
 
-def _closer(asked: Asked, curves: LearningCurves, known: ProbeMap, cell: tuple[str, int]) -> None:
+def _closer(
+    asked: ProbeQuestion, curves: LearningCurves, known: ProbeMap, cell: tuple[str, int]
+) -> None:
     """How many labelled samples are enough at this step, and what a site holds beyond x_t."""
     run, (site, step) = asked.run, cell
     st.subheader("How many labels are needed", anchor=False)
