@@ -22,7 +22,6 @@ from matplotlib.ticker import MaxNLocator
 
 from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.pca import PCA
-from ..analysis.probes import AUC
 from ..errors import UsageError
 from ..measures.by_cell import ProbeMap
 from ..measures.exhibits import Exhibit, HeatMap
@@ -74,7 +73,7 @@ def draw_heat_map(probes: ProbeMap, ax: Axes, quantity: str = "score") -> Axes:
     """
     rows = len(probes.sites)
     values = np.ma.masked_invalid(probes.values(quantity))
-    scale = Normalize(0.5 if probes.metric == AUC else 0.0, 1.0)
+    scale = Normalize(probes.nothing, 1.0)
     edges = np.arange(probes.steps + 1), np.arange(rows + 1)
     ax.set_facecolor(LINE)
     ax.pcolormesh(*edges, values, cmap=COLOURS, norm=scale, edgecolors="face", linewidth=0.25)
@@ -304,7 +303,7 @@ def _told(probes: ProbeMap, timesteps: Sequence[float]) -> str:
     counts = sorted({row["score"]["n"] for row in probes.cells.values()})
     told = f"Cross-validated {probes.metric} of linear probes of {probes.label.replace('_', ' ')}"
     told += f", {' and '.join(map(str, counts))} samples; " if counts else "; "
-    chance = 0.5 if probes.metric == AUC else 0.0
+    chance = probes.nothing
     return told + (
         f"steps from t = {timesteps[0]:g} to {timesteps[-1]:g}. Colours begin at chance"
         f" ({chance:g})."

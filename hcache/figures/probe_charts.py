@@ -11,7 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ..cache.layout import X
-from ..measures.by_cell import ProbeMap
+from ..measures.by_cell import ProbeMap, chance_of
 from .palette import CATEGORIES, SEQUENTIAL
 
 SCORE, SELECTIVITY, CONTROL = "score", "selectivity", "control"
@@ -144,7 +144,10 @@ def probe_curves(
 
 
 def learning_chart(
-    found: Mapping[str, Mapping[str, Any]], sites: Sequence[str], chosen: str, chance: float
+    found: Mapping[str, Mapping[str, Any]],
+    sites: Sequence[str],
+    chosen: str,
+    chance: float | None = None,
 ) -> go.Figure:
     """Scores by the samples a probe was fitted on.
 
@@ -154,9 +157,10 @@ def learning_chart(
         found: Results by site, as :func:`~hcache.measures.learning.learning` stores them.
         sites: All that the page shows, for the colours.
         chosen: One of them.
-        chance: The score where there is nothing to read.
+        chance: The score where there is nothing to read; None: 0.5 of an AUC, else 0.
     """
     figure, metric = go.Figure(), next(iter(found.values()))["metric"]
+    chance = chance_of(metric) if chance is None else chance
     for number, site in enumerate(sites):
         if site in found:
             sizes, scores, controls = (

@@ -23,6 +23,11 @@ Options = Mapping[str, Any]
 Work = Generator[float, None, Any]
 
 
+def chance_of(metric: str) -> float:
+    """Returns the score of a probe where there is nothing to read."""
+    return 0.5 if metric == AUC else 0.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class ProbeMap:
     """A label at some sites and all steps of a run.
@@ -43,7 +48,7 @@ class ProbeMap:
     @property
     def nothing(self) -> float:
         """The score where there is nothing to read."""
-        return (0.5 if self.metric == AUC else 0.0) if self.chance is None else self.chance
+        return chance_of(self.metric) if self.chance is None else self.chance
 
     @property
     def missing(self) -> int:
