@@ -1,7 +1,8 @@
 """A measure that is read cell by cell: a score of a label at every site and step.
 
 A measure that declares a :class:`ByCell` is offered on the Probes page and by the command
-``probe``, which know none by name. ``probing.py`` has the declaration of hcache's linear probes.
+``probe``, which know none by name. ``probes_by_cell.py`` has the declaration of hcache's linear
+probes.
 """
 
 from __future__ import annotations

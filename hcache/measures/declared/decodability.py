@@ -19,7 +19,7 @@ from ..evidence import Evidence
 from ..exhibits import Curves, Exhibit, Point, ReadAndMove
 from ..kinds import DECODABILITY
 from ..measure import LABELS, READABLE, Measure, Part, Question, Runs, shipped_page
-from ..probing import BY_CELL
+from ..probes_by_cell import BY_CELL
 from ..setting import Setting
 from .windows import controllability_points
 
