@@ -84,6 +84,7 @@ class Card:
 
     @property
     def conditioning(self) -> Conditioning:
+        """The conditioning that the card proposes."""
         prompts = (self.prompt,) if self.prompt else ()
         return Conditioning(prompts=prompts, classes=tuple(self.classes), guidance=self.guidance)
 

@@ -29,6 +29,8 @@ from collections.abc import Iterable
 
 
 class HcacheError(Exception):
+    """Any error that hcache raises on purpose."""
+
     exit_code = 1
 
     def __str__(self) -> str:  # LookupError's own __str__ would quote the message
@@ -36,58 +38,66 @@ class HcacheError(Exception):
 
 
 class UsageError(HcacheError, ValueError):
+    """An argument cannot work."""
+
     exit_code = 2
 
 
 class UnknownModelError(UsageError, LookupError):
-    pass
+    """There is no model of that name."""
 
 
 class UnknownSiteError(UsageError, LookupError):
-    pass
+    """There is no site of that name."""
 
 
 class UnknownRunError(UsageError, LookupError):
-    pass
+    """There is no run of that name."""
 
 
 class HomeError(UsageError, OSError):
-    pass
+    """The home cannot be read or written."""
 
 
 class NoUNetError(UsageError, LookupError):
-    pass
+    """The model has no U-Net, and h or skips were asked for."""
 
 
 class ModelError(HcacheError, RuntimeError):
-    pass
+    """A model cannot be loaded, or lacks what was asked of it."""
 
 
 class CacheError(HcacheError, OSError):
-    pass
+    """A run on disk cannot be read or written."""
 
 
 class NotStoredError(CacheError, LookupError):
-    pass
+    """The run does not hold what was asked for."""
 
 
 class RunBusyError(CacheError):
-    pass
+    """Another process is writing the run."""
 
 
 class NoSpaceError(CacheError):
+    """There is not enough free space."""
+
     exit_code = 5
 
 
 class DamagedError(HcacheError):
+    """A verification found something wrong."""
+
     exit_code = 3
 
 
 class AnalysisError(HcacheError, ValueError):
-    pass
+    """A measure is not defined on these data."""
 
 
 class Interrupted(HcacheError):  # noqa: N818 - not a failure
+    """The work ended on request, and what is committed is kept."""
+
     exit_code = 130
 
 

@@ -399,6 +399,7 @@ class RunSpec:
 
     @property
     def name(self) -> str:
+        """The run's name: the model's, and the digest."""
         last = self.model.rstrip("/").rsplit("/", 1)[-1]
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", last).strip("-.").lstrip("_-.") or "model"
         return f"{stem}-{self.digest}"

@@ -5,11 +5,13 @@ import importlib
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 import hcache
+from hcache.recipes.edits import EDITS
 
 PACKAGE = Path(hcache.__file__).parent
 ROOT = PACKAGE.parent
@@ -111,10 +113,12 @@ TORCH_FREE = (
     "readers.likeness",
     "readers.perceptual",
     "similarities",
+    "measures.by_cell",
     "measures.cells",
     "measures.declared",
     "measures.measure",
     "measures.of_reader",
+    "measures.probes_by_cell",
     "measures.registry",
     "measures.suite",
     "report",
@@ -152,9 +156,20 @@ def modules():
 MODULES = modules()
 
 
+@cache
+def parsed(path):
+    """The syntax tree of a file, read once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path, name="", top_only=False):
     """What a file imports: absolute names; inside the package as ``hcache.…``."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return tuple(_imports(path, name, top_only))
+
+
+def _imports(path, name, top_only):
+    tree = parsed(path)
     package = (
         ["hcache", *name.split(".")]
         if path.name == "__init__.py"
@@ -269,7 +284,7 @@ def test_every_chart_and_picture_on_a_page_has_an_alternative_text():
         *(ROOT / "pages").glob("*.py"),
         ROOT / "dashboard.py",
     ]:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(parsed(path)):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 shows = node.func.attr in ("plotly_chart", "image")
                 found += (
@@ -285,13 +300,21 @@ def test_one_executor_takes_edits_through_the_sampling_loop():
     """Strips, figures, measures and the page's preview call no loop of their own."""
 
     def names(path):
-        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        nodes = ast.walk(parsed(path))
         return {a.name for n in nodes if isinstance(n, ast.ImportFrom) for a in n.names}
 
     users = {name for name, path in MODULES.items() if names(path) & {"denoise", "predict"}}
     assert "extraction.shard" in users, "the parser sees them"
     rooms = ("edits", "measures", "figures", "report", "background", "cli", "ui")
     assert {name for name in users if name.split(".")[0] in rooms} == {"edits.executor"}
+
+
+def test_the_swap_page_knows_no_edit_by_its_class():
+    """It takes what it offers from the registry of edits."""
+    edits = {place.split(":")[0].removeprefix("hcache.") for place in EDITS.own.values()}
+    assert edits & {within(i) for i in imports(MODULES["figures.making"], "figures.making")}
+    for module in ("ui.panels.swap", "ui.panels.swap_setup", "ui.edit_widgets"):
+        assert not edits & {within(i) for i in imports(MODULES[module], module)}, module
 
 
 @pytest.mark.parametrize("entry", TORCH_FREE)
@@ -326,7 +349,7 @@ def test_the_cache_analysis_and_jobs_name_no_torch_at_all(entry):
 
 
 def test_reading_a_cache_loads_no_torch():
-    """In a process of its own: the import graph as Python walks it."""
+    """In a process of its own: the import graph as Python walks it. The commands load least."""
     light = [
         "cache.reading",
         "cache.shards",
@@ -349,6 +372,9 @@ def test_reading_a_cache_loads_no_torch():
     code = f"""
 import importlib, sys
 import hcache
+import hcache.cli.main
+slow = [name for name in ("scipy", "sklearn", "pandas", "plotly") if name in sys.modules]
+assert not slow, f"every command would wait for {{slow}}"
 for name in {light!r}:
     importlib.import_module("hcache." + name)
 hcache.open_run, hcache.RunSpec, hcache.Features

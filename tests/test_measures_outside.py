@@ -1,5 +1,6 @@
 """A package outside adds a measure in one file, and all parts of hcache know it."""
 
+import dataclasses
 import json
 import os
 import re
@@ -7,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -18,19 +20,110 @@ from hcache.background import kinds
 from hcache.cache.records import list_records
 from hcache.cli.main import build_parser, main, parsers
 from hcache.errors import UsageError
+from hcache.figures import exhibit_plot
 from hcache.figures.verdict import verdict_table
 from hcache.measures.evidence import Evidence
+from hcache.measures.exhibits import Exhibit
 from hcache.measures.measure import Measure, Question, faults_named
 from hcache.measures.parameter import Parameter
-from hcache.measures.registry import Known, find_measure, measures, registry
+from hcache.measures.registry import Known, find_measure, find_question, measures, registry
 from hcache.measures.verdict import compare
-from hcache.report.exhibits import exhibits
+from hcache.report.exhibits import drawn, exhibits
 
 GUIDE = (Path(hcache.__file__).parent / "guide" / "extending.md").read_text(encoding="utf-8")
 (ONE_FILE,) = re.findall(
     r"```python\n(.*?)```", GUIDE[GUIDE.index("## A measure") : GUIDE.index("## An attr")], re.S
 )
 """The example of the guide."""
+
+OWN = ONE_FILE.replace(
+    'shown = Curves(runs=found, axis="correlation r", null="shuffled labels", chance=0.0)',
+    "shown = Clouds(runs=found)",
+).replace(
+    "def parts(setting):",
+    '''class Clouds:
+    """A drawing that hcache does not have."""
+
+    def __init__(self, runs):
+        self.runs = runs
+
+    def ends(self):
+        return [(n, p.at, p.estimate.value) for n, each in self.runs.items() for p in each["r"]]
+
+    def chart(self):
+        names, x, y = zip(*self.ends())
+        trace = {"type": "scatter", "mode": "markers", "x": x, "y": y, "text": names}
+        return {"data": [trace], "layout": {"height": 512, "title": {"text": "<i>clouds</i>"}}}
+
+    def draw(self, ax):
+        _, x, y = zip(*self.ends())
+        ax.scatter(x, y)
+        ax.set_ylabel("r of clouds")
+
+
+def parts(setting):''',
+)
+"""The same, with a drawing of its own."""
+
+CELLS = '''
+"""How a label goes along with the mean of a site, at every site and step."""
+
+import numpy as np
+
+from hcache.analysis.estimate import Estimate
+from hcache.cache.labels import find_label
+from hcache.cache.records import load_record, save_record
+from hcache.measures.by_cell import ByCell, ProbeMap
+from hcache.measures.measure import Measure
+from hcache.measures.parameter import Parameter
+
+POWER = Parameter(name="power", text="of the activations", default=1, least=1, most=3)
+
+
+def asked(label, site, options):
+    return {"label": label, "site": site, "power": options["power"]}
+
+
+def measure(run, labels, sites, steps, options):
+    for label in labels:
+        values = find_label(run, label)
+        for site in sites:
+            rows = []
+            for step in steps:
+                means = (run.pooled(site, step) ** options["power"]).mean(1)
+                r = float(np.corrcoef(means, values)[0, 1])
+                found = Estimate(value=r, low=r - 0.1, high=r + 0.1, n=len(run))
+                rows.append({"step": step, "score": found, "control": 0.25, "selectivity": found,
+                             "p": 0.5})
+                yield 0.5
+            save_record(run, "mean_by_cell", asked(label, site, options), {"steps": rows})
+
+
+def stored(run, label, sites, options):
+    known = {s: load_record(run, "mean_by_cell", asked(label, s, options)) for s in sites}
+    cells = {(s, row["step"]): row for s, r in known.items() if r for row in r.result["steps"]}
+    return ProbeMap(
+        label=label, metric="r", sites=tuple(sites), steps=run.spec.steps, cells=cells, chance=0.25
+    )
+
+
+MEASURE = Measure(
+    name="means",
+    title="the mean of a site",
+    parts=lambda setting: (),
+    by_cell=ByCell(
+        title="Mean of a site",
+        measure=measure,
+        stored=stored,
+        sites=lambda run: ("h",),
+        seconds=lambda run, known, options: 0.1,
+        words=lambda run, known, options: f"Means to the power {options['power']}.",
+        parameters=(POWER,),
+        asks=lambda run, labels: [POWER],
+    ),
+)
+'''
+"""A measure that is taken cell by cell."""
 
 HOSTILE = ONE_FILE.replace('with the mean of h",', 'with the <mean> of h",').replace(
     "How a label goes along with h.", "It says *very* little. <b>x</b>"
@@ -73,13 +166,13 @@ def home_of(run):
     return ("--home", str(run.folder.parent.parent))
 
 
-def page_of(run, monkeypatch, **kept):
+def page_of(run, monkeypatch, page="verdict", **kept):
     st.cache_data.clear()
     st.cache_resource.clear()
     monkeypatch.setenv("HCACHE_HOME", home_of(run)[1])
     app = AppTest.from_file("../dashboard.py", default_timeout=120)
     app.session_state["kept"] = kept
-    return app.run().switch_page("pages/verdict.py").run()
+    return app.run().switch_page(f"pages/{page}.py").run()
 
 
 def test_one_file_of_a_package_is_a_measure_everywhere(site, run, tmp_path, capsys, monkeypatch):
@@ -143,6 +236,96 @@ def page(run, monkeypatch):
     assert build_parser().parse_args(work.arguments()).draws == 29
     with pytest.raises(UsageError, match="draws: expected a whole number"):
         kinds.read_work("measure", run.name, {**order, "options": {"draws": "many"}})
+
+
+def test_a_measure_brings_its_own_drawing(site, run, tmp_path, capsys, monkeypatch):
+    """On the page, in the report and in print, without a line of hcache that knows it."""
+    assert OWN.count("Clouds") == 2
+    install(site, "a-laboratory", OWN, "along")
+    out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
+    (shown,) = exhibits("goes along", "age", {run.name: Evidence(run)})
+    assert (shown.height, shown.figure.data[0].mode) == (512, "markers")
+    assert set(shown.figure.data[0].text) == {run.name} and max(shown.figure.data[0].y) > 0.9
+
+    html = tmp_path / "verdict.html"
+    out_of(capsys, "compare", run.name, "--html", str(html), *home_of(run))
+    report = html.read_text()
+    assert "age: its correlation over noise" in report and '"height":512' in report
+    assert "clouds" in report and "<i>clouds" not in report
+    app = page_of(run, monkeypatch, cell=f"goes along|age|{run.name}")
+    assert not app.exception and not app.error
+    charts = [json.loads(each.proto.spec) for each in app.get("plotly_chart")]
+    assert [c["layout"]["height"] for c in charts if c["data"][0].get("mode") == "markers"] == [512]
+
+    question = find_question("goes along", "age")
+    (exhibit,) = question.exhibits("age", {run.name: Evidence(run)})
+    plot = exhibit_plot(exhibit)
+    assert plot.ax.get_ylabel() == "r of clouds" and "r of clouds" in plot.svg
+    assert plot.title == exhibit.title and plot.pdf.startswith(b"%PDF")
+
+
+def test_a_measure_cell_by_cell_is_a_command_and_on_the_probes_page(site, run, capsys, monkeypatch):
+    """Its own options, its own sites, its own words; what it has not is not offered."""
+    install(site, "a-laboratory", CELLS, "means")
+    with pytest.raises(SystemExit):
+        main(["probe", "--help"])
+    told = capsys.readouterr().out
+    assert "{decodability,means}" in told and "--power" in told and "--folds" in told
+    line = ("probe", run.name, "--label", "age", "--measure", "means")
+    rows = json_of(capsys, *line, "--power", "2", *home_of(run))
+    assert [(row["site"], row["metric"], row["step"]) for row in rows] == [
+        ("h", "r", step) for step in range(run.spec.steps)
+    ]
+    means = (run.pooled("h", 1) ** 2).mean(1)
+    r = np.corrcoef(means, run.labels["mine"]["age"])[0, 1]
+    assert rows[1]["score"]["value"] == pytest.approx(r) and rows[1]["p_all"] == 1.0
+    assert "--folds is no option of the measure means, which has --power" in failure(
+        capsys, 2, *line, "--folds", "3", *home_of(run)
+    )
+    assert "no learning curves" in failure(capsys, 2, *line, "--curve", *home_of(run))
+
+    app = page_of(run, monkeypatch, page="probes", probing="means")
+    assert not app.exception and not app.error
+    assert app.selectbox(key="choose-probing").options == ["Linear probe", "Mean of a site"]
+    keys = {box.key for box in app.selectbox}
+    assert "choose-probe" not in keys, "the kind of a linear probe is asked by linear probes"
+    power = app.number_input(key="choose-probe-means-power")
+    assert (power.label, power.value) == ("Power", 1)
+    power.set_value(2).run()
+    said = " ".join(each.value for each in (*app.caption, *app.markdown))
+    assert "Means to the power 2. Every cell is stored with the run." in said
+    assert len(app.get("plotly_chart")) == 2
+    (chart, *_) = (json.loads(each.proto.spec) for each in app.get("plotly_chart"))
+    assert (chart["data"][0]["zmin"], chart["data"][0]["zmax"]) == (0.25, 1.0)
+    assert not any("How many labels" in each.value for each in app.subheader)
+    assert not any(button.key == "run-learning" for button in app.button)
+
+
+def test_a_parameter_of_probes_that_means_something_else_is_refused():
+    known = Known(measures=dict(measures()))
+    own = known.measures["decodability"].by_cell
+    other = Parameter(name="folds", text="of the paper", default=3)
+    for parameter in (other, Parameter(name="curve", text="x", default=1)):
+        with pytest.raises(UsageError, match="of probes means something else"):
+            known.add(of_labels(by_cell=dataclasses.replace(own, parameters=(parameter,))))
+    known.add(of_labels(by_cell=dataclasses.replace(own, parameters=())))
+    assert list(known.by_cell()) == ["decodability", "new"]
+
+
+def test_what_draws_no_figure_says_so_in_one_line(run):
+    class Numbers:
+        def chart(self):
+            return 3
+
+    class Nothing:
+        runs = ()
+
+    with pytest.raises(UsageError, match="chart.. of the exhibit Numbers .* returned int"):
+        drawn("numbers", Numbers())
+    with pytest.raises(UsageError, match="or an object with a method chart"):
+        drawn("nothing", Nothing())
+    with pytest.raises(UsageError, match="no method draw"):
+        exhibit_plot(Exhibit(title="numbers", shown=Numbers()))
 
 
 @pytest.mark.parametrize(

@@ -423,3 +423,11 @@ def test_names_cannot_break_out_of_the_figure(tmp_path):
         figure.save(tmp_path / "figure.gif")
     with pytest.raises(UsageError, match="cannot be written"):
         figure.save(tmp_path / "nowhere" / "figure.svg")
+
+
+def test_every_name_of_the_figures_can_be_imported():
+    """What the front of the package offers is there."""
+    for name in figures.__all__:
+        assert getattr(figures, name).__module__.startswith("hcache.figures."), name
+    with pytest.raises(AttributeError, match="nonsense"):
+        figures.nonsense  # noqa: B018

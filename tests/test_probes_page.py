@@ -15,7 +15,7 @@ from tiny import Picking, drain
 from hcache.cache.labels import save_labels
 from hcache.cache.reading import open_run
 from hcache.errors import AnalysisError
-from hcache.measures import costs
+from hcache.measures import costs, probes_by_cell
 from hcache.measures.decodability import decodability
 from hcache.ui import pace
 from hcache.ui.panels import probes as panel
@@ -124,7 +124,7 @@ def test_what_was_cancelled_is_not_started_again_by_itself(page, run, monkeypatc
         go_on.wait(30)
         yield 0.2
 
-    monkeypatch.setattr(panel, "decodability", slow)
+    monkeypatch.setattr(probes_by_cell, "decodability", slow)
     app = page()
     assert len(begun) == 1
     app.session_state["works"]["probes"][1].cancel()
@@ -185,7 +185,7 @@ def test_what_fails_is_said_and_what_was_done_is_kept(page, run, monkeypatch):
         yield from drain(decodability(run, ["level"], ["h"]))[0]
         raise AnalysisError("the activations hold values that are not finite")
 
-    monkeypatch.setattr(panel, "decodability", fails)
+    monkeypatch.setattr(probes_by_cell, "decodability", fails)
     app = wait(page())
     assert not app.exception and "not finite" in app.error[0].value
     app.run()

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ TESTS = Path(__file__).parent
 MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
 MOST_LINES, MOST_WORDS = 60, 12
 DEFINED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+
+
+@cache
+def parsed(path):
+    """The syntax tree of a file, read once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def public(tree):
@@ -38,16 +45,35 @@ def faults(tree):
             yield f"{node.name}: {first_sentence(text)}"
 
 
+WITHOUT = {("toyfaces/factors.py", "replace"), ("toyfaces/reader.py", "features")} | {
+    ("toyfaces/reader.py", "forward"),
+    ("toyfaces/reader.py", "load_reader"),
+    ("toyfaces/train.py", "Training"),
+    ("toyfaces/train.py", "train_reader"),
+}
+"""Public names that have no docstring yet. No new ones."""
+
+
+def test_every_public_name_has_a_docstring():
+    found = {
+        (name, node.name)
+        for name, path in MODULES.items()
+        for node in public(parsed(path))
+        if not ast.get_docstring(node) and not node.name.startswith("__")
+    }
+    assert found == WITHOUT
+
+
 def lengths(path):
     """How many lines each function of a file has."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node.name, node.end_lineno - node.lineno + 1
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_a_public_docstring_begins_with_a_sentence_of_twelve_words(name):
-    assert list(faults(ast.parse(MODULES[name].read_text(encoding="utf-8")))) == []
+    assert list(faults(parsed(MODULES[name]))) == []
 
 
 def test_the_check_of_docstrings_sees_long_sentences_and_passes_over_private_names():
@@ -69,7 +95,7 @@ def test_no_function_is_longer_than_a_page():
 def test_a_public_class_name_means_one_class():
     places = defaultdict(set)
     for name, path in MODULES.items():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in parsed(path).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].add(name)
     assert len(places) > 200

@@ -16,6 +16,7 @@ from hcache.cache.layout import RENDERS
 from hcache.cards import default_spec
 from hcache.edits.freeu import FreeUEdit
 from hcache.edits.render import render_again
+from hcache.edits.slerp import SlerpEdit
 from hcache.edits.swap import SwapEdit
 from hcache.extraction.run import extract
 from hcache.models.loading import load_model
@@ -226,6 +227,7 @@ def test_what_cannot_be_set_up_is_said_and_changes_nothing(page, copied_run, cel
     donor = DonorRef(run=copied_run.name, sample=1)
     swap = SwapEdit(sites=("h",), donor=donor, alpha=1.0, window=Window(first=0, last=3))
     odd = changed(swap, alpha=0.123)
+    ended = SlerpEdit(donor=donor, gamma=0.5, window=swap.window, dt_lambda=0.95, dt_end=500.0)
     gone = dataclasses.replace(recipe_of(copied_run, 1, [swap]), run="gone-1")
     for data, message in (
         (b"nonsense", "not a recipe"),
@@ -235,6 +237,10 @@ def test_what_cannot_be_set_up_is_said_and_changes_nothing(page, copied_run, cel
         (recipe_of(copied_run, 1, [swap, swap]).to_text().encode(), "this one has 2"),
         (recipe_of(copied_run, 1, [odd]).to_text().encode(), "whole percents"),
         (gone.to_text().encode(), "not in this home"),
+        (
+            recipe_of(copied_run, 1, [ended], asymmetric=True).to_text().encode(),
+            "dt_end of this picture is 500",
+        ),
         (
             recipe_of(copied_run, 1, [swap, FreeUEdit(b1=99, b2=1, s1=1, s2=1)]).to_text().encode(),
             "beyond",

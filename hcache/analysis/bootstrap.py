@@ -34,7 +34,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from scipy.stats import norm, t
+from scipy.special import ndtr, ndtri, stdtrit
 
 from ..errors import AnalysisError
 from .estimate import LEVEL, Estimate
@@ -131,12 +131,12 @@ def bootstrap_many(
             f"the statistic is not defined on most draws from these {n} samples; it takes more"
             " samples, of all kinds"
         )
-    z = float(t.ppf((1 + level) / 2, units - 1)) * np.sqrt(units / (units - 1))
+    z = float(stdtrit(units - 1, (1 + level) / 2)) * np.sqrt(units / (units - 1))
     if method == BCA:
         left_out = _left_out(statistic, groups, units)
         ends = [_bca_ends(draws[:, k], values[k], left_out[:, k], z) for k in range(len(values))]
     else:
-        ends = [(float(norm.cdf(-z)), float(norm.cdf(z)))] * len(values)
+        ends = [(float(ndtr(-z)), float(ndtr(z)))] * len(values)
     return tuple(
         _estimate(draws[:, k], values[k], ends[k], units, level) for k in range(len(values))
     )
@@ -244,7 +244,7 @@ def _bca_ends(
     draws, left_out = draws[np.isfinite(draws)], left_out[np.isfinite(left_out)]
     scale = 1e-12 * max(abs(value), float(np.abs(draws).max()))
     below = float((draws < value - scale).mean() + 0.5 * (np.abs(draws - value) <= scale).mean())
-    z0 = norm.ppf(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
+    z0 = ndtri(np.clip(below, 0.5 / len(draws), 1 - 0.5 / len(draws)))
     deviations = left_out.mean() - left_out if len(left_out) else np.zeros(1)
     largest = float(np.abs(deviations).max())
     a = 0.0
@@ -254,7 +254,7 @@ def _bca_ends(
     ends = []
     for end in (z0 - z, z0 + z):
         room = max(1 - a * end, 0.1)  # beyond this the correction is meaningless
-        ends.append(float(norm.cdf(z0 + end / room)))
+        ends.append(float(ndtr(z0 + end / room)))
     return ends[0], ends[1]
 
 

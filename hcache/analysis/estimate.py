@@ -8,8 +8,6 @@ from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
-from scipy.stats import norm
-
 LEVEL = 0.95
 
 
@@ -68,13 +66,8 @@ class Estimate:
         """Returns whether a number lies in the interval, including its ends."""
         return self.low <= truth <= self.high
 
-    def overlaps(self, other: Estimate) -> bool:
-        """Returns whether two intervals have a number in common. If they do, neither is called
-        larger.
-        """
-        return self.low <= other.high and other.low <= self.high
-
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return asdict(self)
 
     @classmethod
@@ -106,6 +99,7 @@ class Contrast:
         return self.excess.low > 0
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return asdict(self)
 
     @classmethod
@@ -130,6 +124,8 @@ def difference_interval(a: Estimate, b: Estimate, comparisons: int = 1) -> tuple
         2008), https://doi.org/10.1002/sim.3095
     """
     alpha = 1 - a.level
+    from scipy.stats import norm  # slow to import, and commands that only show estimates need none
+
     wider = float(norm.isf(alpha / (2 * max(1, comparisons))) / norm.isf(alpha / 2))
     difference = a.value - b.value
     down = wider * math.hypot(a.value - a.low, b.high - b.value)

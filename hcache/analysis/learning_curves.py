@@ -18,8 +18,6 @@ from .proportions import auc_interval, wider
 from .scoring import score_statistic
 from .threads import one_thread
 
-TRUE, SHUFFLED = slice(0, 1), slice(1, None)
-
 FEWEST = 6
 """The smallest number of training samples. For classes there are 3 of each."""
 

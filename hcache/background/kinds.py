@@ -64,12 +64,18 @@ class Work(Protocol):
     kind: ClassVar[str]
 
     @property
-    def run(self) -> str: ...
+    def run(self) -> str:
+        """The run's name."""
+        ...
 
     @property
-    def title(self) -> str: ...
+    def title(self) -> str:
+        """What people are told is being done."""
+        ...
 
-    def order(self) -> dict[str, Any]: ...
+    def order(self) -> dict[str, Any]:
+        """Returns all that decides the work, as plain JSON."""
+        ...
 
     def arguments(self) -> list[str]:
         """Returns the words after ``python -m hcache`` for the same task.
@@ -79,7 +85,9 @@ class Work(Protocol):
         ...
 
     @classmethod
-    def read(cls, run: str, order: Mapping[str, Any]) -> Work: ...
+    def read(cls, run: str, order: Mapping[str, Any]) -> Work:
+        """Returns the work that ``order`` gave these data."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,10 +99,12 @@ class Extraction:
 
     @property
     def run(self) -> str:
+        """The run's name."""
         return self.spec.name
 
     @property
     def title(self) -> str:
+        """What people are told is being done."""
         return self.run
 
     def order(self) -> dict[str, Any]:
@@ -129,6 +139,7 @@ class Repairing:
 
     @property
     def title(self) -> str:
+        """What people are told is being done."""
         return f"repair of {self.run}"
 
     def order(self) -> dict[str, Any]:
@@ -159,10 +170,12 @@ class Fitting:
 
     @property
     def run(self) -> str:
+        """The run's name."""
         return self.what.run
 
     @property
     def title(self) -> str:
+        """What people are told is being done."""
         return f"{self.name} by {self.what.method}"
 
     def order(self) -> dict[str, Any]:
@@ -204,6 +217,7 @@ class Importing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def title(self) -> str:
+        """What people are told is being done."""
         return f"import of {self.name}"
 
     def order(self) -> dict[str, Any]:
@@ -244,6 +258,7 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def title(self) -> str:
+        """What people are told is being done."""
         return f"{', '.join(self.what)} of {self.run}"
 
     @property
@@ -316,6 +331,7 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def title(self) -> str:
+        """What people are told is being done."""
         return f"reading with {self.name}"
 
     def order(self) -> dict[str, Any]:

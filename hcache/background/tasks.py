@@ -106,6 +106,7 @@ class Task(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def live(self) -> bool:
+        """Whether the task waits or runs."""
         return self.state in LIVE
 
     @property

@@ -23,6 +23,7 @@ class BenchSetting:
     dtype: str = "float32"
 
     def size(self, full: int, quick: int) -> int:
+        """Returns the size to measure at, smaller for a quick run."""
         return quick if self.quick else full
 
     def at(self, name: str) -> BenchSetting:

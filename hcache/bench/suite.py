@@ -95,6 +95,7 @@ def bench(
 def pieces(
     setting: BenchSetting, names: Sequence[str], cuda: bool
 ) -> Iterator[tuple[str, BenchSetting]]:
+    """Lists what is measured, each with its own setting."""
     for name in names:
         yield name, setting.at(f"{name}-cpu")
     for subject in GPU_SUBJECTS if cuda else ():

@@ -84,6 +84,7 @@ class Clock:
         self._clock, self._processor = time.perf_counter(), time.process_time()
 
     def read(self) -> Spent:
+        """Returns what was spent since the start."""
         return Spent(time.perf_counter() - self._clock, time.process_time() - self._processor)
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from ..atomic import making_folder, replacing_path
 from ..errors import UsageError
 from .layout import SEED
 from .reading import Run
+
+if TYPE_CHECKING:
+    import pandas as pd  # slow to import, and no other command needs it
 
 CSV, PARQUET, PROJECTOR = "csv", "parquet", "projector"
 FORMATS = (CSV, PARQUET, PROJECTOR)
@@ -43,6 +46,8 @@ def export_run(run: Run, out: Path, form: str, site: str = "h", step: int | None
     vectors, labels = run.pooled(site, step), label_table(run)
     if form == PROJECTOR:
         return _write_projector(out, vectors, labels, f"{run.name} {site} step {step}")
+    import pandas as pd
+
     names = [f"{site}[{i}]" for i in range(vectors.shape[1])]
     table = pd.concat([labels, pd.DataFrame(vectors, columns=names)], axis=1)
     with replacing_path(out) as partial:
@@ -59,6 +64,8 @@ def label_table(run: Run) -> pd.DataFrame:
 
     If there are several sets, labels are named ``set.name``.
     """
+    import pandas as pd
+
     columns = {"sample": run.sample_ids, SEED: [run.seed(int(sample)) for sample in run.sample_ids]}
     sets = run.labels
     for set_name, labels in sets.items():

@@ -68,6 +68,7 @@ class ArrayPlace:
 
     @property
     def bytes(self) -> int:
+        """The size of the array in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 

@@ -242,6 +242,7 @@ def refuse_link(folder: Path) -> None:
 
 
 def shard_name(start: int) -> str:
+    """Returns the file name of a shard."""
     return f"{start:08d}.h5"
 
 

@@ -70,6 +70,7 @@ class Holder:
     locked: bool = False
 
     def in_words(self) -> str:
+        """Returns who holds the lock, for a message."""
         return f"process {self.pid} on {self.host} since {self.since}"
 
 

@@ -38,6 +38,7 @@ class Plan:
 
     @property
     def total(self) -> int:
+        """The bytes of all parts."""
         return sum(self.parts.values())
 
 

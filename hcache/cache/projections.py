@@ -26,6 +26,7 @@ _STATE = "state"
 
 
 def projections_path(run: Run, site: str) -> Path:
+    """Returns the file of a site's projections."""
     return run.folder / PROJECTIONS / f"{site}.npz"
 
 

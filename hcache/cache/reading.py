@@ -62,6 +62,7 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the run's folder."""
         return self.folder.name
 
     @property
@@ -79,10 +80,12 @@ class Run:
 
     @property
     def complete(self) -> bool:
+        """Whether the run holds all its samples."""
         return len(self) >= self.spec.samples
 
     @property
     def bytes(self) -> int:
+        """The bytes of the run's shards."""
         return sum(shard.bytes for shard in self.shards)
 
     def __len__(self) -> int:
@@ -304,6 +307,7 @@ class Run:
         )
 
     def seed(self, sample: int) -> int:
+        """Returns the seed of a sample."""
         return self.spec.seed + sample
 
     @property
@@ -435,6 +439,7 @@ class Run:
             return read(file)
 
     def shard_path(self, shard: Shard) -> Path:
+        """Returns the file of a shard."""
         return self.folder / SHARDS / shard.file
 
     @cached_property

@@ -132,16 +132,19 @@ class ShardWriter:
         )
 
     def write_x(self, index: int, values: np.ndarray) -> None:
+        """Writes x_t of all samples before a step, or the last x."""
         self._write_row(
             self._dataset(X, (self.steps + 1, *values.shape), np.dtype(np.float32)), index, values
         )
 
     def write_x_0(self, step: int, pictures: np.ndarray) -> None:
+        """Writes the predicted pictures of a step, uint8."""
         self._write_row(
             self._dataset(X_0, (self.steps, *pictures.shape), np.dtype(np.uint8)), step, pictures
         )
 
     def write_images(self, pictures: np.ndarray) -> None:
+        """Writes the finished pictures, uint8."""
         self._dataset(IMAGE, pictures.shape, np.dtype(np.uint8))[:] = pictures
         self._output.check()
 

@@ -62,6 +62,7 @@ class Difference:
 
     @property
     def fine(self) -> bool:
+        """Whether the difference is within the tolerance."""
         return self.largest <= self.tolerance
 
 
@@ -99,6 +100,7 @@ class Report:
 
     @property
     def complete(self) -> bool:
+        """Whether no sample is missing."""
         return not self.missing
 
     @property
@@ -113,6 +115,7 @@ class Report:
         return 0 if self.fine else CacheError.exit_code
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return {**asdict(self), "fine": self.fine, "complete": self.complete}
 
     @classmethod

@@ -57,6 +57,8 @@ INVERSIONS = DDIM, NEGATIVE_PROMPT = "ddim", "negative-prompt"
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
+    """What a command prints: a text, or ``data`` as JSON."""
+
     text: str
     data: Any
     exit_code: int = 0
@@ -218,6 +220,7 @@ def stored_as(spec: RunSpec, part: str) -> str:
 
 
 def plan_text(spec: RunSpec, plan: Plan) -> str:
+    """Returns a plan as a table."""
     rows = [(part, stored_as(spec, part), format_bytes(size)) for part, size in plan.parts.items()]
     body = table([*rows, ("total", "", format_bytes(plan.total))], ("part", "stored", "bytes"))
     return f"{spec.name}: {spec.samples} samples, {spec.steps} steps\n{body}"
@@ -484,6 +487,7 @@ def info(arguments: argparse.Namespace) -> Result:
 
 
 def run_facts(run: Run) -> dict[str, Any]:
+    """Returns what the list of runs says of a run."""
     return {
         "name": run.name,
         "model": run.spec.model,

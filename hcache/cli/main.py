@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from .. import __version__
 from ..errors import HcacheError, UsageError, told_of
+from ..models.adm_flags import WITHOUT_EFFECT
 from ..noise_schedules import NAMED
 from ..specs import NULL_CLASS, SCHEDULES
 from ..starting import wait_asleep
@@ -352,7 +353,7 @@ def _add_conversion(command: Any) -> None:
             metavar="V",
             help="known from the tensors; if given, compared with them",
         )
-    for name in ADM_WITHOUT_EFFECT:
+    for name in WITHOUT_EFFECT:
         child.add_argument(
             *_both_spellings(name), dest=name, metavar="V", help="accepted, but has no effect"
         )
@@ -552,17 +553,6 @@ ADM_COMPARED = (
     ("resblock_updown", _truth),
 )
 """Options that the tensors tell as well."""
-
-ADM_WITHOUT_EFFECT = (
-    "dropout",
-    "use_fp16",
-    "use_checkpoint",
-    "use_kl",
-    "timestep_respacing",
-    "rescale_learned_sigmas",
-    "sigma_small",
-)
-"""Options of training and of sampling there."""
 
 ADDED = (
     _add_models,

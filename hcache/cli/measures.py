@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -396,20 +396,27 @@ def _add_choices(child: argparse.ArgumentParser) -> None:
         _add_parameter(child, parameter)
 
 
-def _add_parameter(child: argparse.ArgumentParser, parameter: Parameter) -> None:
+def typed_by(parameter: Parameter) -> Callable[[str], Any]:
+    """Returns what parses a parameter's value, for argparse."""
+
     def value(text: str) -> Any:
         try:
             return parameter.parse(text)
         except UsageError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
+    return value
+
+
+def _add_parameter(child: argparse.ArgumentParser, parameter: Parameter) -> None:
+    """An option for a parameter of measures."""
     shown = parameter.default
     if isinstance(shown, bool):
         shown = "yes" if shown else "no"
     child.add_argument(
         parameter.flag,
         dest=parameter.name,
-        type=value,
+        type=typed_by(parameter),
         default=parameter.default,
         choices=parameter.choices or None,
         metavar=None if parameter.choices else "V",

@@ -6,17 +6,38 @@ from __future__ import annotations
 
 import argparse
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from ..analysis.estimate import Estimate
-from ..analysis.probes import KINDS
 from ..cache.labels import label_name, named_labels
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
 from .commands import Result, table
-from .measures import warn_of_copies
+from .measures import typed_by, warn_of_copies
 from .progress import drive_with_bar
+
+if TYPE_CHECKING:
+    from ..measures.by_cell import ByCell
+    from ..measures.measure import Measure
+    from ..measures.parameter import Parameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probed:
+    """What the command asks of a run.
+
+    It is some labels, at some sites, by a measure that is taken cell by cell, with its options.
+    """
+
+    run: Run
+    measure: Measure
+    by_cell: ByCell
+    labels: tuple[str, ...]
+    sites: tuple[str, ...]
+    options: Mapping[str, Any]
 
 
 def probe(arguments: argparse.Namespace) -> Result:
@@ -24,7 +45,7 @@ def probe(arguments: argparse.Namespace) -> Result:
 
     What is stored already is looked up.
     """
-    from ..measures.decodability import ProbeOptions, default_sites
+    from ..measures.measure import faults_named
     from ..measures.noise import middle_step
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
@@ -32,34 +53,63 @@ def probe(arguments: argparse.Namespace) -> Result:
         raise UsageError(
             f"name a label with --label; {run.name} has {', '.join(named_labels(run)) or 'none'}"
         )
-    arguments.label = [label_name(run, name) for name in arguments.label]
-    options = ProbeOptions(
-        kind=arguments.kind,
-        pooled=arguments.pooled,
-        folds=arguments.folds,
-        seed=arguments.seed,
-        controls=arguments.controls,
-        repeats=arguments.draws,
-        groups=arguments.groups,
-    )
-    sites = arguments.site or list(default_sites(run))
-    warn_of_copies(run)
-    if arguments.curve:
-        return _curves(run, arguments, sites, options, middle_step(run, range(run.spec.steps)))
-    return _scores(run, arguments, sites, options)
+    measure, by_cell = _measure(arguments)
+    with faults_named(measure):
+        asked = Probed(
+            run=run,
+            measure=measure,
+            by_cell=by_cell,
+            labels=tuple(label_name(run, name) for name in arguments.label),
+            sites=tuple(arguments.site or by_cell.sites(run)),
+            options=_options(arguments, measure, by_cell),
+        )
+        warn_of_copies(run)
+        if arguments.curve:
+            steps = arguments.step or [middle_step(run, range(run.spec.steps))]
+            return _curves(asked, steps)
+        return _scores(asked, arguments.step or list(range(run.spec.steps)))
 
 
-def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: Any) -> Result:
-    from ..measures.decodability import decodability, stored_decodability
+def _measure(arguments: argparse.Namespace) -> tuple[Measure, ByCell]:
+    """The chosen measure, or the first that is taken cell by cell."""
+    from ..measures.registry import registry
+
+    offered = registry().by_cell()
+    name = arguments.measure or next(iter(offered))
+    return registry().measures[name], offered[name]
+
+
+def _options(arguments: argparse.Namespace, measure: Measure, by_cell: ByCell) -> dict[str, Any]:
+    """The options of the measure, as they were typed.
+
+    Raises:
+        UsageError: one of them is another measure's.
+    """
+    from ..measures.registry import registry
+
+    known = registry().probe_parameters()
+    typed = {name: value for name in known if (value := getattr(arguments, name)) is not None}
+    own = {parameter.name for parameter in by_cell.parameters}
+    for name in typed:
+        if name not in own:
+            options = ", ".join(each.flag for each in by_cell.parameters) or "no options"
+            raise UsageError(
+                f"{known[name].flag} is no option of the measure {measure.name}, which has"
+                f" {options}"
+            )
+    return by_cell.options(typed)
+
+
+def _scores(asked: Probed, steps: Sequence[int]) -> Result:
     from ..measures.noise import log_snr_of
 
-    snr, rows, data = log_snr_of(run), [], []
-    steps = arguments.step or list(range(run.spec.steps))
-    drive_with_bar(decodability(run, arguments.label, sites, steps, options), "probes")
-    for label in arguments.label:
-        known = stored_decodability(run, label, sites, options)
+    snr, rows, data = log_snr_of(asked.run), [], []
+    by_cell, common = asked.by_cell, (asked.sites, steps, asked.options)
+    drive_with_bar(by_cell.measure(asked.run, asked.labels, *common), "probes")
+    for label in asked.labels:
+        known = by_cell.stored(asked.run, label, asked.sites, asked.options)
         family = known.family()
-        for site in sites:
+        for site in asked.sites:
             for row in (known.cells[site, step] for step in steps):
                 data.append(
                     {
@@ -67,7 +117,7 @@ def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: 
                         "site": site,
                         "metric": known.metric,
                         **row,
-                        "p_all": family[site, row["step"]],
+                        "p_all": family.get((site, row["step"])),
                     }
                 )
                 noise = "" if math.isnan(snr[row["step"]]) else f"{snr[row['step']]:+.1f}"
@@ -75,8 +125,8 @@ def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: 
                     _text(row["score"]),
                     f"{row['control']:.2f}",
                     _text(row["selectivity"]),
-                    f"{row['p']:.2g}",
-                    f"{family[site, row['step']]:.2g}",
+                    _p(row["p"]),
+                    _p(family.get((site, row["step"]))),
                 )
                 rows.append((label, site, str(row["step"]), noise, known.metric, *figures))
     head = (
@@ -94,20 +144,19 @@ def _scores(run: Run, arguments: argparse.Namespace, sites: list[str], options: 
     return Result(text=table(rows, head), data=data)
 
 
-def _curves(
-    run: Run, arguments: argparse.Namespace, sites: list[str], options: Any, middle: int
-) -> Result:
-    from ..measures.learning import learning
-
+def _curves(asked: Probed, steps: Sequence[int]) -> Result:
+    curves = asked.by_cell.curves
+    if curves is None:
+        raise UsageError(f"the measure {asked.measure.name} has no learning curves")
     rows, data = [], []
-    asked = [(label, step) for label in arguments.label for step in arguments.step or [middle]]
-    for number, (label, step) in enumerate(asked):
-        work = learning(run, label, step, sites, options)
+    wanted = [(label, step) for label in asked.labels for step in steps]
+    for number, (label, step) in enumerate(wanted):
         found = drive_with_bar(
-            work, f"learning curves of {label}, step {step}", (number, len(asked))
+            curves.measure(asked.run, label, step, asked.sites, asked.options),
+            f"learning curves of {label}, step {step}",
+            (number, len(wanted)),
         )
-        for site, record in found.items():
-            result = record.result
+        for site, result in found.items():
             data.append({"label": label, "site": site, "step": step, **result})
             beyond = _text(result["beyond_x"]) if result["beyond_x"] else ""
             for size, score, control in zip(
@@ -141,6 +190,10 @@ def _curves(
     return Result(text=table(rows, head), data=data)
 
 
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"
+
+
 def _text(found: dict[str, Any]) -> str:
     return str(Estimate.from_json(found))
 
@@ -172,32 +225,38 @@ def add_probes(command: Any) -> None:
         action="store_true",
         help="learning curves: the score by number of labelled samples",
     )
+    child.fill = _add_choices
+
+
+def _add_choices(child: argparse.ArgumentParser) -> None:
+    """What the measures that are taken cell by cell say themselves."""
+    from ..measures.registry import registry
+
+    known = registry()
+    offered = known.by_cell()
+    child.add_argument("--measure", choices=tuple(offered), help=f"default: {next(iter(offered))}")
+    for parameter in known.probe_parameters().values():
+        _add_option(child, parameter)
+
+
+def _add_option(child: argparse.ArgumentParser, parameter: Parameter) -> None:
+    """An option; None where it is not typed, for it may be another measure's."""
+    default = parameter.default
+    if default is False:
+        child.add_argument(
+            parameter.flag,
+            dest=parameter.name,
+            action="store_true",
+            default=None,
+            help=parameter.text.replace("%", "%%"),
+        )
+        return
+    shown = "yes" if default is True else default
     child.add_argument(
-        "--kind",
-        choices=KINDS,
-        help="kind of probe (default: logistic for two classes, ridge for other values)",
-    )
-    child.add_argument("--pooled", action="store_true", help="average over space first")
-    child.add_argument(
-        "--folds", type=int, default=5, help="folds of the cross-validation (default: 5)"
-    )
-    child.add_argument(
-        "--controls",
-        type=int,
-        help="number of fits with shuffled labels (default: 99 for ridge, 19 for logistic)",
-    )
-    child.add_argument(
-        "--groups",
-        default="run",
-        metavar="WHICH",
-        help=(
-            "samples that belong together and are never on both sides of a fold: run (default:"
-            " those of one prompt, class or picture), none, or a label whose values are the groups"
-        ),
-    )
-    child.add_argument(
-        "--draws", type=int, default=500, help="repetitions of the bootstrap (default: 500)"
-    )
-    child.add_argument(
-        "--seed", type=int, default=0, help="seed of folds, shuffling and draws (default: 0)"
+        parameter.flag,
+        dest=parameter.name,
+        type=typed_by(parameter),
+        choices=parameter.choices or None,
+        metavar=None if parameter.choices else "V",
+        help=f"{parameter.text} (default: {shown})".replace("%", "%%"),
     )

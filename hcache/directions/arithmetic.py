@@ -21,8 +21,9 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
+from ..options import Option
 from .direction import Direction, Move, digest_of, in_units
-from .fitting import AT_ONCE, DIRECTIONS, NAMES, Fit, Fitting, Method, Option
+from .fitting import AT_ONCE, DIRECTIONS, NAMES, Fit, Fitting, Method
 from .store import load_move
 from .supervised import conditional_direction
 

@@ -14,8 +14,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..cache.reading import Run
+from ..options import Option
 from .asyrp_block import BlockMove
-from .fitting import MINUTES, MODEL, Fit, Fitting, Method, Option, needed
+from .fitting import MINUTES, MODEL, Fit, Fitting, Method, needed
 
 if TYPE_CHECKING:
     from ..models.model import Model

@@ -147,6 +147,7 @@ class Block:
 
     @property
     def kind(self) -> str:
+        """The kind of the block, which its weights tell."""
         return kind_of(self.weights)
 
     @property
@@ -172,6 +173,7 @@ class BlockMove:
     timesteps: tuple[float, ...] = ()
 
     def bind(self, model: Model) -> Mover:
+        """Returns what moves h of a model."""
         delta = self.delta_on(model)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
@@ -224,6 +226,7 @@ class BlockMove:
         return replace(self, made_by=made_by, timesteps=tuple(timesteps))
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Returns the arrays that are stored."""
         named = {
             f"{i}.{name}": array
             for i, block in enumerate(self.blocks)

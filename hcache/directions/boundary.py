@@ -20,8 +20,9 @@ import numpy as np
 from ..analysis.blocks import inner_products
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
+from ..options import Option
 from .direction import Direction, in_sigmas, in_units
-from .fitting import NEGATIVES, POSITIVES, Fit, Fitting, Method, Option
+from .fitting import NEGATIVES, POSITIVES, Fit, Fitting, Method
 
 ALL_STEPS = -1
 

@@ -49,7 +49,9 @@ class Move(Protocol):
         ...
 
     @property
-    def model(self) -> str: ...
+    def model(self) -> str:
+        """The name of the model that it was fitted on."""
+        ...
 
     @property
     def timesteps(self) -> tuple[float, ...]:
@@ -87,7 +89,9 @@ class Move(Protocol):
 class Resamplable(Protocol):
     """A move that can be interpolated to other steps."""
 
-    def resampled(self, timesteps: tuple[float, ...]) -> Move: ...
+    def resampled(self, timesteps: tuple[float, ...]) -> Move:
+        """Returns the move on other steps."""
+        ...
 
 
 def digest_of(move: Move) -> str:
@@ -193,6 +197,7 @@ class Direction:
         return move
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Returns the arrays that are stored."""
         return {"delta": self.delta, "sigma": self.sigma}
 
     @classmethod
@@ -203,6 +208,7 @@ class Direction:
         model: str,
         timesteps: tuple[float, ...],
     ) -> Direction:
+        """Returns the direction that ``arrays`` gave these data."""
         # ty: ignore[invalid-argument-type]  # the arrays are those of arrays(), by name
         return cls(**arrays, made_by=made_by, model=model, timesteps=timesteps)
 

@@ -20,10 +20,11 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import UsageError
+from ..options import Option
 from ..progress import part
 from ..recipes.masks import Mask, corners
 from .direction import Direction, in_sigmas, in_units, spread
-from .fitting import MINUTES, MODEL, REGION, Fit, Fitting, Method, Option, needed
+from .fitting import MINUTES, MODEL, REGION, Fit, Fitting, Method, needed
 
 if TYPE_CHECKING:
     import torch

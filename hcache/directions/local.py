@@ -28,8 +28,9 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
+from ..options import Option
 from .direction import check_shape, in_sigmas, spread
-from .fitting import POSITIVES, Fit, Fitting, Method, Option
+from .fitting import POSITIVES, Fit, Fitting, Method
 from .unit import Netting, tried_rows
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class LocalMove:
         return move
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Returns the arrays that are stored."""
         unit = np.array([self.scale, self.neighbours], np.float64)
         return {
             "sigma": self.sigma,
@@ -107,6 +109,7 @@ class LocalMove:
         model: str,
         timesteps: tuple[float, ...],
     ) -> LocalMove:
+        """Returns the move that ``arrays`` gave these data."""
         return cls(
             sigma=arrays["sigma"],
             positives=arrays["positives"],

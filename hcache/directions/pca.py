@@ -27,9 +27,10 @@ from ..analysis.krylov import leading_vectors
 from ..analysis.streaming import EXACT, stream_components
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
+from ..options import Option
 from ..progress import part
 from .direction import Direction, in_units
-from .fitting import Fit, Fitting, Method, Option
+from .fitting import Fit, Fitting, Method
 
 if TYPE_CHECKING:
     import torch

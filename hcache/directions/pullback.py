@@ -21,8 +21,9 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
+from ..options import Option
 from .direction import in_sigmas, spread
-from .fitting import MINUTES, MODEL, REGION, Fit, Fitting, Method, Option, needed
+from .fitting import MINUTES, MODEL, REGION, Fit, Fitting, Method, needed
 from .jacobian import REGION_HELP, region_mask
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class PixelMove:
     timesteps: tuple[float, ...] = ()
 
     def bind(self, model: Model) -> NoReturn:
+        """Returns what moves x_t of a model."""
         raise AnalysisError(
             f"this direction moves x_t before step {self.index}, not h; edit from that step on, and"
             " it is added there"
@@ -69,6 +71,7 @@ class PixelMove:
         )
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Returns the arrays that are stored."""
         return {"delta": self.delta, "index": np.array(self.index)}
 
     @classmethod
@@ -79,6 +82,7 @@ class PixelMove:
         model: str,
         timesteps: tuple[float, ...],
     ) -> PixelMove:
+        """Returns the move that ``arrays`` gave these data."""
         return cls(
             delta=arrays["delta"],
             index=int(arrays["index"]),

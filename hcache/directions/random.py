@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from ..cache.reading import Run
+from ..options import Option
 from .direction import random_direction, spread
-from .fitting import AT_ONCE, Fit, Fitting, Method, Option
+from .fitting import AT_ONCE, Fit, Fitting, Method
 
 
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:

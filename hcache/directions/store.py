@@ -52,6 +52,7 @@ class Entry:
 
     @property
     def method(self) -> str:
+        """The method that made the direction."""
         return str(self.made_by.get("method", self.kind))
 
 

@@ -38,8 +38,9 @@ import numpy as np
 
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
+from ..options import Option
 from .direction import check_shape, in_sigmas
-from .fitting import MINUTES, POSITIVES, Fit, Fitting, Method, Option
+from .fitting import MINUTES, POSITIVES, Fit, Fitting, Method
 from .unit import Netting, tried_rows, without_way_to_mean
 from .vae_network import descend, optimised, trained
 
@@ -106,6 +107,7 @@ class VaeMove:
         return move
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Returns the arrays that are stored."""
         weights = {f"weights/{k}": v for k, v in self.weights.items()}
         unit = (
             {}
@@ -123,6 +125,7 @@ class VaeMove:
         model: str,
         timesteps: tuple[float, ...],
     ) -> VaeMove:
+        """Returns the move that ``arrays`` gave these data."""
         weights = {
             name.removeprefix("weights/"): a
             for name, a in arrays.items()

@@ -17,14 +17,21 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from msgspec import Meta
 
-from ..errors import UsageError
+from ..cards import find_card
+from ..errors import HcacheError, UsageError
 from ..recipes.edits import RecipeEdit, put
+from ..recipes.widgets import NumberWidget, Widget
 
 if TYPE_CHECKING:
+    from ..cache.reading import Run
     from ..models.anatomy import Network
     from ..models.model import Model
 
 Scale = Annotated[float, Meta(gt=0, le=100, description="a number more than 0, at most 100")]
+
+
+ADVISED = {"b1": 1.4, "b2": 1.6, "s1": 0.9, "s2": 0.2}
+"""What the authors of FreeU advise for Stable Diffusion 2.1."""
 
 
 class FreeUEdit(RecipeEdit, tag="freeu", frozen=True, kw_only=True):
@@ -34,8 +41,15 @@ class FreeUEdit(RecipeEdit, tag="freeu", frozen=True, kw_only=True):
     """
 
     title: ClassVar[str] = "FreeU"
-    help: ClassVar[str] = "Scales what the first two up blocks are given, in all steps."
+    help: ClassVar[str] = (
+        "Scales what the first two up blocks are given (Si et al. 2023, FreeU: Free Lunch in"
+        " Diffusion U-Net). It acts in all steps, whatever the window."
+    )
     network: ClassVar[bool] = True
+    widgets: ClassVar[tuple[Widget, ...]] = tuple(
+        NumberWidget(name=name, label=name, low=0.05, high=4.0, default=value, step=0.05)
+        for name, value in ADVISED.items()
+    )
 
     b1: Scale
     b2: Scale
@@ -50,6 +64,18 @@ class FreeUEdit(RecipeEdit, tag="freeu", frozen=True, kw_only=True):
                     f"{name} of FreeU must be more than 0 and at most 100, got"
                     f" {getattr(self, name)}"
                 )
+
+    @classmethod
+    def offered_for(cls, run: Run) -> bool:
+        """Whether the run's U-Net is given a text.
+
+        diffusers has FreeU for these U-Nets. It is told from the run alone, so that a page need
+        not load the model. A model that has no FreeU after all says so.
+        """
+        try:
+            return bool(run.spec.conditioning.prompts) or "text" in find_card(run.spec.model).kind
+        except HcacheError:  # a folder that is gone: rendering will say so
+            return False
 
     def change_model(self, model: Model) -> Model:
         """Returns the model with FreeU switched on."""

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 class Bindable(Protocol):
     """A move, possibly bound to its model already."""
 
-    def bind(self, model: Model) -> Mover: ...
+    def bind(self, model: Model) -> Mover:
+        """Returns what moves h of a model."""
+        ...
 
 
 class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):

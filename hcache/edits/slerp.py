@@ -25,8 +25,16 @@ from ..errors import AnalysisError, UsageError
 from ..features import Features
 from ..recipes.edits import Acts, DonorRef, Number, RecipeEdit, Share, Tools, put, share
 from ..recipes.masks import Mask
+from ..recipes.widgets import (
+    MaskWidget,
+    NumberWidget,
+    PercentWidget,
+    Variant,
+    Widget,
+    WindowWidget,
+)
 from ..recipes.window import Window
-from .swap import Donor
+from .swap import PUBLISHED_STEPS, Donor
 
 if TYPE_CHECKING:
     import torch
@@ -47,7 +55,49 @@ class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
     """
 
     title: ClassVar[str] = "Rotate h towards a donor's"
-    help: ClassVar[str] = "slerp of h towards the donor's by the share γ of the angle."
+    help: ClassVar[str] = (
+        "Slerp rotates h towards A's h by the share γ of the angle, and keeps its norm"
+        " (InjectFusion: Jeong, Kwon, Uh 2023, Training-free Content Injection using h-space in"
+        " Diffusion Models)."
+    )
+    variants: ClassVar[tuple[Variant, ...]] = (
+        Variant(title="h by slerp", button="Rotate h by slerp", asymmetric=True),
+    )
+    widgets: ClassVar[tuple[Widget, ...]] = (
+        PercentWidget(name="gamma", label="Share γ of the angle", key="gamma", default=0.3),
+        WindowWidget(presets=PUBLISHED_STEPS),
+        MaskWidget(key="mask"),
+        NumberWidget(
+            name="omega",
+            label="Calibration ω",
+            key="omega",
+            low=0.0,
+            high=10.0,
+            default=0.0,
+            off=0.0,
+            more=True,
+            help=(
+                "Moves x_t so that the unedited network predicts what the edit predicted, which"
+                " keeps B's style (InjectFusion: Jeong, Kwon, Uh 2023). 0 switches it off."
+            ),
+        ),
+        NumberWidget(
+            name="dt_lambda",
+            label="Scale λ of D_t",
+            key="dt-lambda",
+            low=0.9,
+            high=1.1,
+            default=1.0,
+            off=1.0,
+            step=0.0005,
+            format="%.4f",
+            more=True,
+            help=(
+                "Acts where t is 950 or more. The published code uses 0.9985 for style mixing. 1"
+                " switches it off."
+            ),
+        ),
+    )
 
     donor: DonorRef
     gamma: Share = 0.3
@@ -70,6 +120,11 @@ class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
     def needs_asymmetric(self) -> bool:
         """Calibration needs the unedited prediction besides the edited one."""
         return self.omega is not None or self.dt_lambda is not None
+
+    @property
+    def picture_name(self) -> str:
+        """The same for all of them, since only h is rotated."""
+        return "h by slerp"
 
     def calibration(self, step: int, t: float) -> tuple[float, float] | None:
         """Returns ω and λ in the steps in which it acts."""

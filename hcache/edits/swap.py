@@ -17,6 +17,15 @@ from ..errors import UsageError
 from ..features import Features
 from ..recipes.edits import Acts, DonorRef, RecipeEdit, Share, Tools, put, share
 from ..recipes.masks import Mask
+from ..recipes.widgets import (
+    MaskWidget,
+    PercentWidget,
+    SitesWidget,
+    StepsPreset,
+    Variant,
+    Widget,
+    WindowWidget,
+)
 from ..recipes.window import Window
 from ..specs import is_place
 
@@ -40,6 +49,20 @@ Site = Annotated[
 ]
 
 
+PUBLISHED_STEPS = (
+    StepsPreset(label="All steps", help="From noise to the finished picture."),
+    StepsPreset(
+        label="t 1000 to 200",
+        help="The window of SkipInject (Schaerf et al. 2025).",
+        high=1000,
+        low=200,
+    ),
+    StepsPreset(
+        label="t ≥ 400", help="The window of InjectFusion (Jeong, Kwon, Uh 2023).", low=400
+    ),
+)
+
+
 class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
     """Blends in a donor's activations at ``sites``.
 
@@ -49,6 +72,28 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
 
     title: ClassVar[str] = "Swap with a donor"
     help: ClassVar[str] = "b + α (a - b) at chosen sites and steps, with a the donor's."
+    variants: ClassVar[tuple[Variant, ...]] = (
+        Variant(title="each site alone", button="Swap each site alone", each="sites"),
+        Variant(title="all sites at once", button="Swap all sites at once"),
+    )
+    widgets: ClassVar[tuple[Widget, ...]] = (
+        SitesWidget(
+            help=(
+                "Skip groups, single members, or other places: what a down or up block puts out,"
+                " counted from 0 as diffusers counts, and the mid block's attention. SkipInject"
+                " (Schaerf et al. 2025, Training-Free Style and Content Transfer by Leveraging"
+                " U-Net Skip Connections in Stable Diffusion) uses skip.2.0 and skip.2.1."
+            )
+        ),
+        PercentWidget(
+            name="alpha",
+            label="Strength",
+            key="blend",
+            help="b + α (a - b): 100 % replaces B's activations by A's.",
+        ),
+        WindowWidget(presets=PUBLISHED_STEPS),
+        MaskWidget(key="mask"),
+    )
 
     sites: Annotated[tuple[Site, ...], Meta(max_length=256)]
     donor: DonorRef
@@ -63,6 +108,16 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
             raise UsageError(
                 "a swap needs sites: h, skip.1, ..., or single members such as skip.2.0"
             )
+
+    @property
+    def picture_name(self) -> str:
+        """Its sites."""
+        return " + ".join(self.sites)
+
+    @property
+    def figure_site(self) -> str:
+        """Its site, if it is one alone."""
+        return self.sites[0] if len(self.sites) == 1 else ""
 
     def bind(self, tools: Tools) -> Acts:
         """Returns the function that blends in the donor's tensors."""

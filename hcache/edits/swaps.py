@@ -51,14 +51,17 @@ class SwapResult:
 
     @property
     def images(self) -> dict[str, np.ndarray]:
+        """The picture of each site."""
         return {site: cell.picture for site, cell in self.cells.items()}
 
     @property
     def identical(self) -> bool:
+        """Whether a swap with itself changed nothing."""
         return self.identity.identical
 
     @property
     def largest_difference(self) -> float:
+        """The largest change by a swap with itself."""
         return self.identity.largest_difference
 
 

@@ -61,7 +61,9 @@ class Place(Protocol):
     """
 
     @property
-    def device(self) -> str: ...
+    def device(self) -> str:
+        """The devices, as the provenance names them."""
+        ...
 
     def compute(
         self,

@@ -50,6 +50,7 @@ class Repaired:
         )
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return {
             "faults": self.found.to_json()["faults"],
             "set_aside": [str(path) for path in self.set_aside],

@@ -137,6 +137,7 @@ class ShardPart:
 
     @property
     def size(self) -> int:
+        """The number of samples."""
         return self.stop - self.start
 
     @property

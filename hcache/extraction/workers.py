@@ -128,6 +128,7 @@ class _Processes(Team):
 
 
 def start_worker(context: Any, device: str, ranges: Ranges, threads: int) -> _Process:
+    """Starts a process that extracts ranges of samples."""
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, ranges, device, threads), daemon=True)
     process.start()

@@ -139,6 +139,7 @@ def default_grid(run: Run) -> Grid:
 
 
 def default_ways(run: Run, label: str) -> tuple[str, ...]:
+    """Returns the directions of a figure if none are named."""
     if label:
         return ("naive", "vae") if default_top(run) >= 5 else ("naive",)
     return tuple(f"{SAVED}{entry.name}" for entry in list_moves(run))[:4] or ("pca", "random")
@@ -248,6 +249,7 @@ def bystanders(run: Run, labels: Sequence[str], top: int, count: int) -> tuple[i
 
 
 def all_steps(run: Run) -> Window:
+    """Returns the window of all steps of a run."""
     return Window(first=0, last=run.spec.steps - 1)
 
 

@@ -46,6 +46,7 @@ class Style:
 
     @property
     def points(self) -> float:
+        """The width in points."""
         return self.width * POINTS
 
     @property

@@ -13,6 +13,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ..analysis.estimate import Estimate
+from ..errors import UsageError
 from ..measures.exhibits import (
     LEVEL,
     Bar,
@@ -21,6 +22,7 @@ from ..measures.exhibits import (
     Curves,
     HeatMaps,
     LeakageMaps,
+    OwnChart,
     Point,
     ReadAndMove,
     ResponseCurves,
@@ -39,9 +41,26 @@ def chart_of(shown: object) -> go.Figure | None:
     """Returns the chart of a measure's exhibit.
 
     It is None if the exhibit is not a chart.
+
+    Raises:
+        UsageError: an exhibit that draws itself returns no figure.
     """
+    if isinstance(shown, OwnChart):
+        return _own_chart(shown)
     draw = _CHARTS.get(type(shown))
     return None if draw is None else draw(shown)
+
+
+def _own_chart(shown: OwnChart) -> go.Figure:
+    """What an exhibit draws itself, as a figure."""
+    found, name = shown.chart(), type(shown).__name__
+    try:
+        return found if isinstance(found, go.Figure) else go.Figure(dict(found))
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"chart() of the exhibit {name} is to return a plotly figure or its JSON, and returned"
+            f" {type(found).__name__}"
+        ) from error
 
 
 def curves_over_noise(shown: Curves) -> go.Figure:

@@ -64,6 +64,7 @@ class Shape:
 
     @property
     def closed(self) -> bool:
+        """Whether the shape is filled."""
         return bool(self.fill)
 
 
@@ -102,14 +103,17 @@ class Sheet:
 
     @property
     def texts(self) -> list[Text]:
+        """The texts among the marks."""
         return [mark for mark in self.marks if isinstance(mark, Text)]
 
     @property
     def shapes(self) -> list[Shape]:
+        """The lines and areas among the marks."""
         return [mark for mark in self.marks if isinstance(mark, Shape)]
 
     @property
     def pictures(self) -> list[PlacedPicture]:
+        """The pictures among the marks."""
         return [mark for mark in self.marks if isinstance(mark, PlacedPicture)]
 
 

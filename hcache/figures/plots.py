@@ -22,9 +22,9 @@ from matplotlib.ticker import MaxNLocator
 
 from ..analysis.bootstrap import bootstrap_many, mean_of
 from ..analysis.pca import PCA
-from ..analysis.probes import AUC
-from ..measures.decodability import ProbeMap
-from ..measures.exhibits import HeatMap
+from ..errors import UsageError
+from ..measures.by_cell import ProbeMap
+from ..measures.exhibits import Exhibit, HeatMap
 from .notebook import style_of
 from .palette import CATEGORIES, LINE, MUTED, SEQUENTIAL
 from .plot import Plot, finished_plot, on_paper
@@ -75,7 +75,7 @@ def draw_heat_map(probes: ProbeMap, ax: Axes, quantity: str = "score") -> Axes:
     """
     rows = len(probes.sites)
     values = np.ma.masked_invalid(probes.values(quantity))
-    scale = Normalize(0.5 if probes.metric == AUC else 0.0, 1.0)
+    scale = Normalize(probes.nothing, 1.0)
     edges = np.arange(probes.steps + 1), np.arange(rows + 1)
     ax.set_facecolor(LINE)
     ax.pcolormesh(*edges, values, cmap=COLOURS, norm=scale, edgecolors="face", linewidth=0.25)
@@ -223,6 +223,30 @@ def _name(
     set_ticks([place + 0.5 for place in shown], [names[place] for place in shown])
 
 
+def exhibit_plot(exhibit: Exhibit, **options: Any) -> Plot:
+    """Evidence of a measure that draws itself, for print.
+
+    Args:
+        exhibit: What is shown has a method ``draw``, which is given an Axes of matplotlib.
+        options: Style and caption, as in ``u_figure``.
+
+    Raises:
+        UsageError: it has no such method.
+    """
+    draw = getattr(exhibit.shown, "draw", None)
+    if draw is None:
+        raise UsageError(
+            f"the exhibit {exhibit.title!r} is of {type(exhibit.shown).__name__}, which has no"
+            " method draw(ax); it is shown on pages and in reports only"
+        )
+    options.setdefault("width", "single")
+    style, caption = style_of(**options)
+    with on_paper(style, 0.75 * style.points) as figure:
+        ax = figure.subplots()
+        draw(ax)
+        return finished_plot(figure, [ax], style, exhibit.title, caption or f"{exhibit.title}.")
+
+
 def scatter(
     pca: PCA,
     first: int = 1,
@@ -329,7 +353,7 @@ def _told(probes: ProbeMap, timesteps: Sequence[float]) -> str:
     counts = sorted({row["score"]["n"] for row in probes.cells.values()})
     told = f"Cross-validated {probes.metric} of linear probes of {probes.label.replace('_', ' ')}"
     told += f", {' and '.join(map(str, counts))} samples; " if counts else "; "
-    chance = 0.5 if probes.metric == AUC else 0.0
+    chance = probes.nothing
     return told + (
         f"steps from t = {timesteps[0]:g} to {timesteps[-1]:g}. Colours begin at chance"
         f" ({chance:g})."

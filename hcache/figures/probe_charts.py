@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from ..analysis.probes import AUC
 from ..cache.layout import X
-from ..measures.decodability import ProbeMap
+from ..measures.by_cell import ProbeMap, chance_of
 from .palette import CATEGORIES, SEQUENTIAL
 
 SCORE, SELECTIVITY, CONTROL = "score", "selectivity", "control"
@@ -32,11 +31,6 @@ def step_in_words(step: int, timesteps: Sequence[float], log_snr: np.ndarray) ->
     return f"step {step} (t = {timesteps[step]:g}{noise})"
 
 
-def chance_of(metric: str, quantity: str = SCORE) -> float:
-    """Returns the value of a quantity by chance."""
-    return 0.5 if metric == AUC and quantity != SELECTIVITY else 0.0
-
-
 def probe_heatmap(
     probes: ProbeMap,
     quantity: str,
@@ -48,12 +42,12 @@ def probe_heatmap(
 
     Cells are crossed out if meaningless labels reach their value anywhere in the map in more than 5
     % of cases, because all cells are one family
-    (:meth:`~hcache.measures.decodability.ProbeMap.family`). A heat map takes no clicks. Invisible
+    (:meth:`~hcache.measures.by_cell.ProbeMap.family`). A heat map takes no clicks. Invisible
     marks over its cells take them, with ``customdata`` [site, step].
     """
     names, steps = [site_name(site) for site in probes.sites], list(range(probes.steps))
-    low = chance_of(probes.metric, quantity)
-    high = 0.5 if probes.metric == AUC and quantity == SELECTIVITY else 1.0
+    low = 0.0 if quantity == SELECTIVITY else probes.nothing
+    high = 1.0 - probes.nothing if quantity == SELECTIVITY else 1.0
     bar = {
         "title": {"text": probes.metric if quantity != SELECTIVITY else f"Δ {probes.metric}"},
         "thickness": 12,
@@ -142,7 +136,7 @@ def probe_curves(
             )
     figure.add_vline(x=chosen[1], line={"color": CATEGORIES[7], "width": 1, "dash": "dash"})
     figure.update_yaxes(
-        title=f"{probes.metric}, held out", fixedrange=True, range=_range(figure, probes.metric)
+        title=f"{probes.metric}, held out", fixedrange=True, range=_range(figure, probes.nothing)
     )
     _label_steps(figure, timesteps, log_snr, most=10)
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
@@ -150,7 +144,10 @@ def probe_curves(
 
 
 def learning_chart(
-    found: Mapping[str, Mapping[str, Any]], sites: Sequence[str], chosen: str
+    found: Mapping[str, Mapping[str, Any]],
+    sites: Sequence[str],
+    chosen: str,
+    chance: float | None = None,
 ) -> go.Figure:
     """Plots scores by the number of training samples.
 
@@ -160,8 +157,10 @@ def learning_chart(
         found: Results by site, from :func:`~hcache.measures.learning.learning`.
         sites: All sites on the page, for the colours.
         chosen: One of them.
+        chance: The score where there is nothing to read; None: 0.5 of an AUC, else 0.
     """
     figure, metric = go.Figure(), next(iter(found.values()))["metric"]
+    chance = chance_of(metric) if chance is None else chance
     for number, site in enumerate(sites):
         if site in found:
             sizes, scores, controls = (
@@ -180,7 +179,7 @@ def learning_chart(
     figure.update_xaxes(
         title="labelled samples a probe is fitted on", type="log", tickvals=sizes, fixedrange=True
     )
-    figure.update_yaxes(title=f"{metric}, held out", fixedrange=True, range=_range(figure, metric))
+    figure.update_yaxes(title=f"{metric}, held out", fixedrange=True, range=_range(figure, chance))
     legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
     return figure.update_layout(height=330, margin=_MARGIN, legend=legend)
 
@@ -241,7 +240,7 @@ def _add_band(
     )
 
 
-def _range(figure: go.Figure, metric: str) -> list[float]:
+def _range(figure: go.Figure, chance: float) -> list[float]:
     """Returns the range: up to 1, and down to a little below chance, or to the scores of probes
     with few samples, within reason.
     """
@@ -250,7 +249,6 @@ def _range(figure: go.Figure, metric: str) -> list[float]:
         for trace in figure.data
         if len(trace.y)
     )
-    chance = chance_of(metric)
     return [max(min(lowest, chance) - 0.05, chance - 0.5), 1.02]
 
 

@@ -29,6 +29,7 @@ class Picture:
 
     @property
     def digest(self) -> str:
+        """Hex digits that tell the picture from others."""
         return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
 
     def save(self, folder: Path) -> Path:

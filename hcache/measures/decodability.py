@@ -17,7 +17,6 @@ import numpy as np
 
 from ..analysis.alignment import alignment
 from ..analysis.decoding import CONTROLS, Decoding, Probing
-from ..analysis.permutation import family_p, holm
 from ..analysis.probes import LOGISTIC, R2, RIDGE, Space, check_labels
 from ..analysis.threads import side_by_side
 from ..cache.labels import find_label
@@ -26,6 +25,7 @@ from ..cache.reading import Run
 from ..cache.records import Record, load_record, save_record
 from ..errors import AnalysisError, UsageError
 from ..specs import NONE
+from .by_cell import ProbeMap
 from .groups import BY_RUN, groups_digest, groups_of, of_groups
 from .kinds import ALIGNMENT, DECODABILITY
 from .label_values import values_digest, values_of
@@ -108,54 +108,6 @@ class ProbeOptions:
 
 
 USUAL = ProbeOptions()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeMap:
-    """A label at some sites and all steps of a run.
-
-    ``cells`` maps (site, step) to the row of a record, for known cells.
-    """
-
-    label: str
-    metric: str
-    sites: tuple[str, ...]
-    steps: int
-    cells: Mapping[tuple[str, int], Mapping[str, Any]]
-
-    @property
-    def missing(self) -> int:
-        """The number of unknown cells."""
-        return len(self.sites) * self.steps - len(self.cells)
-
-    def family(self) -> dict[tuple[str, int], float]:
-        """Returns p of every cell, adjusted for all cells.
-
-        This is the probability that meaningless labels give any cell of the map such a score. All
-        cells have the same shuffles, so the largest score over cells in each shuffle is used
-        (max-T). If the scores of shuffles were not kept, Holm's method is used.
-        """
-        known = [cell for cell, row in self.cells.items() if row["p"] is not None]
-        if not known:
-            return {}
-        drawn = [self.cells[cell].get("drawn") or () for cell in known]
-        if len({len(each) for each in drawn}) == 1 and len(drawn[0]):
-            observed = np.array([self.cells[cell]["score"]["value"] for cell in known], np.float64)
-            adjusted = family_p(observed, np.array(drawn, np.float64))
-        else:
-            adjusted = holm([self.cells[cell]["p"] for cell in known])
-        return dict(zip(known, adjusted.tolist(), strict=True))
-
-    def values(self, quantity: str) -> np.ndarray:
-        """Returns ``score``, ``selectivity``, ``control`` or ``p`` by site and step.
-
-        Unknown cells are NaN.
-        """
-        found = np.full((len(self.sites), self.steps), np.nan)
-        for (site, step), row in self.cells.items():
-            value = row[quantity]["value"] if isinstance(row[quantity], Mapping) else row[quantity]
-            found[self.sites.index(site), step] = np.nan if value is None else value
-        return found
 
 
 def decodability(

@@ -58,6 +58,7 @@ class TrialGrid:
             )
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return asdict(self)
 
 

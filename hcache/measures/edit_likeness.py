@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..analysis.likeness import likeness
-from ..directions.direction import Move, digest_of
-from ..progress import part
+from ..directions.direction import Move
 from .driver import NOISE, Driver, TrialGrid
 from .kinds import LIKENESS
-from .responses import responses
+from .responses import responses_to, trial_of
 from .stored import Measuring, measured
 
 
@@ -35,27 +34,15 @@ def likeness_of(
     :func:`~hcache.measures.responses.responses`: pictures that another measure has rendered are not
     rendered again.
     """
-    parameters = {
-        "name": name,
-        "move": digest_of(move),
-        "grid": grid.to_json(),
-        "reader": driver.reader_name,
-        "nulls": nulls,
-        "null": null,
-        "repeats": repeats,
-        **driver.of_edits,
-    }
+    trial = trial_of(driver, move, grid, name=name, nulls=nulls, null=null, repeats=repeats)
+    parameters = {**trial, **driver.of_edits}
     most = int(np.argmax(grid.strengths))
 
     def compute() -> Generator[float, None, dict[str, Any]]:
         """Computes the distances at the largest strength, for the direction and for random ones."""
         randoms = driver.randoms(nulls, null, move, grid.samples) if nulls else []
-        tables = []
-        for done, each in enumerate([move, *randoms]):
-            work = responses(driver, each, grid)
-            record = yield from part(work, done / (nulls + 1), 1 / (nulls + 1))
-            result = record.result
-            tables.append(result.get("distances", {"pixels": result["pixels"]}))
+        results = yield from responses_to(driver, [move, *randoms], grid)
+        tables = [each.get("distances", {"pixels": each["pixels"]}) for each in results]
         known = [quantity for quantity in tables[0] if all(quantity in each for each in tables)]
         at_most = {
             quantity: np.array([np.array(each[quantity])[:, most] for each in tables])

@@ -1,14 +1,16 @@
-"""The evidence of a measure as plain data. ``figures/evidence.py`` draws each kind.
+"""The evidence of a measure: plain data that is drawn elsewhere, or a drawing of its own.
 
-A measure returns such data and knows no chart. ``Curves``, ``Bars``, ``HeatMaps`` and
-``PictureSheet`` serve any measure. Each of the others is for one measure.
+``Curves``, ``Bars``, ``HeatMaps`` and ``PictureSheet`` serve any measure. Each of the other kinds
+of data is for one measure. ``figures/evidence.py`` draws them, and a measure that returns them
+knows no chart. A measure that none of these fits, of another package for example, returns an object
+of its own with a method ``chart()``, as :class:`OwnChart` says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -163,6 +165,21 @@ class CarriersTable:
     aspects: Mapping[str, str] = field(default_factory=dict)
 
 
+@runtime_checkable
+class OwnChart(Protocol):
+    """An exhibit that knows its own drawing.
+
+    Pages and reports show what ``chart`` returns: a plotly figure, or the JSON of one as a mapping.
+    A method ``draw(ax)``, if there is one too, draws the same on an Axes of matplotlib, for
+    ``hcache.figures.exhibit_plot``. Libraries for drawing are imported within these methods, since
+    listing measures imports none.
+    """
+
+    def chart(self) -> Any:
+        """The figure."""
+        ...
+
+
 Shown = (
     Curves
     | Bars
@@ -173,6 +190,7 @@ Shown = (
     | LeakageMaps
     | CosineCurves
     | CarriersTable
+    | OwnChart
 )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from ..cache.reading import Run
 from ..cache.records import Record
 from ..errors import AnalysisError, HcacheError
+from .by_cell import ByCell
 from .cell import Cell
 from .evidence import Evidence
 from .exhibits import Exhibit, Shown
@@ -187,6 +188,7 @@ class Measure:
         along_with: The measure whose place on the page it shares, if it answers no question itself.
         starts_itself: Whether the Verdict page starts it by itself if it is cheap.
         defined_on: Whether a label of a run can be measured.
+        by_cell: How it is shown by site and step, on the Probes page and by the command ``probe``.
     """
 
     name: str
@@ -202,6 +204,7 @@ class Measure:
     along_with: str = ""
     starts_itself: bool = False
     defined_on: Callable[[Run, str], bool] = lambda run, label: True
+    by_cell: ByCell | None = None
 
     def refused(self, setting: Setting) -> str:
         """Says why the measure cannot be taken in a setting.

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import UsageError, did_you_mean
 from ..registry import Registry
+from .by_cell import ByCell
 from .measure import MODEL, SECTIONS, Measure, Question
 from .parameter import Parameter
 
@@ -44,6 +45,9 @@ TAKEN = (
     " labels options"
 ).split()
 """Names that the command or a task already uses. No parameter may have them."""
+
+TAKEN_BY_PROBES = "measure label site step curve json home help run_name run".split()
+"""Likewise of the command ``probe``."""
 
 
 def _check(name: str, found: Any) -> None:
@@ -83,6 +87,7 @@ class Known:
                 raise UsageError(
                     f"its parameter {parameter.name!r} means something else already; rename it"
                 )
+        self._check_by_cell(measure)
         for kind in measure.cells:
             if any(kind in other.cells for other in self.measures.values()):
                 raise UsageError(f"results of the kind {kind!r} are another's; rename it")
@@ -93,6 +98,24 @@ class Known:
             if any(question.clashes(other) for other in self.questions()):
                 raise UsageError(f"its question {question.name!r} is taken; rename it")
         self.measures[measure.name] = measure
+
+    def _check_by_cell(self, measure: Measure) -> None:
+        """Refuses a parameter of the command ``probe`` that means something else already."""
+        known = self.probe_parameters()
+        for parameter in measure.by_cell.parameters if measure.by_cell else ():
+            name = parameter.name
+            if name in TAKEN_BY_PROBES or known.get(name, parameter) != parameter:
+                raise UsageError(
+                    f"its parameter {name!r} of probes means something else already; rename it"
+                )
+
+    def by_cell(self) -> dict[str, ByCell]:
+        """What is measured cell by cell, by the measure's name."""
+        return {name: each.by_cell for name, each in self.measures.items() if each.by_cell}
+
+    def probe_parameters(self) -> dict[str, Parameter]:
+        """The parameters of all measures that are taken cell by cell."""
+        return {each.name: each for found in self.by_cell().values() for each in found.parameters}
 
     def parameters(self) -> dict[str, Parameter]:
         """Returns the parameters of all measures, by name."""

@@ -8,7 +8,7 @@ same norm go through the same loop as the direction.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -96,6 +96,32 @@ def responses_of(move: str, grid: TrialGrid, driver: Driver) -> dict[str, Any]:
     }
 
 
+def responses_to(
+    driver: Driver, moves: Sequence[Move], grid: TrialGrid
+) -> Generator[float, None, list[Mapping[str, Any]]]:
+    """Measures the responses to some directions, one after the other."""
+    results = []
+    for done, move in enumerate(moves):
+        record = yield from part(responses(driver, move, grid), done / len(moves), 1 / len(moves))
+        results.append(record.result)
+    return results
+
+
+def trial_of(
+    driver: Driver, move: Move, grid: TrialGrid, *, name: str, nulls: int, null: str, repeats: int
+) -> dict[str, Any]:
+    """The parameters of a direction that is tried beside random ones."""
+    return {
+        "name": name,
+        "move": digest_of(move),
+        "grid": grid.to_json(),
+        "reader": driver.reader_name,
+        "nulls": nulls,
+        "null": null,
+        "repeats": repeats,
+    }
+
+
 def direction(
     driver: Driver,
     move: Move,
@@ -119,16 +145,8 @@ def direction(
     numbers (n,) of the run's samples that belong together; intervals and tests are over groups.
     """
     among = groups_among(driver.run, groups, grid.samples)
-    parameters = {
-        **of_groups(among),
-        "name": name,
-        "move": digest_of(move),
-        "grid": grid.to_json(),
-        "reader": driver.reader_name,
-        "nulls": nulls,
-        "null": null,
-        "repeats": repeats,
-    }
+    trial = trial_of(driver, move, grid, name=name, nulls=nulls, null=null, repeats=repeats)
+    parameters = {**of_groups(among), **trial}
 
     def compute() -> Generator[float, None, dict[str, Any]]:
         """Compares every reading's response to the direction with those to random directions of the
@@ -206,13 +224,11 @@ def tables_of(
 
     ``groups``: those of the grid's samples. If they are given, means of groups replace samples.
     """
-    results = []
-    for done, move in enumerate(moves):
-        record = yield from part(responses(driver, move, grid), done / len(moves), 1 / len(moves))
-        results.append(record.result["readings"])
+    results = yield from responses_to(driver, moves, grid)
+    readings = [result["readings"] for result in results]
     return {
-        name: group_means(np.array([result[name] for result in results], np.float64), groups, 1)
-        for name in results[0]
+        name: group_means(np.array([each[name] for each in readings], np.float64), groups, 1)
+        for name in readings[0]
         if name in driver.spreads
     }
 

@@ -26,7 +26,7 @@ from .parameter import Parameter
 
 if TYPE_CHECKING:
     from ..directions.direction import Direction
-    from .driver import Driver
+    from .driver import Driver, TrialGrid
 
 STEPS = 5
 """The number of measured steps, evenly spread, besides those around log SNR 0."""
@@ -194,6 +194,23 @@ class Setting:
         """Returns whether the samples that are not tried have at least 2 values of a label."""
         rest = np.delete(self.values(name), [self.run.position(each) for each in self.tried])
         return len(np.unique(rest[np.isfinite(rest)])) > 1
+
+    def grid(self, strengths: tuple[float, ...] = ()) -> TrialGrid:
+        """Returns what directions are tried on, in all steps.
+
+        ``strengths``: those of the setting if there are none.
+        """
+        from .driver import TrialGrid
+
+        samples, strengths = tuple(self.tried), strengths or self.strengths
+        return TrialGrid(samples=samples, window=self.whole, strengths=strengths)
+
+    def with_randoms(self, count: int) -> list[tuple[str, int]]:
+        """Lists the readable labels with how many random directions each is given.
+
+        The random ones serve all labels, so the first alone is given them.
+        """
+        return [(name, 0 if number else count) for number, name in enumerate(self.readable)]
 
     @property
     def whole(self) -> Window:

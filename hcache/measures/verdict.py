@@ -60,6 +60,7 @@ class Row:
 
     @property
     def key(self) -> tuple[str, str]:
+        """The question and the subject, which tell the row from others."""
         return (self.question, self.subject)
 
 

@@ -108,6 +108,7 @@ class Flags:
 
     @property
     def given(self) -> Mapping[str, Any]:
+        """The options that are given, by name."""
         return {f.name: value for f in fields(self) if (value := getattr(self, f.name)) is not None}
 
 

@@ -46,9 +46,13 @@ class Codec(Protocol):
     are float32.
     """
 
-    def decode(self, x_0: torch.Tensor) -> torch.Tensor: ...
+    def decode(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Returns the pictures (n, 3, height, width) of x_0."""
+        ...
 
-    def encode(self, pictures: torch.Tensor) -> torch.Tensor: ...
+    def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Returns the x_0 of pictures (n, 3, height, width)."""
+        ...
 
     def preview(self, x_0: torch.Tensor) -> torch.Tensor:
         """Returns small pictures (n, 3, ., .) for viewing. They cost almost nothing."""
@@ -63,12 +67,15 @@ class Identity:
     """
 
     def decode(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Returns x_0 itself, grey in three channels."""
         return x_0.float().expand(-1, 3, -1, -1)
 
     def encode(self, pictures: torch.Tensor) -> torch.Tensor:
+        """Returns the pictures themselves."""
         return pictures.float()
 
     def preview(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Returns x_0 itself, grey in three channels."""
         return self.decode(x_0)
 
 
@@ -95,12 +102,14 @@ class Autoencoder:
 
     @property
     def scale(self) -> float:
+        """What an encoded picture is multiplied by."""
         return (
             1.0 if isinstance(self.network, VQModel) else float(self.network.config.scaling_factor)
         )
 
     @property
     def shift(self) -> float:
+        """What is subtracted from an encoded picture."""
         return (
             0.0
             if isinstance(self.network, VQModel)
@@ -109,6 +118,7 @@ class Autoencoder:
 
     @torch.inference_mode()
     def decode(self, x_0: torch.Tensor) -> torch.Tensor:
+        """Returns the pictures (n, 3, height, width) of x_0, float32."""
         mean, std = self._moments(x_0.device)
         latents = (x_0.float() * std / self.scale + self.shift + mean).to(self.network.dtype)
         return torch.cat(

@@ -46,12 +46,16 @@ class Conditioner(Protocol):
     """
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """``none``, ``class`` or ``text``."""
+        ...
 
     def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided: ...
 
 
 class Unconditional:
+    """The conditioner of a model that takes no condition."""
+
     kind = "none"
 
     def __call__(self, conditioning: Conditioning, n: int, device: torch.device) -> Guided:

@@ -45,10 +45,12 @@ class Model:
 
     @property
     def device(self) -> torch.device:
+        """The device of the network's weights."""
         return next(self.network.parameters()).device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The dtype of the network's weights."""
         return halves.dtype_of(self.network)
 
     def encode(

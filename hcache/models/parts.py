@@ -107,6 +107,11 @@ def _find(folder: Path, names: tuple[str, ...]) -> Path | None:
 
 
 def read_config(path: Path) -> dict[str, Any]:
+    """Reads a part's configuration.
+
+    Raises:
+        ModelError: it cannot be read, or is no JSON object.
+    """
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -119,4 +124,5 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def first_line(error: Exception) -> str:
+    """Returns the first line of an error, or its class."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -36,6 +36,7 @@ class WeightSet:
 
     @property
     def names(self) -> tuple[str, ...]:
+        """All files of the set, the index among them."""
         return self.files + ((self.index,) if self.index else ())
 
     @property

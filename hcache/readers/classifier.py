@@ -39,6 +39,7 @@ class Classifier:
         object.__setattr__(self, "labels", tuple(self.labels))
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return {
             "kind": self.KIND,
             "model": self.model,

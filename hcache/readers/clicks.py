@@ -65,6 +65,7 @@ class Clicks:
         object.__setattr__(self, "head", {name: _array(value) for name, value in self.head.items()})
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return {
             "kind": self.KIND,
             "attribute": self.attribute,

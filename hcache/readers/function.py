@@ -31,6 +31,7 @@ class Function:
             raise UsageError(f"a function reader is package.module:function, got {self.target!r}")
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return {"kind": self.KIND, "target": self.target}
 
     def open(self, name: str, device: str = "auto") -> Reader:

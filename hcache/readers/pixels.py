@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from PIL import Image
-from sklearn.decomposition import PCA
 
 SIDE = 32
 """The side in pixels to which pictures are first reduced."""
@@ -34,6 +33,8 @@ class PixelComponents:
     @classmethod
     def of(cls, pictures: np.ndarray) -> PixelComponents:
         """Computes the components of pictures (n, height, width, 3) uint8."""
+        from sklearn.decomposition import PCA
+
         flat = _small(pictures)
         fitted = PCA(max(1, min(COMPONENTS, len(flat) // 6)), random_state=0).fit(flat)
         return cls(mean=fitted.mean_.astype(np.float32), axes=fitted.components_.astype(np.float32))

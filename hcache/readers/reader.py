@@ -112,9 +112,13 @@ class Description(Protocol):
 
     KIND: ClassVar[str]
 
-    def to_json(self) -> dict[str, Any]: ...
+    def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
+        ...
 
-    def open(self, name: str, device: str = "auto") -> Reader: ...
+    def open(self, name: str, device: str = "auto") -> Reader:
+        """Returns the reader, with all it needs loaded."""
+        ...
 
 
 def check_pictures(pictures: np.ndarray) -> None:

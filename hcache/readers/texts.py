@@ -67,6 +67,7 @@ class Texts:
             raise UsageError(f"templates are texts with one {{}} each, got {self.templates}")
 
     def to_json(self) -> dict[str, Any]:
+        """Returns plain data, as JSON has it."""
         return {
             "kind": self.KIND,
             "model": self.model,

@@ -20,7 +20,7 @@ from ..features import Features
 from ..fields import LONGEST_TEXT, check_json, decoded
 from ..registry import Registry
 from ..schemas import shown
-from .widgets import AmountWidget, Widget
+from .widgets import AmountWidget, Variant, Widget
 from .window import Window
 
 if TYPE_CHECKING:
@@ -111,7 +111,11 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     ``title`` and ``help`` are texts for users. ``amount`` is the number that a strip on the Edit
     page varies; without it the page does not offer the edit. ``widgets`` are for the other fields.
     ``constant``: the edit takes only directions that are the same for every sample. ``network``:
-    the edit changes the network as a whole, in every step, and is given once.
+    the edit changes the network as a whole, in every step, and is given once. The Swap page offers
+    such an edit beside another one.
+
+    An edit belongs to the Swap page if it has a field ``donor`` or declares ``variants``, which are
+    the ways in which that page makes pictures with it.
     """
 
     kind: ClassVar[_Kind] = _Kind()
@@ -120,6 +124,7 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     link: ClassVar[str] = ""
     amount: ClassVar[AmountWidget | None] = None
     widgets: ClassVar[tuple[Widget, ...]] = ()
+    variants: ClassVar[tuple[Variant, ...]] = ()
     constant: ClassVar[bool] = False
     network: ClassVar[bool] = False
 
@@ -140,6 +145,19 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         ``t`` is the step's training timestep. The result is None if nothing is calibrated.
         """
         return None
+
+    @property
+    def picture_name(self) -> str:
+        """What the Swap page calls a picture that is made with it."""
+        return self.title
+
+    @property
+    def figure_site(self) -> str:
+        """The site at which the U-figure shows its picture.
+
+        It is empty if the picture is shown below the figure.
+        """
+        return ""
 
     @property
     def first(self) -> int:
@@ -182,8 +200,26 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return {}
 
     @classmethod
+    def injections(cls) -> tuple[Variant, ...]:
+        """The ways in which the Swap page makes pictures with it.
+
+        There are none if the edit does not belong to that page.
+        """
+        if cls.variants or not cls.has("donor"):
+            return cls.variants
+        return (Variant(title=cls.title, button=f"Render: {cls.title}"),)
+
+    @classmethod
+    def offered_for(cls, run: Run) -> bool:
+        """Whether pages offer it for a run.
+
+        The run alone decides; its model is not loaded.
+        """
+        return True
+
+    @classmethod
     def key(cls) -> str:
-        """The name of the edit in links of the Edit page."""
+        """The name of the edit in links."""
         return cls.link or str(cls.kind)
 
     @classmethod

@@ -207,6 +207,7 @@ class Recipe:
         return data | ({"versions": dict(self.versions)} if self.versions else {})
 
     def to_text(self) -> str:
+        """Returns the recipe as JSON in lines."""
         return json.dumps(self.to_json(), indent=1)
 
     @classmethod

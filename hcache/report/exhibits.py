@@ -79,6 +79,6 @@ def drawn(title: str, shown: Shown, run: str = "") -> Drawn:
     if (figure := chart_of(shown)) is None:
         raise UsageError(
             f"the exhibit {title!r} is of {type(shown).__name__}; expected one of"
-            " hcache.measures.exhibits"
+            " hcache.measures.exhibits, or an object with a method chart()"
         )
     return Drawn(title=title, figure=figure, run=run)

@@ -45,10 +45,14 @@ class Schedule(Protocol):
     """
 
     @property
-    def timesteps(self) -> tuple[float, ...]: ...
+    def timesteps(self) -> tuple[float, ...]:
+        """The training timestep of each step (S)."""
+        ...
 
     @property
-    def alpha_bar(self) -> torch.Tensor: ...
+    def alpha_bar(self) -> torch.Tensor:
+        """The share of signal in x_t, in variance (S,)."""
+        ...
 
     def split(
         self, output: torch.Tensor, x_t: torch.Tensor, index: int
@@ -124,16 +128,19 @@ class DiffusionSchedule:
         eta: float,
         noise: torch.Tensor | None,
     ) -> torch.Tensor:
+        """Returns x_{t-1} by DDIM's step."""
         a, a_prev = self.alpha_bar[index], self.alpha_bar_prev[index]
         sigma = eta * ((1 - a_prev) / (1 - a) * (1 - a / a_prev)) ** 0.5
         x_next = a_prev**0.5 * x_0 + (1 - a_prev - sigma**2) ** 0.5 * eps
         return x_next if noise is None else x_next + sigma * noise
 
     def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
+        """Returns x_t of step ``index`` by DDIM's step backwards."""
         a = self.alpha_bar[index]
         return a**0.5 * x_0 + (1 - a) ** 0.5 * eps
 
     def begun(self, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        """Returns P_t of a finished sample x."""
         return (x - (1 - self.end) ** 0.5 * eps) / self.end**0.5
 
 
@@ -152,12 +159,14 @@ class FlowSchedule:
 
     @property
     def alpha_bar(self) -> torch.Tensor:
+        """The share of signal in x_t, in variance (S,)."""
         signal, noise = (1 - self.noise[:-1]) ** 2, self.noise[:-1] ** 2
         return signal / (signal + noise)
 
     def split(
         self, output: torch.Tensor, x_t: torch.Tensor, index: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Returns the network's velocity as (ε, P_t)."""
         s = self.noise[index]
         return x_t + (1 - s) * output, x_t - s * output
 
@@ -169,6 +178,11 @@ class FlowSchedule:
         eta: float,
         noise: torch.Tensor | None,
     ) -> torch.Tensor:
+        """Returns x of the next step by Euler's step.
+
+        Raises:
+            UsageError: eta is more than 0, and a flow is deterministic.
+        """
         if eta > 0:
             raise UsageError(
                 "eta is DDIM's; this model is a flow, which is deterministic: leave it at 0"
@@ -176,9 +190,11 @@ class FlowSchedule:
         return (1 - self.noise[index + 1]) * x_0 + self.noise[index + 1] * eps
 
     def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
+        """Returns x_t of step ``index`` by Euler's step backwards."""
         return (1 - self.noise[index]) * x_0 + self.noise[index] * eps
 
     def begun(self, x: torch.Tensor, eps: torch.Tensor) -> torch.Tensor:
+        """Returns a finished sample itself, which has no noise."""
         return x
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import singledispatch
 from typing import Any
@@ -12,20 +12,23 @@ import streamlit as st
 
 from ..cache.reading import Run
 from ..errors import UsageError
-from ..recipes.edits import RecipeEdit
+from ..recipes.edits import EDITS, RecipeEdit
 from ..recipes.widgets import (
     AmountWidget,
     ChoiceWidget,
     FlagWidget,
     MaskWidget,
     NumberWidget,
+    PercentWidget,
+    SitesWidget,
     StepWidget,
     Widget,
     WindowWidget,
 )
 from ..recipes.window import SHAPES, Window
 from . import state
-from .panels.mask import choose_mask, mask_panel
+from .panels.mask import choose_mask, mask_panel, percent
+from .text import literal, sentence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,19 +36,27 @@ class Offer:
     """The context of widgets: a run, a picture, the kind of direction.
 
     ``picture``: (height, width, 3) uint8, for painting a mask. ``constant``: the direction is the
-    same for every sample. ``in_x``: it moves x_t, where there are no masks.
+    same for every sample. ``in_x``: it moves x_t, where there are no masks. ``shapes``: the page
+    asks for the shape of the strength over the steps.
     """
 
     run: Run
     picture: np.ndarray
     constant: bool = True
     in_x: bool = False
+    shapes: bool = False
 
     def takes(self, widget: Widget) -> bool:
         """Returns whether the widget is meaningful for this direction."""
         if isinstance(widget, MaskWidget) and self.in_x:
             return False
         return self.constant or not widget.constant
+
+
+def tell_problems() -> None:
+    """Names the edits of other packages that cannot be used."""
+    for problem in EDITS.problems():
+        st.warning(literal(problem), icon=":material/extension_off:")
 
 
 def key_of(edit: type[RecipeEdit], widget: Widget | AmountWidget) -> str:
@@ -88,8 +99,7 @@ def draw_shapes(edit: type[RecipeEdit], choices: Mapping[str, Any]) -> dict[str,
     """
     for widget in edit.widgets:
         if isinstance(widget, WindowWidget):
-            shape = state.select("Strength over the steps", widget.shape_key, SHAPES)
-            return {widget.name: replace(choices[widget.name], shape=shape)}
+            return {widget.name: replace(choices[widget.name], shape=_shape(widget))}
     if edit.has("step"):
         st.caption(f"{edit.title} acts at one step, so there is no strength over the steps.")
     return {}
@@ -102,10 +112,30 @@ def draw(widget: Widget, key: str, offer: Offer) -> Any:
 
 
 @draw.register
-def _number(widget: NumberWidget, key: str, offer: Offer) -> float:
+def _number(widget: NumberWidget, key: str, offer: Offer) -> float | None:
     low, high, default = float(widget.low), float(widget.high), float(widget.default)
     more = {"step": float(widget.step), "help": widget.help or None}
-    return state.number(widget.label, key, low, high, default, **more)
+    more |= {"format": widget.format} if widget.format else {}
+    value = state.number(widget.label, key, low, high, default, **more)
+    return None if value == widget.off else value
+
+
+@draw.register
+def _percent(widget: PercentWidget, key: str, offer: Offer) -> float:
+    default = round(100 * widget.default)
+    help_text = widget.help or None
+    return state.slider(f"{widget.label} (%)", key, 0, 100, default, help=help_text) / 100
+
+
+@draw.register
+def _sites(widget: SitesWidget, key: str, offer: Offer) -> tuple[str, ...]:
+    anatomy = offer.run.anatomy
+    members = [each for site in anatomy.sites for each in anatomy.members(site) if each != site]
+    options = [*anatomy.sites, *members, *anatomy.places]
+    found = state.many(widget.label, key, options, anatomy.sites, help=widget.help or None)
+    if not found:
+        raise UsageError("choose one site or more to swap")
+    return tuple(found)
 
 
 @draw.register
@@ -120,10 +150,29 @@ def _choice(widget: ChoiceWidget, key: str, offer: Offer) -> str:
 
 @draw.register
 def _window(widget: WindowWidget, key: str, offer: Offer) -> Window:
-    t = offer.run.timesteps
-    first, last = state.window(widget.label, key, len(t), help=widget.help)
-    st.caption(f"t from {t[first]:g} to {t[last]:g}")
-    return Window(first=first, last=last)
+    t, place = offer.run.timesteps, st.container()
+    if widget.presets:
+        _preset_buttons(widget, key, t)
+    with place:
+        first, last = state.window(widget.label, key, len(t), help=widget.help)
+        st.caption(f"t from {t[first]:g} to {t[last]:g}")
+    found = Window(first=first, last=last)
+    return replace(found, shape=_shape(widget)) if offer.shapes else found
+
+
+def _preset_buttons(widget: WindowWidget, key: str, timesteps: Sequence[float]) -> None:
+    """A button for each choice of steps that the widget declares."""
+    with st.container(horizontal=True):
+        for preset in widget.presets:
+            label = preset.label
+            if st.button(label, key=f"preset-{label}", type="tertiary", help=preset.help):
+                found = preset.window(timesteps)
+                state.choose(key, f"{found.first}-{found.last}")
+
+
+def _shape(widget: WindowWidget) -> str:
+    label = "Strength over the steps"
+    return state.select(label, widget.shape_key, SHAPES, format_func=sentence)
 
 
 @draw.register
@@ -161,13 +210,24 @@ def choose(widget: Widget, key: str, value: Any) -> None:
 
 
 @choose.register
-def _choose_number(widget: NumberWidget, key: str, value: float) -> None:
-    if not widget.low <= value <= widget.high:
+def _choose_number(widget: NumberWidget, key: str, value: float | None) -> None:
+    value = widget.off if value is None else value
+    if value is None or not widget.low <= value <= widget.high:
         raise UsageError(
-            f"{widget.label} of this picture is {value:g}, and this page has {widget.low:g} to"
-            f" {widget.high:g}; `python -m hcache render` renders it again"
+            f"{widget.label} of this picture is {value}, which is beyond this page's range of"
+            f" {widget.low:g} to {widget.high:g}; `python -m hcache render` renders it again"
         )
     state.choose(key, value)
+
+
+@choose.register
+def _choose_percent(widget: PercentWidget, key: str, value: float) -> None:
+    state.choose(key, percent(value, widget.label[:1].lower() + widget.label[1:]))
+
+
+@choose.register
+def _choose_sites(widget: SitesWidget, key: str, value: tuple[str, ...]) -> None:
+    state.choose(key, ",".join(value))
 
 
 @choose.register

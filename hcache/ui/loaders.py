@@ -112,6 +112,7 @@ def _signature(path: Path) -> tuple[int, ...]:
 
 @kept()
 def components(folder: str, samples: int, site: str, step: int) -> PCA:
+    """Returns the principal components of a site at a step."""
     run = open_run(folder)
     if len(run) * run.width(site) * 4 > MEMORY:
         return principal_components(lambda: _first(run.blocks(site, step), samples))
@@ -229,10 +230,12 @@ def make_projections(run: Run, site: str) -> Generator[float, None, dict[str, Pr
 
 
 def components_of(run: Run, site: str, step: int) -> PCA:
+    """Returns the principal components of a run at a site and step."""
     return components(str(run.folder), len(run), site, step)
 
 
 def uris_of(run: Run) -> Sequence[str]:
+    """Returns the addresses of a run's pictures."""
     return picture_uris(str(run.folder), len(run))
 
 

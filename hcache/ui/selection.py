@@ -66,6 +66,7 @@ def undo(run: Run) -> None:
 
 
 def can_undo(run: Run) -> bool:
+    """Whether there is a selection of before to go back to."""
     return run.name in st.session_state.get(_BEFORE, {})
 
 

@@ -44,10 +44,12 @@ class PageWork:
 
     @property
     def running(self) -> bool:
+        """Whether the work is still being done."""
         return self._thread.is_alive()
 
     @property
     def cancelled(self) -> bool:
+        """Whether it was asked to end."""
         return self._cancelled.is_set()
 
     @property

@@ -43,11 +43,9 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def _additivity(setting: Setting, nulls: int) -> Work:
-    from ..driver import TrialGrid
     from ..edits import additivity_of
 
-    strengths = (0.0, max(setting.strengths))
-    grid = TrialGrid(samples=tuple(setting.tried), window=setting.whole, strengths=strengths)
+    grid = setting.grid((0.0, max(setting.strengths)))
     return additivity_of(setting.driver, setting.moves, grid, nulls=nulls, null=setting[NULL])
 
 

@@ -19,6 +19,7 @@ from ..evidence import Evidence
 from ..exhibits import Curves, Exhibit, Point, ReadAndMove
 from ..kinds import DECODABILITY
 from ..measure import LABELS, READABLE, Measure, Part, Question, Runs, shipped_page
+from ..probes_by_cell import BY_CELL
 from ..setting import Setting
 from .windows import controllability_points
 
@@ -147,6 +148,7 @@ MEASURE = Measure(
     cells={DECODABILITY: cells},
     definitions={DECODABILITY: 2},  # 2: shuffled labels as a family, groups of samples
     starts_itself=True,
+    by_cell=BY_CELL,
     defined_on=_defined_on,
     questions=(
         Question(

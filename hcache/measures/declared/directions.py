@@ -52,8 +52,7 @@ def parts(setting: Setting) -> Iterator[Part]:
     The last part is the leakage matrix made of them.
     """
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
-    for number, name in enumerate(setting.readable):
-        beside = setting[NULLS] if number == 0 else 0  # the random ones serve all labels
+    for name, beside in setting.with_randoms(setting[NULLS]):
         yield Part(
             title=f"direction of {name}",
             passes=alone * (1 + beside),
@@ -64,17 +63,13 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def _direction(setting: Setting, name: str) -> Work:
-    from ..driver import TrialGrid
     from ..responses import direction
 
-    grid = TrialGrid(
-        samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths
-    )
     move = setting.moves[name]
     return direction(
         setting.driver,
         move,
-        grid,
+        setting.grid(),
         name=name,
         nulls=setting[NULLS],
         null=setting[NULL],
@@ -83,16 +78,12 @@ def _direction(setting: Setting, name: str) -> Work:
 
 
 def _leakage(setting: Setting) -> Work:
-    from ..driver import TrialGrid
     from ..edits import leakage_of
 
-    grid = TrialGrid(
-        samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths
-    )
     return leakage_of(
         setting.driver,
         setting.moves,
-        grid,
+        setting.grid(),
         nulls=setting[NULLS],
         null=setting[NULL],
         groups=setting.groups,

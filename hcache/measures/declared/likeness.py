@@ -83,13 +83,9 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def _likeness(setting: Setting, name: str) -> Work:
-    from ..driver import TrialGrid
     from ..edit_likeness import likeness_of
 
-    grid = TrialGrid(
-        samples=tuple(setting.tried), window=setting.whole, strengths=setting.strengths
-    )
-    move = yield from _move(setting, name)
+    move, grid = (yield from _move(setting, name)), setting.grid()
     work = likeness_of(
         setting.driver, move, grid, name=name, nulls=setting[NULLS], null=setting[NULL]
     )

@@ -61,8 +61,7 @@ DECODING = 0.5
 def parts(setting: Setting) -> Iterator[Part]:
     """Yields every label's direction beside the random ones."""
     alone = 2.0 * len(LENGTHS) * len(setting.tried)
-    for number, name in enumerate(setting.readable):
-        beside = setting[DIRECTIONS] if number == 0 else 0  # the random ones serve all labels
+    for name, beside in setting.with_randoms(setting[DIRECTIONS]):
         decodings = alone * (1 + beside)
         yield Part(
             title=f"{name} against random positives",

@@ -24,8 +24,7 @@ def parts(setting: Setting) -> Iterator[Part]:
     windows = windows_of(setting.run, EDGES)
     samples = setting.tried[:MOST_SAMPLES]
     alone = 2.0 * len(samples) * sum(map(setting.share, windows))
-    for number, name in enumerate(setting.readable):
-        beside = setting[NULLS] if number == 0 else 0
+    for name, beside in setting.with_randoms(setting[NULLS]):
         yield Part(
             title=f"{name} by noise level",
             passes=alone * (1 + beside),

@@ -69,10 +69,12 @@ class Chosen:
 
     @cached_property
     def digest(self) -> str:
+        """Hex digits that name the direction."""
         return digest_of(self.move)
 
     @property
     def ref(self) -> DirectionRef:
+        """The reference to it that a recipe holds."""
         return DirectionRef(digest=self.digest, name=self.name, made_by=self.move.made_by)
 
     def on_steps_of(self, run: Run) -> Move:

@@ -22,8 +22,7 @@ from ...recipes.recipe import Recipe, check_run, recipe_of
 from ...recipes.widgets import AmountWidget, WindowWidget
 from ...recipes.window import Window
 from .. import loaders, state
-from ..edit_widgets import Offer, choose_edit, draw_shapes, draw_widgets
-from ..text import literal
+from ..edit_widgets import Offer, choose_edit, draw_shapes, draw_widgets, tell_problems
 from .directions import Chosen, use_direction
 from .edit_steps import edit_steps_panel
 
@@ -69,20 +68,19 @@ class EditSetup:
 def offered_edits() -> dict[str, type[RecipeEdit]]:
     """Returns the edits of this page by their names in links.
 
-    They have an amount and take no donor. The Swap page has the others.
+    They have an amount and do not belong to the Swap page.
     """
     return {
         edit.key(): edit
         for edit in EDITS.values()
-        if edit.amount is not None and not edit.has("donor")
+        if edit.amount is not None and not edit.injections()
     }
 
 
 def kind_panel() -> type[RecipeEdit]:
     """Draws the choice of an edit."""
     offered = offered_edits()
-    for problem in EDITS.problems():
-        st.warning(literal(problem), icon=":material/extension_off:")
+    tell_problems()
     how = state.select(
         "How",
         "how",

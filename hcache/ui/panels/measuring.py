@@ -38,6 +38,7 @@ from ...measures.verdict import Row
 from ...readers.reading import readers_of
 from .. import state
 from ..pace import starts_itself, step_seconds_of
+from ..parameter_widgets import FAR, draw_parameter
 from ..reader_choice import choose_reader
 from ..tasks import start
 from ..text import literal
@@ -175,9 +176,7 @@ def wanted_width() -> float | None:
 
 def _plan(run: Run, what: Sequence[str], rows: Sequence[Row]) -> None:
     """Shows how many samples the chosen measures need for a width, by the existing pilot."""
-    width = state.number(
-        "Width of the 95 % intervals that you need (0: any)", WIDTH, 0.0, _FAR, 0.0
-    )
+    width = state.number("Width of the 95 % intervals that you need (0: any)", WIDTH, 0.0, FAR, 0.0)
     if not width > 0:
         return
     known = {
@@ -223,7 +222,7 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row
         state.select("Size", "verdict-size", list(SIZES), default=USUAL, format_func=_size_words)
         for parameter in parameters_of(what).values():
             if not parameter.sizes:
-                _control(parameter)
+                draw_parameter(parameter, _key(parameter))
         _plan(run, what, rows)
         reader = choose_reader(run) if len(readers_of(run)) > 1 else ""
         needing = [name for name in what if MODEL in find_measure(name).needs]
@@ -242,29 +241,6 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row
         st.code(
             "python -m hcache " + shlex.join(work.arguments()), language="bash", wrap_lines=True
         )
-
-
-_FAR = 1e9
-"""The bound of numbers without their own, which a browser's field can still step through."""
-
-
-def _control(parameter: Parameter) -> None:
-    """Draws the widget of a parameter under its name. The type follows from the default."""
-    label = parameter.name.replace("_", " ").capitalize()
-    key, default, text = _key(parameter), parameter.default, literal(parameter.text)
-    if parameter.choices:
-        state.select(label, key, list(parameter.choices), default=default, help=text)
-    elif isinstance(default, bool):
-        state.flag(label, key, default, help=text)
-    elif isinstance(default, str):
-        state.text(label, key, default, help=text)
-    else:
-        low = -_FAR if parameter.least is None else parameter.least
-        high = _FAR if parameter.most is None else parameter.most
-        if isinstance(default, int):
-            state.whole(label, key, int(low), int(high), default, help=text)
-        else:
-            state.number(label, key, float(low), float(high), default, help=text)
 
 
 def _key(parameter: Parameter) -> str:

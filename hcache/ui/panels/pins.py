@@ -43,6 +43,7 @@ class Pinned:
 
     @property
     def title(self) -> str:
+        """What the picture is called."""
         edits = (
             ", ".join(dict.fromkeys(edit.kind for edit in self.recipe.edits)) if self.recipe else ""
         )

@@ -4,15 +4,14 @@ labels that takes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import streamlit as st
 
 from ...analysis.estimate import Estimate
-from ...analysis.probes import AUC, LOGISTIC, RIDGE
-from ...cache.layout import X
 from ...cache.reading import Run
 from ...errors import AnalysisError
 from ...figures.probe_charts import (
@@ -25,28 +24,19 @@ from ...figures.probe_charts import (
     site_name,
     step_in_words,
 )
-from ...measures.costs import about, probe_seconds
-from ...measures.decodability import (
-    ProbeMap,
-    ProbeOptions,
-    decodability,
-    default_sites,
-    stored_decodability,
-)
-from ...measures.duplicates import duplicates_in_words
-from ...measures.groups import APART, BY_RUN, groups_of, in_words
-from ...measures.learning import learning, stored_learning
+from ...measures.by_cell import ByCell, Choice, LearningCurves, ProbeMap, Work
+from ...measures.costs import about
+from ...measures.measure import Measure, faults_named
 from ...measures.noise import log_snr_of, middle_step
-from ...specs import NONE, POOLED
+from ...measures.parameter import Parameter
+from ...measures.registry import registry
 from .. import address, loaders, state
 from ..frame import errors_shown
 from ..pace import starts_itself
-from ..text import sentence
+from ..parameter_widgets import draw_parameter
+from ..text import literal
 from ..work import run_button
 
-OWN = "own"
-KINDS = {OWN: "Automatic", RIDGE: "Ridge: values (R²)", LOGISTIC: "Logistic: two classes (AUC)"}
-MOST_NAMED = 6
 QUIET = {"displayModeBar": False}
 MAP = "probe-map"
 
@@ -57,144 +47,153 @@ SHOWN = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class ProbeQuestion:
+    """What the page asks of a run.
+
+    It is a label, at some sites, by a measure that is taken cell by cell, with its options.
+    """
+
+    run: Run
+    measure: Measure
+    by_cell: ByCell
+    label: str
+    sites: tuple[str, ...]
+    options: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[Hashable, ...]:
+        """What tells it from other questions."""
+        options = tuple(sorted(self.options.items()))
+        named = (self.run.name, len(self.run), self.measure.name, self.label)
+        return (*named, self.sites, options)
+
+    def stored(self) -> ProbeMap:
+        """The cells that are known."""
+        with faults_named(self.measure):
+            return self.by_cell.stored(self.run, self.label, self.sites, self.options)
+
+    def work(self) -> Work:
+        """Measures all cells."""
+        steps, take = range(self.run.spec.steps), self.by_cell.measure
+        with faults_named(self.measure):
+            return (yield from take(self.run, [self.label], self.sites, steps, self.options))
+
+    def curves(self, curves: LearningCurves, step: int, sites: Sequence[str]) -> Work:
+        """Measures learning curves at some sites."""
+        with faults_named(self.measure):
+            return (yield from curves.measure(self.run, self.label, step, sites, self.options))
+
+
 def probes_panel(run: Run) -> None:
     """Draws what to probe, the heat map, and a cell.
 
     It has the button that starts the probes, and the clicked cell.
     """
+    for line in registry().refused:
+        st.warning(literal(line), icon=":material/extension_off:")
     labels = loaders.labels_of(run)
     if not labels:
         raise AnalysisError(
             "this run has no labels to probe for: its model has no attribute reader. Click some in"
             " the Gallery, or import a CSV with `python -m hcache labels-import`"
         )
-    label, sites, options = _question(run, list(labels))
-    if not sites:
+    asked = _question(run, list(labels))
+    if not asked.sites:
         st.info("Choose a site to probe.")
         return
-    known = stored_decodability(run, label, sites, options)
-    st.caption(_what(run, known, options))
+    known = asked.stored()
+    with faults_named(asked.measure):
+        words = asked.by_cell.words(run, known, asked.options)
+        seconds = asked.by_cell.seconds(run, known, asked.options) if known.missing else 0.0
+    st.caption(words + ("" if known.missing else " Every cell is stored with the run."))
     if known.missing:
         cells = (
-            f"{known.missing} of {len(sites) * run.spec.steps}"
+            f"{known.missing} of {len(asked.sites) * run.spec.steps}"
             if known.cells
             else str(known.missing)
         )
-        seconds = _seconds(run, known)
         run_button(
-            f"Probe {cells} cells, {about(seconds)}",
+            f"Probe {cells} cells" + ("" if seconds is None else f", {about(seconds)}"),
             "probes",
-            (run.name, len(run), label, tuple(sites), options),
-            lambda: decodability(run, [label], sites, None, options),
+            asked.key,
+            asked.work,
             auto=starts_itself(run, seconds),
             unit=("cells", known.missing),
         )
     if known.cells:
-        _map_and_cell(run, known, options)
+        _map_and_cell(asked, known)
 
 
-def _question(run: Run, labels: Sequence[str]) -> tuple[str, list[str], ProbeOptions]:
-    """Returns the label, the sites and the kind of probe."""
+def _question(run: Run, labels: Sequence[str]) -> ProbeQuestion:
+    """The measure, the label, the sites, and what else the measure asks for."""
+    measure = _measure()
+    by_cell = measure.by_cell
+    if by_cell is None:
+        raise AnalysisError(f"the measure {measure.name} is not taken cell by cell")
     one, two, three = st.columns([2, 2, 4])
     with one:
         label = state.select(
             "Label", "label", labels, format_func=lambda text: text.replace("_", " ")
         )
+    with faults_named(measure):
+        asks, every = list(by_cell.asks(run, labels)), tuple(by_cell.sites(run))
+    options = by_cell.options({})
     with two:
-        kind = state.select(
-            "Probe",
-            "probe",
-            list(KINDS),
-            format_func=KINDS.get,
-            help=(
-                "Automatic: ridge for a continuous label, logistic for a binary one. Logistic on a"
-                " continuous label separates the samples above its median from the others."
-            ),
-        )
+        options |= dict(_choose(measure, each) for each in asks[:1])
     with three:
         sites = state.many(
             "Sites",
             "probed",
-            default_sites(run),
-            default_sites(run),
+            every,
+            every,
             format_func=site_name,
             help="x_t is the noisy picture, the input of the U-Net.",
         )
-    return (
-        label,
-        sites,
-        ProbeOptions(kind=None if kind == OWN else kind, groups=_together(run, labels)),
+    options |= dict(_choose(measure, each) for each in asks[1:])
+    return ProbeQuestion(
+        run=run,
+        measure=measure,
+        by_cell=by_cell,
+        label=label,
+        sites=tuple(sites),
+        options=options,
     )
 
 
-def _together(run: Run, labels: Sequence[str]) -> str:
-    """Returns the samples that belong together. The choice is shown if the run has groups, or if
-    the user chose otherwise.
-    """
-    found = in_words(run, groups_of(run))
-    if not found:
-        return BY_RUN
-    words = {BY_RUN: f"from the run: {found}", APART: "none: each sample on its own"}
-    return state.select(
-        "Samples that belong together",
-        "groups",
-        [BY_RUN, APART, *labels],
-        format_func=lambda name: sentence(words.get(name, f"samples with the same {name}")),
-        help="Samples of one prompt, class or picture are never on both sides of a fold.",
+def _measure() -> Measure:
+    """The measure; asked for where there are several that are taken cell by cell."""
+    known = registry()
+    offered = known.by_cell()
+    names = list(offered)
+    if len(names) == 1:
+        return known.measures[names[0]]
+    name = state.select(
+        "Measure", "probing", names, format_func=lambda each: offered[each].title or each
     )
+    return known.measures[name]
 
 
-def _seconds(run: Run, known: ProbeMap) -> float:
-    """Returns the seconds for the unknown cells."""
-    missing = {
-        site: sum((site, step) not in known.cells for step in range(known.steps))
-        for site in known.sites
-    }
-    return probe_seconds(run, missing, [loaders.labels_of(run)[known.label]])
-
-
-def _what(run: Run, known: ProbeMap, options: ProbeOptions) -> str:
-    """Describes what is measured, and what is not stored."""
-    kind = "logistic" if known.metric == AUC else "ridge"
-    chance = "0.5 is chance" if known.metric == AUC else "0 is as good as predicting the mean"
-    text = (
-        f"A {kind} probe at {len(known.sites)} sites × {known.steps} steps, {len(run)} samples."
-        f" {known.metric} is measured on held-out samples ({options.folds} folds; the penalty is"
-        f" chosen inside each); {chance}. The null is"
-        f" {options.shuffles(loaders.labels_of(run)[known.label])} fits with shuffled labels"
-        " (Hewitt, Liang 2019)."
-    )
-    together = in_words(run, groups_of(run, options.groups))
-    text += (
-        f" {together[:1].upper()}{together[1:]}: folds, shuffles and intervals are of groups."
-        if together
-        else ""
-    )
-    text += f" {copies}." if (copies := duplicates_in_words(run)) else ""
-    pooled = [site for site in known.sites if site != X and run.policy(site) == POOLED]
-    text += (
-        f" Of {', '.join(pooled)} only the mean over space is stored and probed." if pooled else ""
-    )
-    absent = [site for site in run.anatomy.sites if run.policy(site) == NONE]
-    if absent:
-        names = ", ".join(absent) if len(absent) <= MOST_NAMED else f"{len(absent)} sites"
-        text += (
-            f" Not stored, so not probed: {names}. To probe them, extract a run with `--store"
-            f" {absent[0]}=pooled`."
+def _choose(measure: Measure, ask: Choice | Parameter) -> tuple[str, Any]:
+    """One choice: its parameter's name, and its value."""
+    if isinstance(ask, Choice):
+        values = list(ask.values)
+        chosen = state.select(
+            ask.label, ask.key, values, format_func=ask.values.get, help=ask.help or None
         )
-    return text + ("" if known.missing else " Every cell is stored with the run.")
+        return ask.parameter.name, chosen
+    return ask.name, draw_parameter(ask, f"probe-{measure.name}-{ask.name}")
 
 
 @st.fragment
-def _map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
-    """Draws the heat map and the chosen cell in one fragment, so that a click redraws only
-    these.
-    """
-    with errors_shown():  # errors of a fragment do not reach its page
-        _draw_map_and_cell(run, known, options)
+def _map_and_cell(asked: ProbeQuestion, known: ProbeMap) -> None:
+    """The heat map and the cell it chooses, in one fragment: a click redraws no more than these."""
+    with errors_shown():  # a fragment's errors do not reach its page
+        _draw_map_and_cell(asked, known)
 
 
-def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None:
+def _draw_map_and_cell(asked: ProbeQuestion, known: ProbeMap) -> None:
+    run = asked.run
     snr = log_snr_of(run)
     one, two, three = st.columns([3, 1, 4])
     with one:
@@ -232,7 +231,8 @@ def _draw_map_and_cell(run: Run, known: ProbeMap, options: ProbeOptions) -> None
                 f"{_at(known, step)}"
             ),
         )
-    _closer(run, known, site, step, options)
+    if asked.by_cell.curves:
+        _closer(asked, asked.by_cell.curves, known, (site, step))
 
 
 def take_cell(known: ProbeMap) -> None:
@@ -278,7 +278,7 @@ def _numbers(known: ProbeMap, site: str, step: int) -> None:
         st.info("This cell is not probed yet.")
         return
     lines = ["| | | 95 % interval |", "|---|---|---|", _line(known.metric, row["score"])]
-    if row["accuracy"]:
+    if row.get("accuracy"):
         lines.append(_line("Balanced accuracy", row["accuracy"]))
     lines += [
         f"| Shuffled labels, mean | {row['control']:.2f} | |",
@@ -299,19 +299,21 @@ def _line(name: str, found: dict[str, Any]) -> str:
     return f"| {name} | {estimate.value:.2f} | {estimate.low:.2f} to {estimate.high:.2f} |"
 
 
-def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptions) -> None:
-    """Draws how many labelled samples are enough at this step, and what a site contains
-    beyond x_t.
-    """
+def _closer(
+    asked: ProbeQuestion, curves: LearningCurves, known: ProbeMap, cell: tuple[str, int]
+) -> None:
+    """How many labelled samples are enough at this step, and what a site holds beyond x_t."""
+    run, (site, step) = asked.run, cell
     st.subheader("How many labels are needed", anchor=False)
-    found = stored_learning(run, known.label, step, known.sites, options)
+    with faults_named(asked.measure):
+        found = curves.stored(run, known.label, step, known.sites, asked.options)
     missing = [each for each in known.sites if each not in found]
     if missing:
         run_button(
             f"Learning curves of {len(missing)} sites at step {step}",
             "learning",
-            (run.name, len(run), known.label, tuple(missing), step, options),
-            lambda: learning(run, known.label, step, missing, options),
+            (*asked.key, tuple(missing), step),
+            lambda: asked.curves(curves, step, missing),
             unit=("sites", len(missing)),
         )
     if not found:
@@ -332,7 +334,7 @@ def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptio
     with right:
         chosen = site if site in found else next(iter(found))
         st.plotly_chart(
-            learning_chart(found, known.sites, chosen),
+            learning_chart(found, known.sites, chosen, known.nothing),
             key="probe-learning",
             config=QUIET,
             alt=(
@@ -342,8 +344,8 @@ def _closer(run: Run, known: ProbeMap, site: str, step: int, options: ProbeOptio
         )
 
 
-def _enough(found: dict[str, dict[str, Any]]) -> str:
-    """Draws a table: site, number of samples that is enough, what is read beyond x_t."""
+def _enough(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """A table: site, samples that are enough, what is read beyond x_t."""
     lines = ["| Site | Needed | Beyond x_t |", "|---|---|---|"]
     for site, result in found.items():
         most = result["sizes"][-1]

@@ -34,16 +34,7 @@ from ..work import run_button
 from .pins import SIDES, pin_cells
 from .recipes import recipe_drop
 from .sheets import sheet_download
-from .swap_setup import (
-    ALONE,
-    SLERP,
-    TOGETHER,
-    Setup,
-    apply_recipe,
-    apply_recipes,
-    make_recipes,
-    setup_panel,
-)
+from .swap_setup import Setup, apply_recipe, apply_recipes, injected, make_recipes, setup_panel
 
 if TYPE_CHECKING:
     from ...edits.swaps import IdentityCheck
@@ -55,12 +46,6 @@ PICTURE, GRID = 112, 150
 """The width of A and B and the height of the grid, in pixels."""
 
 KEPT_IDENTITIES = 256
-
-BUTTONS = {
-    ALONE: "Swap each site alone",
-    TOGETHER: "Swap all sites at once",
-    SLERP: "Rotate h by slerp",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,12 +86,14 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
     recipes = make_recipes(
         run, setup, DonorRef(run=pair.donor_run.name, sample=pair.donor), pair.recipient
     )
+    every = Window(first=0, last=run.spec.steps - 1)
+    window = injected(next(iter(recipes.values()))).acts_in or every
     reader_name = choose_reader(run)
     result = run_button(
-        BUTTONS.get(setup.how, f"Render: {setup.how}"),
+        setup.button,
         "swap",
         (reader_name, *(recipe.digest for recipe in recipes.values())),
-        lambda: _render(run, recipes, pair, setup.window, reader_name),
+        lambda: _render(run, recipes, pair, window, reader_name),
     )
     if result is None:
         _show(run, {}, pair)
@@ -118,7 +105,7 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
     _show(run, cells, pair)
     _badge(identity)
     st.caption(
-        f"Steps {setup.window.first} to {setup.window.last}. The number at each site is the root"
+        f"Steps {window.first} to {window.last}. The number at each site is the root"
         " mean square distance of the result from B, divided by that of A from B. Skips that the"
         " run does not store in full are computed again from A's stored x_t. Figure after Schaerf,"
         " Alfarano, Silvestri, Impett (2025)."
@@ -173,8 +160,9 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
         pair.names(run),
         (untouched(pair.donor_run, pair.donor), untouched(run, pair.recipient)),
     )
-    sites = [title for title in cells if title in run.anatomy.sites]
-    others = {title: cell.picture for title, cell in cells.items() if title not in sites}
+    at = {title: injected(cell.recipe).figure_site for title, cell in cells.items()}
+    sites = {site: cells[title] for title, site in at.items() if site in run.anatomy.sites}
+    others = {t: c.picture for t, c in cells.items() if at[t] not in run.anatomy.sites}
     if sites or not cells:
         with st.container(key="u-figure"):
             said = (
@@ -187,7 +175,7 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
                 recipient=two[1],
                 names=names,
                 caption="",
-                cells={site: cells[site] for site in sites},
+                cells=sites,
             )
             drawing = draw_u(swapped, Style(captioned=False, size=TYPE)).svg
             dark = st.context.theme.type == "dark"

@@ -1,58 +1,82 @@
-"""The choices of the Swap page, converted from widgets to recipes and back."""
+"""The choices of the Swap page, from widgets to recipes and from a recipe back to the widgets.
+
+The page knows no edit by its class. Which edits it offers, under which titles, with which widgets
+and buttons, each edit declares itself: see :class:`~hcache.recipes.edits.RecipeEdit`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
-from ...cards import find_card
-from ...edits.freeu import FreeUEdit
-from ...edits.slerp import SlerpEdit
-from ...edits.swap import SwapEdit
-from ...errors import HcacheError, UsageError
+from ...errors import UsageError
 from ...recipes.edits import EDITS, DonorRef, RecipeEdit, changed
-from ...recipes.masks import Mask
 from ...recipes.recipe import Recipe, recipe_of
-from ...recipes.window import SHAPES, Window
+from ...recipes.widgets import Variant
 from .. import state
-from ..edit_widgets import Offer, choose_edit, draw_amount, draw_shapes, draw_widgets
+from ..edit_widgets import Offer, choose_edit, draw_amount, draw_widgets, tell_problems
 from ..text import sentence
-from .mask import choose_mask, mask_panel, percent
 
-ALONE, TOGETHER, SLERP = "each site alone", "all sites at once", "h by slerp"
-FREEU = {"b1": 1.4, "b2": 1.6, "s1": 0.9, "s2": 0.2}
-"""The values that the authors of FreeU recommend for Stable Diffusion 2.1."""
+MOST_BOOST = 1000.0
+DIFFERENT = "the pictures of this sheet differ in more than their sites; choose one of them"
 
-FREEU_RANGE, MOST_BOOST = (0.05, 4.0), 1000.0
+
+@dataclass(frozen=True, kw_only=True)
+class Injection:
+    """An edit, and the way in which pictures are made with it."""
+
+    kind: type[RecipeEdit]
+    variant: Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """The chosen swap. ``share`` is the blend strength, or γ of a slerp."""
+    """What is to be done.
 
-    how: str
-    sites: tuple[str, ...]
-    window: Window
-    share: float
-    mask: Mask | None
-    freeu: FreeUEdit | None
+    ``fields``: those of the edit but for the donor. ``beside``: edits of the network, such as
+    FreeU.
+    """
+
+    injection: Injection
+    fields: Mapping[str, Any]
+    beside: tuple[RecipeEdit, ...]
     asymmetric: bool
     t_boost: float | None
-    omega: float | None = None
-    dt_lambda: float | None = None
-    kind: type[RecipeEdit] | None = None
-    fields: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def button(self) -> str:
+        """The text of the page's button."""
+        return self.injection.variant.button
+
+    def edits(self, donor: DonorRef) -> list[RecipeEdit]:
+        """The edits, one for each picture."""
+        kind, each = self.injection.kind, self.injection.variant.each
+        given = {"donor": donor} if kind.has("donor") else {}
+        if not each:
+            return [kind(**self.fields, **given)]
+        return [kind(**{**self.fields, each: (value,)}, **given) for value in self.fields[each]]
 
 
-def injections() -> dict[str, type[RecipeEdit]]:
-    """Lists other packages' edits that take a donor, by title."""
-    own = (SwapEdit, SlerpEdit)
-    return {kind.title: kind for kind in EDITS.values() if kind.has("donor") and kind not in own}
+def injections() -> dict[str, Injection]:
+    """Lists what the page can do, by the title of each variant."""
+    found: dict[str, Injection] = {}
+    for kind in EDITS.values():
+        for variant in kind.injections():
+            taken = variant.title in found
+            title = f"{variant.title} ({kind.kind})" if taken else variant.title
+            found[title] = Injection(kind=kind, variant=variant)
+    return found
+
+
+def network_edits() -> list[type[RecipeEdit]]:
+    """Lists the edits of the network, which are offered beside any injection."""
+    return [kind for kind in EDITS.values() if kind.network and not kind.injections()]
 
 
 def setup_panel(run: Run, picture: np.ndarray) -> Setup:
@@ -60,106 +84,50 @@ def setup_panel(run: Run, picture: np.ndarray) -> Setup:
 
     ``picture``: the recipient's, for painting a mask.
     """
+    tell_problems()
+    offered = injections()
+    kinds = dict.fromkeys(injection.kind for injection in offered.values())
     how = state.select(
         "Inject",
         "inject",
-        [ALONE, TOGETHER, SLERP, *injections()],
+        list(offered),
         format_func=sentence,
-        help=(
-            "Slerp rotates h towards A's h and keeps its norm (InjectFusion: Jeong, Kwon, Uh 2023,"
-            " Training-free Content Injection using h-space in Diffusion Models)."
-        ),
+        help=" ".join(f"{kind.title}: {kind.help}" for kind in kinds),
     )
-    if kind := injections().get(how):
-        return _outside_panel(run, picture, kind)
-    sites = ["h"] if how == SLERP else _sites(run)
-    if how == SLERP:
-        share = state.slider("Share γ of the angle (%)", "gamma", 0, 100, 30) / 100
-    else:
-        share = (
-            state.slider(
-                "Strength (%)",
-                "blend",
-                0,
-                100,
-                100,
-                help="b + α (a - b): 100 % replaces B's activations by A's.",
-            )
-            / 100
-        )
-    window = _window(run)
-    mask = mask_panel("mask", picture, run.anatomy.h)
-    with st.expander("More: asymmetric, noise boost, FreeU"):
-        asymmetric, t_boost, freeu = _more(run, how)
-        omega, dt_lambda = _calibration() if how == SLERP else (None, None)
-    return Setup(
-        how=how,
-        sites=tuple(sites),
-        window=window,
-        share=share,
-        mask=mask,
-        freeu=freeu,
-        asymmetric=asymmetric,
-        t_boost=t_boost,
-        omega=omega,
-        dt_lambda=dt_lambda,
-    )
-
-
-def _outside_panel(run: Run, picture: np.ndarray, kind: type[RecipeEdit]) -> Setup:
-    """Draws the widgets that an edit of another package declares."""
-    st.caption(kind.help)
-    offer = Offer(run=run, picture=picture)
+    injection, offer = offered[how], Offer(run=run, picture=picture, shapes=True)
+    kind = injection.kind
     fields = draw_widgets(kind, offer, more=False)
     if kind.amount:
         fields[kind.amount.name] = draw_amount(kind, kind.amount)
-    with st.expander("More: asymmetric, noise boost, FreeU"):
-        fields |= draw_shapes(kind, fields) | draw_widgets(kind, offer, more=True)
-        asymmetric, t_boost, freeu = _more(run, kind.title)
+    with st.expander(_title_of_more(run)):
+        asymmetric, t_boost = _asymmetry_and_boost(injection)
+        beside = [found for each in network_edits() if (found := _network_edit(offer, each))]
+        fields |= draw_widgets(kind, offer, more=True)
     return Setup(
-        how=kind.title,
-        sites=(),
-        window=fields.get("window", Window(first=0, last=run.spec.steps - 1)),
-        share=1.0,
-        mask=fields.get("mask"),
-        freeu=freeu,
+        injection=injection,
+        fields=fields,
+        beside=tuple(beside),
         asymmetric=asymmetric,
         t_boost=t_boost,
-        kind=kind,
-        fields=fields,
     )
 
 
 def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dict[str, Recipe]:
-    """Returns the recipes to render, by title."""
-    more: list[RecipeEdit] = [setup.freeu] if setup.freeu else []
-    if setup.kind is not None:
-        fields: dict[str, Any] = {"donor": donor, **setup.fields}
-        listed: dict[str, RecipeEdit] = {setup.how: setup.kind(**fields)}
-    elif setup.how == SLERP:
-        turn = SlerpEdit(
-            donor=donor,
-            gamma=setup.share,
-            window=setup.window,
-            mask=setup.mask,
-            omega=setup.omega,
-            dt_lambda=setup.dt_lambda,
+    """What is to be rendered, by title."""
+    found: dict[str, Recipe] = {}
+    for edit in setup.edits(donor):
+        edits = [edit, *setup.beside]
+        name = edit.picture_name
+        name = f"{name} ({len(found) + 1})" if name in found else name
+        found[name] = recipe_of(
+            run, recipient, edits, asymmetric=setup.asymmetric, t_boost=setup.t_boost
         )
-        listed = {"h by slerp": turn}
-    else:
-        groups = [(site,) for site in setup.sites] if setup.how == ALONE else [setup.sites]
-        listed = {
-            " + ".join(sites): SwapEdit(
-                sites=sites, donor=donor, alpha=setup.share, window=setup.window, mask=setup.mask
-            )
-            for sites in groups
-        }
-    return {
-        title: recipe_of(
-            run, recipient, [edit, *more], asymmetric=setup.asymmetric, t_boost=setup.t_boost
-        )
-        for title, edit in listed.items()
-    }
+    return found
+
+
+def injected(recipe: Recipe) -> RecipeEdit:
+    """The edit of a recipe that belongs to this page."""
+    return next(edit for edit in recipe.edits if edit.injections())
 
 
 def apply_recipe(recipe: Recipe) -> None:
@@ -174,115 +142,54 @@ def apply_recipe(recipe: Recipe) -> None:
 def apply_recipes(recipes: Sequence[Recipe]) -> None:
     """Makes the choices that give these recipes.
 
-    It is one recipe, or those of a U-figure, which differ only in their site.
+    They are one, or those of a figure, which differ in the field that a variant makes a picture
+    each of.
 
     Raises:
         UsageError: this page cannot make them.
     """
-    edits = [_injection(recipe) for recipe in recipes]
-    first, head = edits[0], recipes[0]
-    if len({_but_for_sites(recipe, edit) for recipe, edit in zip(recipes, edits, strict=True)}) > 1:
-        raise UsageError(
-            "the pictures of this sheet differ in more than their sites; choose one of them"
-        )
-    state.choose("donor-run", first.donor.run)
-    state.choose("donor", first.donor.sample)
+    edits = [_injected(recipe) for recipe in recipes]
+    head, (title, edit) = recipes[0], _merged(edits)
+    if len({_but_for(recipe, own, edit) for recipe, own in zip(recipes, edits, strict=True)}) > 1:
+        raise UsageError(DIFFERENT)
+    _check_choices(edit)
+    if edit.has("donor"):
+        donor: DonorRef = getattr(edit, "donor")  # noqa: B009
+        state.choose("donor-run", donor.run)
+        state.choose("donor", donor.sample)
     state.choose("recipient", head.sample)
-    if not isinstance(first, SwapEdit | SlerpEdit):
-        state.choose("inject", first.title)
-        choose_edit(first)
-        _apply_more(head, False)
-        return
-    state.choose("window", f"{first.window.first}-{first.window.last}")
-    state.choose("shape", first.window.shape)
-    if isinstance(first, SlerpEdit):
-        state.choose("inject", SLERP)
-        state.choose("gamma", percent(first.gamma, "share γ"))
-        state.choose("omega", first.omega or 0.0)
-        state.choose("dt-lambda", 1.0 if first.dt_lambda is None else first.dt_lambda)
-    else:
-        together = len(first.sites) > 1
-        if together and len(edits) > 1:
-            raise UsageError(
-                "the pictures of this sheet swap several sites each; choose one of them"
-            )
-        state.choose("inject", TOGETHER if together else ALONE)
-        swaps = [edit for edit in edits if isinstance(edit, SwapEdit)]
-        state.choose(
-            "sites", ",".join(dict.fromkeys(site for edit in swaps for site in edit.sites))
-        )
-        state.choose("blend", percent(first.alpha, "blend strength"))
-    choose_mask("mask", first.mask)
-    _apply_more(head, isinstance(first, SlerpEdit))
+    state.choose("inject", title)
+    choose_edit(edit)
+    _choose_more(head, edit)
 
 
-def may_have_freeu(run: Run) -> bool:
-    """Returns whether FreeU is offered.
+def _merged(edits: Sequence[RecipeEdit]) -> tuple[str, RecipeEdit]:
+    """The choice that makes some pictures, and the edit with all the values that it goes over.
 
-    diffusers has it for U-Nets that take text. This follows from the run alone, so the page need
-    not load the model. A model without FreeU reports it later.
+    Raises:
+        UsageError: they are not made by one choice.
     """
-    try:
-        return bool(run.spec.conditioning.prompts) or "text" in find_card(run.spec.model).kind
-    except HcacheError:  # a missing folder: rendering will report it
-        return False
+    first = edits[0]
+    if any(type(edit) is not type(first) for edit in edits):
+        raise UsageError(DIFFERENT)
+    variants = {n: i.variant for n, i in injections().items() if i.kind is type(first)}
+    for title, variant in variants.items():
+        values = [getattr(edit, variant.each) for edit in edits] if variant.each else []
+        if values and all(len(each) == 1 for each in values):
+            merged = tuple(dict.fromkeys(value for each in values for value in each))
+            return title, changed(first, **{variant.each: merged})
+    whole_titles = [title for title, variant in variants.items() if not variant.each]
+    if not whole_titles or (len(edits) > 1 and len(whole_titles) < len(variants)):
+        raise UsageError("the pictures of this sheet swap several sites each; choose one of them")
+    return whole_titles[0], first
 
 
-def _sites(run: Run) -> list[str]:
-    members = [m for site in run.anatomy.sites for m in run.anatomy.members(site) if m != site]
-    found = state.many(
-        "Sites",
-        "sites",
-        [*run.anatomy.sites, *members, *run.anatomy.places],
-        run.anatomy.sites,
-        help=(
-            "Skip groups, single members, or other places: what a down or up block puts out,"
-            " counted from 0 as diffusers counts, and the mid block's attention. SkipInject"
-            " (Schaerf et al. 2025, Training-Free Style and Content Transfer by Leveraging U-Net"
-            " Skip Connections in Stable Diffusion) uses"
-            " skip.2.0 and skip.2.1."
-        ),
-    )
-    if not found:
-        raise UsageError("choose one site or more to swap")
-    return found
-
-
-def _window(run: Run) -> Window:
-    t = run.timesteps
-    place = st.container()
-    presets = {
-        "All steps": lambda: Window(first=0, last=len(t) - 1),
-        "t 1000 to 200": lambda: Window.between(t, 1000, 200),
-        "t ≥ 400": lambda: Window.down_to(t, 400),
-    }
-    with st.container(horizontal=True):
-        for label, make in presets.items():
-            if st.button(label, key=f"preset-{label}", type="tertiary", help=_PRESETS[label]):
-                found = make()
-                state.choose("window", f"{found.first}-{found.last}")
-    with place:
-        first, last = state.window(
-            "Steps", "window", len(t), help="Step 0 has the most noise. Both ends are included."
-        )
-        st.caption(f"t from {t[first]:g} to {t[last]:g}")
-    shape = state.select("Strength over the steps", "shape", SHAPES, format_func=sentence)
-    return Window(first=first, last=last, shape=shape)
-
-
-_PRESETS = {
-    "All steps": "From noise to the finished picture.",
-    "t 1000 to 200": "The window of SkipInject (Schaerf et al. 2025).",
-    "t ≥ 400": "The window of InjectFusion (Jeong, Kwon, Uh 2023).",
-}
-
-
-def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
-    name = "slerp-asymmetric" if how == SLERP else "swap-asymmetric"
+def _asymmetry_and_boost(injection: Injection) -> tuple[bool, float | None]:
+    """Whether the edited noise enters P_t only, and the noise boost."""
     asymmetric = state.flag(
         "Asymmetric: edit P_t only",
-        name,
-        how == SLERP,
+        _asymmetric_key(injection.kind),
+        injection.variant.asymmetric,
         help=(
             "D_t keeps the unedited noise (Asyrp: Kwon, Jeong, Uh 2022). InjectFusion does this"
             " too."
@@ -297,85 +204,83 @@ def _more(run: Run, how: str) -> tuple[bool, float | None, FreeUEdit | None]:
         step=10.0,
         help="0 switches it off. InjectFusion uses 200.",
     )
-    freeu = None
-    help_text = (
-        "Si et al. 2023, FreeU: Free Lunch in Diffusion U-Net. It acts in all steps, whatever the"
-        " window."
-    )
-    if may_have_freeu(run) and state.flag("FreeU", "freeu", False, help=help_text):
-        numbers = {
-            key: state.number(key, f"freeu-{key}", *FREEU_RANGE, value, step=0.05)
-            for key, value in FREEU.items()
-        }
-        freeu = FreeUEdit(**numbers)
-    return asymmetric, t_boost or None, freeu
+    return asymmetric, t_boost or None
 
 
-def _calibration() -> tuple[float | None, float | None]:
-    """Returns InjectFusion's ω and λ, or None if they change nothing."""
-    omega = state.number(
-        "Calibration ω",
-        "omega",
-        0.0,
-        10.0,
-        0.0,
-        step=0.1,
-        help=(
-            "Moves x_t so that the unedited network predicts what the edit predicted, which keeps"
-            " B's style (InjectFusion: Jeong, Kwon, Uh 2023). 0 switches it off."
-        ),
-    )
-    dt_lambda = state.number(
-        "Scale λ of D_t",
-        "dt-lambda",
-        0.9,
-        1.1,
-        1.0,
-        step=0.0005,
-        format="%.4f",
-        help=(
-            "Acts where t is 950 or more. The published code uses 0.9985 for style mixing. 1"
-            " switches it off."
-        ),
-    )
-    return omega or None, None if dt_lambda == 1 else dt_lambda
+def _title_of_more(run: Run) -> str:
+    """The title of the folded part: what is in it."""
+    names = [kind.title for kind in network_edits() if kind.offered_for(run)]
+    return ", ".join(["More: asymmetric", "noise boost", *names])
 
 
-def _injection(recipe: Recipe) -> Any:
-    """Returns the swap or slerp of a recipe, or another edit with a donor."""
-    found = [edit for edit in recipe.edits if edit.has("donor")]
+def _network_edit(offer: Offer, kind: type[RecipeEdit]) -> RecipeEdit | None:
+    """An edit of the network, if it is offered for the run and chosen."""
+    if not kind.offered_for(offer.run):
+        return None
+    if not state.flag(kind.title, kind.key(), False, help=kind.help):
+        return None
+    fields = draw_widgets(kind, offer, more=False) | draw_widgets(kind, offer, more=True)
+    if kind.amount:
+        fields[kind.amount.name] = draw_amount(kind, kind.amount)
+    return kind(**fields)
+
+
+def _asymmetric_key(kind: type[RecipeEdit]) -> str:
+    return f"{kind.kind}-asymmetric"
+
+
+def _injected(recipe: Recipe) -> RecipeEdit:
+    """The one edit of a recipe that belongs to this page.
+
+    Raises:
+        UsageError: there is none, or there are several, or others that this page does not offer.
+    """
+    found = [edit for edit in recipe.edits if edit.injections()]
     if any(edit.has("direction") for edit in recipe.edits):
         raise UsageError("this picture was moved along a direction: drop it on the Edit page")
-    if len(found) != 1:
+    others = [edit.title for edit in recipe.edits if edit not in found and not edit.network]
+    if len(found) != 1 or others:
+        more = f", and {', '.join(others)} beside it" if others else ""
         raise UsageError(
-            f"this page makes pictures with one swap or slerp, and this one has {len(found)}; "
-            "`python -m hcache render` renders it again"
+            f"this page makes pictures with one swap or slerp, and this one has {len(found)}{more};"
+            " `python -m hcache render` renders it again"
         )
     return found[0]
 
 
-def _but_for_sites(recipe: Recipe, edit: RecipeEdit) -> str:
-    """Returns a recipe without its sites, as a text for comparison."""
-    other = changed(edit, sites=("h",)) if isinstance(edit, SwapEdit) else edit
-    kept = [other if found is edit else found for found in recipe.edits]
+def _check_choices(edit: RecipeEdit) -> None:
+    """Refuses an edit with a value in a field that the page has no widget for."""
+    kind = type(edit)
+    shown = {widget.name for widget in kind.widgets} | {"donor"}
+    shown |= {kind.amount.name} if kind.amount else set()
+    for field in msgspec.structs.fields(kind):
+        if field.name not in shown and getattr(edit, field.name) != field.default:
+            raise UsageError(
+                f"{field.name} of this picture is {getattr(edit, field.name)}, and this page has no"
+                " choice for it; `python -m hcache render` renders it again"
+            )
+
+
+def _but_for(recipe: Recipe, own: RecipeEdit, edit: RecipeEdit) -> str:
+    """What a recipe says but for the values that its variant goes over, as a text."""
+    each = [i.variant.each for i in injections().values() if i.kind is type(edit)]
+    same = {name: getattr(edit, name) for name in each if name and type(own) is type(edit)}
+    kept = [changed(own, **same) if found is own else found for found in recipe.edits]
     return replace(recipe, edits=tuple(kept)).digest
 
 
-def _apply_more(recipe: Recipe, slerp: bool) -> None:
-    boost, freeu = recipe.t_boost or 0.0, _freeu(recipe)
-    low, high = FREEU_RANGE
-    if (
-        not 0 <= boost <= MOST_BOOST
-        or freeu
-        and not all(low <= getattr(freeu, key) <= high for key in FREEU)
-    ):
-        raise UsageError("the noise boost or FreeU of this picture is beyond what this page has")
-    state.choose("slerp-asymmetric" if slerp else "swap-asymmetric", str(recipe.asymmetric))
+def _choose_more(recipe: Recipe, edit: RecipeEdit) -> None:
+    """Chooses the boost, asymmetry and edits of the network as a recipe has them."""
+    boost = recipe.t_boost or 0.0
+    if not 0 <= boost <= MOST_BOOST:
+        raise UsageError(
+            f"the noise boost of this picture is {boost:g}, which is beyond this page's range of 0"
+            f" to {MOST_BOOST:g}; `python -m hcache render` renders it again"
+        )
+    state.choose(_asymmetric_key(type(edit)), str(recipe.asymmetric))
     state.choose("swap-boost", boost)
-    state.choose("freeu", str(freeu is not None))
-    for key in FREEU if freeu else ():
-        state.choose(f"freeu-{key}", getattr(freeu, key))
-
-
-def _freeu(recipe: Recipe) -> FreeUEdit | None:
-    return next((edit for edit in recipe.edits if isinstance(edit, FreeUEdit)), None)
+    for kind in network_edits():
+        found = next((each for each in recipe.network_edits if type(each) is kind), None)
+        state.choose(kind.key(), str(found is not None))
+        if found is not None:
+            choose_edit(found)

@@ -1,0 +1,145 @@
+"""A measure that is read cell by cell: a score of a label at every site and step.
+
+A measure that declares a :class:`ByCell` is offered on the Probes page and by the command
+``probe``, which know none by name. ``probes_by_cell.py`` has the declaration of hcache's linear
+probes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..analysis.permutation import family_p, holm
+from ..analysis.probes import AUC
+from ..cache.reading import Run
+from .parameter import Parameter
+
+Options = Mapping[str, Any]
+"""The values of parameters by name; what is not there has its default."""
+
+Work = Generator[float, None, Any]
+
+
+def chance_of(metric: str) -> float:
+    """Returns the score of a probe where there is nothing to read."""
+    return 0.5 if metric == AUC else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeMap:
+    """A label at some sites and all steps of a run.
+
+    ``cells``: (site, step) -> row of a record, those that are known. A row has ``step``, ``score``
+    and ``selectivity`` (an Estimate as JSON each), ``control`` and ``p``; ``accuracy`` (an Estimate
+    as JSON) and ``drawn`` if there are any. ``chance``: the score where there is nothing to read;
+    None: 0.5 of an AUC, 0 of anything else.
+    """
+
+    label: str
+    metric: str
+    sites: tuple[str, ...]
+    steps: int
+    cells: Mapping[tuple[str, int], Mapping[str, Any]]
+    chance: float | None = None
+
+    @property
+    def nothing(self) -> float:
+        """The score where there is nothing to read."""
+        return chance_of(self.metric) if self.chance is None else self.chance
+
+    @property
+    def missing(self) -> int:
+        """How many cells are not known."""
+        return len(self.sites) * self.steps - len(self.cells)
+
+    def family(self) -> dict[tuple[str, int], float]:
+        """p of every cell, adjusted for all cells.
+
+        The chance that labels of nothing give any of the map's as good.
+
+        By the largest of all cells in each shuffle (max-T), since all cells have the same shuffles;
+        by Holm where the scores of shuffles were not kept.
+        """
+        known = [cell for cell, row in self.cells.items() if row["p"] is not None]
+        if not known:
+            return {}
+        drawn = [self.cells[cell].get("drawn") or () for cell in known]
+        if len({len(each) for each in drawn}) == 1 and len(drawn[0]):
+            observed = np.array([self.cells[cell]["score"]["value"] for cell in known], np.float64)
+            adjusted = family_p(observed, np.array(drawn, np.float64))
+        else:
+            adjusted = holm([self.cells[cell]["p"] for cell in known])
+        return dict(zip(known, adjusted.tolist(), strict=True))
+
+    def values(self, quantity: str) -> np.ndarray:
+        """``score``, ``selectivity``, ``control`` or ``p`` by site and step.
+
+        NaN where it is not known.
+        """
+        found = np.full((len(self.sites), self.steps), np.nan)
+        for (site, step), row in self.cells.items():
+            value = row[quantity]["value"] if isinstance(row[quantity], Mapping) else row[quantity]
+            found[self.sites.index(site), step] = np.nan if value is None else value
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A parameter with words for each value, for the page.
+
+    ``values``: value -> words. ``key``: what links call the choice.
+    """
+
+    parameter: Parameter
+    label: str
+    key: str
+    values: Mapping[str, str]
+    help: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningCurves:
+    """The score by the number of labelled samples, at one step.
+
+    ``measure`` is given (run, label, step, sites, options), and returns the results by site.
+    ``stored`` is given the same, computes nothing, and returns those that are known. A result has
+    ``metric``, ``sizes``, ``scores``, ``controls``, ``enough`` and ``beyond_x``.
+    """
+
+    measure: Callable[[Run, str, int, Sequence[str], Options], Work]
+    stored: Callable[[Run, str, int, Sequence[str], Options], Mapping[str, Mapping[str, Any]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ByCell:
+    """How a measure is taken and shown cell by cell.
+
+    Attributes:
+        title: What the page calls it.
+        measure: Is given (run, labels, sites, steps, options): work that stores every cell.
+        stored: Is given (run, label, sites, options): what is known. Computes nothing.
+        sites: Of a run, at which it can be taken.
+        seconds: Is given (run, what is known, options): what the missing cells take.
+        words: Is given (run, what is known, options): what is measured, for the page's caption.
+        parameters: What can be chosen; the command has an option for each.
+        asks: Is given (run, labels): what the page asks for, in order.
+        curves: Learning curves, if there are any.
+    """
+
+    title: str
+    measure: Callable[[Run, Sequence[str], Sequence[str], Sequence[int], Options], Work]
+    stored: Callable[[Run, str, Sequence[str], Options], ProbeMap]
+    sites: Callable[[Run], Sequence[str]]
+    seconds: Callable[[Run, ProbeMap, Options], float | None] = lambda run, known, options: None
+    words: Callable[[Run, ProbeMap, Options], str] = lambda run, known, options: ""
+    parameters: tuple[Parameter, ...] = ()
+    asks: Callable[[Run, Sequence[str]], Sequence[Choice | Parameter]] = lambda run, labels: ()
+    curves: LearningCurves | None = None
+
+    def options(self, given: Options) -> dict[str, Any]:
+        """The value of every parameter: what is given, or its default."""
+        return {each.name: given.get(each.name, each.default) for each in self.parameters}
