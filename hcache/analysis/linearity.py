@@ -224,6 +224,7 @@ def additivity_contrast(
     measured: Sequence[Sequence[np.ndarray]],
     nulls: Sequence[Sequence[np.ndarray]],
     *,
+    clusters: np.ndarray | None = None,
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Contrast:
@@ -231,7 +232,8 @@ def additivity_contrast(
 
     Each is ``(f(0), f(a), f(b), f(a+b))``, on the same samples.
 
-    What several pairs miss and move is summed over them: they count as one.
+    What several pairs miss and move is summed over them: they count as one. ``clusters`` (n,): the
+    numbers of samples that belong together and are drawn as one.
     """
     above, below = np.sum([_missed_and_moved(pair) for pair in measured], 0)
     null_above, null_below = np.sum([_missed_and_moved(null) for null in nulls], 0)
@@ -240,7 +242,7 @@ def additivity_contrast(
         one, other = ratio_of(above, below)(counts), ratio_of(null_above, null_below)(counts)
         return np.stack([one, other, one - other], 1)
 
-    found = bootstrap_many(statistic, len(above), repeats=repeats, seed=seed)
+    found = bootstrap_many(statistic, len(above), repeats=repeats, seed=seed, clusters=clusters)
     return Contrast(measured=found[0], null=found[1], excess=found[2])
 
 

@@ -75,7 +75,7 @@ class _Fit:
 
 
 def errors_without(smoother: np.ndarray, residual: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The errors on some samples of a linear fit that leaves them out.
+    """The errors of a linear fit on samples that it leaves out.
 
     Args:
         smoother: H (n, n), which takes labels to fitted values.

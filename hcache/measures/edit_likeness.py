@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.groups import group_means
 from ..analysis.likeness import likeness
 from ..directions.direction import Move, digest_of
 from ..progress import part
 from .driver import NOISE, Driver, TrialGrid
+from .groups import groups_among, of_groups
 from .kinds import LIKENESS
 from .responses import responses
 from .stored import Measuring, measured
@@ -25,15 +27,19 @@ def likeness_of(
     nulls: int = 19,
     null: str = NOISE,
     repeats: int = 2000,
+    groups: np.ndarray | None = None,
 ) -> Measuring:
     """Measures how far a direction moves pictures at its largest strength.
 
     The result is ``{"changed": {distance: Contrast}, "strength"}``. The distances are pixels,
     structure and colour, and those of the driver's encoder. The pictures are those of
     :func:`~hcache.measures.responses.responses`: what was rendered for another measure is not
-    rendered again.
+    rendered again. ``groups``: numbers (n,) of the run's samples that belong together; intervals
+    are over groups.
     """
+    among = groups_among(driver.run, groups, grid.samples)
     parameters = {
+        **of_groups(among),
         "name": name,
         "move": digest_of(move),
         "grid": grid.to_json(),
@@ -56,7 +62,9 @@ def likeness_of(
             tables.append(result.get("distances", {"pixels": result["pixels"]}))
         known = [quantity for quantity in tables[0] if all(quantity in each for each in tables)]
         at_most = {
-            quantity: np.array([np.array(each[quantity])[:, most] for each in tables])
+            quantity: group_means(
+                np.array([np.array(each[quantity])[:, most] for each in tables]), among, 1
+            )
             for quantity in known
         }
         changed = likeness(

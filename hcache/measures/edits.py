@@ -147,6 +147,7 @@ def additivity_of(
     nulls: int = 3,
     null: str = NOISE,
     repeats: int = 2000,
+    groups: np.ndarray | None = None,
 ) -> Measuring:
     """Additivity of every pair of directions.
 
@@ -155,12 +156,15 @@ def additivity_of(
     ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings",
     "pixels"}}``: for every pair, and for all pairs as one, that of all readings together, each in
     its spread, and of the picture. ``nulls``: how many pairs of random directions, which count as
-    one: their failures and their changes are summed.
+    one: their failures and their changes are summed. ``groups``: numbers (n,) of the run's samples
+    that belong together; intervals are over groups.
     """
+    among = groups_among(driver.run, groups, grid.samples)
     if len(moves) < 2:
         raise UsageError(f"additivity is of 2 directions or more, got {len(moves)}")
     pairs = list(combinations(moves, 2))
     parameters = {
+        **of_groups(among),
         "moves": {name: digest_of(move) for name, move in moves.items()},
         "grid": grid.to_json(),
         "reader": driver.reader_name,
@@ -183,7 +187,7 @@ def additivity_of(
 
         def contrast(name: str, chosen: slice) -> Contrast:
             return additivity_contrast(
-                parts[name][chosen], parts[name][len(pairs) :], repeats=repeats
+                parts[name][chosen], parts[name][len(pairs) :], clusters=among, repeats=repeats
             )
 
         return {

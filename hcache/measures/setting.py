@@ -19,7 +19,7 @@ from ..directions.supervised import both_ends, difference_direction
 from ..errors import UsageError, did_you_mean
 from ..readers.reading import readers_of
 from ..recipes.window import Window
-from .groups import groups_of
+from .groups import BY_RUN, groups_of
 from .noise import spread_steps
 from .parameter import Parameter
 
@@ -56,6 +56,12 @@ NULL = Parameter(
     text="random directions: noise in h, or differences of random samples, harder to beat",
     default="samples",
     choices=("noise", "samples"),
+)
+
+TOGETHER = Parameter(
+    name="groups",
+    text="which samples belong together: run (as the run says), none, or a label that tells",
+    default=BY_RUN,
 )
 
 
@@ -108,9 +114,10 @@ class Setting:
     def groups(self) -> np.ndarray | None:
         """Returns the number of every sample's group (n,).
 
-        The run says which they are. It is None if each sample is its own group.
+        The run says which they are, or the label that was chosen. It is None if each sample is its
+        own group.
         """
-        return groups_of(self.run)
+        return groups_of(self.run, self[TOGETHER])
 
     @cached_property
     def readable(self) -> list[str]:

@@ -25,7 +25,7 @@ from ..measure import (
     later,
     shipped_page,
 )
-from ..setting import NULL, NULLS, SAMPLES, Setting
+from ..setting import NULL, NULLS, SAMPLES, TOGETHER, Setting
 
 INTERACTION, PAIRS = "interaction", "pairs"
 
@@ -48,7 +48,14 @@ def _additivity(setting: Setting, nulls: int) -> Work:
 
     strengths = (0.0, max(setting.strengths))
     grid = TrialGrid(samples=tuple(setting.tried), window=setting.whole, strengths=strengths)
-    return additivity_of(setting.driver, setting.moves, grid, nulls=nulls, null=setting[NULL])
+    return additivity_of(
+        setting.driver,
+        setting.moves,
+        grid,
+        nulls=nulls,
+        null=setting[NULL],
+        groups=setting.groups,
+    )
 
 
 def cells(record: Record, _: Run) -> list[Cell]:
@@ -100,7 +107,7 @@ MEASURE = Measure(
     title="whether two directions add up",
     parts=parts,
     needs=(LABELS, READER, MODEL),
-    parameters=(SAMPLES, NULLS, NULL),
+    parameters=(SAMPLES, NULLS, NULL, TOGETHER),
     cells={ADDITIVITY: cells},
     questions=(
         Question(

@@ -16,7 +16,7 @@ from ..decodability import alignment_of
 from ..exhibits import Curves, Exhibit
 from ..kinds import ALIGNMENT
 from ..measure import LABELS, READABLE, Measure, Part, Question, Runs, shipped_page
-from ..setting import Setting
+from ..setting import TOGETHER, Setting
 
 ALIGNED = "aligned"
 
@@ -88,6 +88,7 @@ MEASURE = Measure(
     name="alignment",
     title="how well the positives of a label agree in h",
     parts=parts,
+    parameters=(TOGETHER,),
     needs=(LABELS,),
     cells={ALIGNMENT: cells},
     questions=(

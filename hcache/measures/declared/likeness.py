@@ -27,7 +27,7 @@ from ..measure import (
     shipped_page,
 )
 from ..of_reader import is_of
-from ..setting import NULL, NULLS, SAMPLES, Setting
+from ..setting import NULL, NULLS, SAMPLES, TOGETHER, Setting
 
 if TYPE_CHECKING:
     from ...directions.direction import Move
@@ -84,7 +84,13 @@ def _likeness(setting: Setting, name: str) -> Work:
     )
     move = yield from _move(setting, name)
     work = likeness_of(
-        setting.driver, move, grid, name=name, nulls=setting[NULLS], null=setting[NULL]
+        setting.driver,
+        move,
+        grid,
+        name=name,
+        nulls=setting[NULLS],
+        null=setting[NULL],
+        groups=setting.groups,
     )
     return (yield from work)
 
@@ -217,7 +223,7 @@ MEASURE = Measure(
     title="how much of the picture each edit keeps; needs no reader",
     parts=parts,
     needs=(MODEL,),
-    parameters=(SAMPLES, NULLS, NULL),
+    parameters=(SAMPLES, NULLS, NULL, TOGETHER),
     refuses=refuses,
     cells={LIKENESS: cells},
     questions=(
