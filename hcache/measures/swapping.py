@@ -82,12 +82,11 @@ def swaps(
 ) -> Generator[float, None, dict[str, Record]]:
     """Measures the effect of swapping each site in a window of steps.
 
-    Yields the share done, and returns a record for every site. ``own``: swap recipients with
-    themselves as well, which must change nothing. A record's result is a
-    :class:`~hcache.analysis.swaps.SwapEffect`. Each is stored as soon as it is there, so that
-    cancelled work goes on where it stood. :mod:`.evidence` makes the table of them. ``groups``:
-    numbers (n,) of the run's samples that belong together; intervals and tests are over the groups
-    of recipients.
+    Yields the share done, and returns a record for every site: a
+    :class:`~hcache.analysis.swaps.SwapEffect`. Each is stored at once, so that cancelled work goes
+    on where it stood. ``own``: swap recipients with themselves as well, which must change nothing.
+    ``groups``: numbers (n,) of the run's samples that belong together; intervals and tests are over
+    the groups of recipients.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     _check_sites(driver, chosen)
