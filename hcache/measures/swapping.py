@@ -83,8 +83,8 @@ def swaps(
     """Measures the effect of swapping each site in a window of steps.
 
     Yields the share done, and returns a record for every site: a
-    :class:`~hcache.analysis.swaps.SwapEffect`. Each is stored at once, so that cancelled work goes
-    on where it stood. ``own``: swap recipients with themselves as well, which must change nothing.
+    :class:`~hcache.analysis.swaps.SwapEffect`. Each is stored at once, and is not computed again.
+    ``own``: swap recipients with themselves as well, which must change nothing.
     ``groups``: numbers (n,) of the run's samples that belong together; intervals and tests are over
     the groups of recipients.
     """
@@ -93,8 +93,7 @@ def swaps(
     among = groups_among(driver.run, groups, pairs.recipients)
     common = {
         **of_groups(among),
-        "pairs": asdict(pairs),
-        "window": asdict(window),
+        **{"pairs": asdict(pairs), "window": asdict(window)},
         "reader": driver.reader_name,
         "own": own,
         "repeats": repeats,

@@ -20,6 +20,9 @@ from ..setting import TOGETHER, Setting
 
 ALIGNED = "aligned"
 
+SHOWN = {"reliability of the mean": "reliability", "alignment": "alignment"}
+"""A curve's name -> the name of its numbers in a result."""
+
 
 def parts(setting: Setting) -> Iterator[Part]:
     """The alignment of every label, a part each.
@@ -71,10 +74,12 @@ def exhibits(label: str, runs: Runs) -> list[Exhibit]:
     """
     curves = {
         name: {
-            "reliability of the mean": [
-                evidence.point(row, "reliability", 0.0, row["p"]) for row in rows
-            ],
-            "alignment": [evidence.point(row, "alignment", 0.0, row["p"]) for row in rows],
+            words: [
+                point
+                for row in rows
+                if (point := evidence.point(row, key, 0.0, row["p"])).estimate.defined
+            ]
+            for words, key in SHOWN.items()
         }
         for name, evidence in runs.items()
         if (rows := evidence.rows_of(ALIGNMENT, label))
@@ -91,6 +96,7 @@ MEASURE = Measure(
     parameters=(TOGETHER,),
     needs=(LABELS,),
     cells={ALIGNMENT: cells},
+    definitions={ALIGNMENT: 2},  # 2: intervals at the ends of the range
     questions=(
         Question(
             name=ALIGNED,

@@ -130,7 +130,7 @@ MEASURE = Measure(
     parameters=(TOGETHER,),
     needs=(LABELS,),
     cells={CODES: cells},
-    definitions={CODES: 2},  # 2: what is not defined said to be so
+    definitions={CODES: 3},  # 2: what is not defined said to be so; 3: intervals at SAP's bounds
     questions=(
         Question(
             name=QUESTION,
