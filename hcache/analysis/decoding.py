@@ -78,7 +78,8 @@ class Decoding:
     ``predicted`` (n,): every sample's held-out prediction (log odds for classes) of ``target`` (n,)
     and ``fold`` (n,) the fold it was in. ``drawn`` (controls,): the score of each shuffled order.
     ``groups`` (n,): which samples belong together, if any do. ``projected``: on how many random
-    directions of the features the probe was fitted; 0: on all features.
+    directions of the features the probe was fitted; 0: on all features. ``nested``:
+    whether the interval of the score is by nested cross-validation.
     """
 
     metric: str
@@ -94,6 +95,7 @@ class Decoding:
     drawn: np.ndarray = field(repr=False)
     groups: np.ndarray | None = field(default=None, repr=False)
     projected: int = 0
+    nested: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -180,6 +182,7 @@ class Probing:
             )
 
         score, selectivity = bootstrap_many(both, n, drawn=self.drawn, clusters=self.groups)
+        by_folds = nested and self.metric == R2 and n <= EXACT
         right, control = (
             None,
             float(_mean_of_known(scores[None, 1:])[0]) if controls else float("nan"),
@@ -189,7 +192,7 @@ class Probing:
                 accuracy(target, predicted[:, 0]), n, drawn=self.drawn, clusters=self.groups
             )
             score, right = self._of_classes(score, right, predicted[:, 0] > 0)
-        elif nested and n <= EXACT:
+        elif by_folds:
             score = self._of_values(score, space, predicted[:, 0])
         if controls:
             selectivity = wider(selectivity, (score.low - control, score.high - control))
@@ -207,6 +210,7 @@ class Probing:
             drawn=scores[1:],
             groups=self.groups,
             projected=space.projected,
+            nested=by_folds,
         )
 
     def _of_values(self, score: Estimate, space: Space, predicted: np.ndarray) -> Estimate:

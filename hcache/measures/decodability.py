@@ -126,6 +126,30 @@ class ProbeMap:
         """How many cells are not known."""
         return len(self.sites) * self.steps - len(self.cells)
 
+    @property
+    def projected(self) -> dict[str, int]:
+        """The sites whose probes see random directions of the features, with how many."""
+        found = {site: int(row.get("projected") or 0) for (site, _), row in self.cells.items()}
+        return {site: found[site] for site in self.sites if found.get(site)}
+
+    def in_words(self) -> str:
+        """How probes of large data see them, and what the intervals are, for pages and tables."""
+        directions = ""
+        if self.projected:
+            sites = ", ".join(self.projected)
+            count = max(self.projected.values())
+            directions = (
+                f"Probes of {sites} see projected features: {count:,} random directions in place of"
+                " all features, which are too many for so many samples. "
+            )
+        if any(row.get("nested") for row in self.cells.values()):
+            return directions + (
+                "Intervals of R²: nested cross-validation, over samples to fit on and to test on."
+            )
+        return directions + (
+            "Intervals: bootstrap over the held-out samples, not over the training samples."
+        )
+
     def family(self) -> dict[tuple[str, int], float]:
         """p of every cell, adjusted for all cells.
 
@@ -341,4 +365,6 @@ def _row(found: Decoding) -> dict[str, Any]:
     }
     if found.projected:  # what is stated of features that were too many for so many samples
         row["projected"] = found.projected
+    if found.nested:
+        row["nested"] = True
     return {**row, "drawn": [float(f"{score:.5g}") for score in found.drawn]}
