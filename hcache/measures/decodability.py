@@ -128,12 +128,12 @@ class ProbeMap:
 
     @property
     def projected(self) -> dict[str, int]:
-        """The sites whose probes see random directions of the features, with how many."""
+        """How many random directions probes see, by site; no other sites."""
         found = {site: int(row.get("projected") or 0) for (site, _), row in self.cells.items()}
         return {site: found[site] for site in self.sites if found.get(site)}
 
     def in_words(self) -> str:
-        """How probes of large data see them, and what the intervals are, for pages and tables."""
+        """What the probes see and what their intervals are, for pages."""
         directions = ""
         if self.projected:
             sites = ", ".join(self.projected)
