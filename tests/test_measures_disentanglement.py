@@ -118,6 +118,29 @@ def test_sap_of_a_constant_code_is_nothing():
     assert found.shuffled < 0.1
 
 
+def test_intervals_of_sap_hold_a_gap_of_nothing():
+    """Two codes are as good as each other: the best of a draw is ahead by chance alone."""
+    covered = 0
+    for seed in range(60):
+        rng = np.random.default_rng([seed, 3])
+        y, one, other, noise = rng.normal(size=(4, 80))
+        codes = np.stack([y + one, y + other, noise], 1)
+        covered += sap(codes, y[:, None], repeats=200).score.covers(0.0)
+    assert covered >= 54
+
+
+def test_a_factor_that_few_samples_tell_throughout_has_a_wide_interval():
+    """Two classes and no sample told wrong: a bootstrap tells all draws right, too."""
+    widths = []
+    for n in (6, 60):
+        factor = np.repeat([0.0, 1.0], n)
+        codes = np.stack([factor * 2 - 1, np.zeros(2 * n)], 1)
+        score = sap(codes, factor[:, None], repeats=100).score
+        assert score.value == 0.5 and score.low < 0.5
+        widths.append(score.high - score.low)
+    assert widths[0] > 3 * widths[1] and widths[0] > 0.15
+
+
 def test_intervals_of_sap_cover_what_was_planted():
     covered = 0
     for seed in range(200):

@@ -10,12 +10,16 @@ from hcache.analysis.controllability import controllability
 from hcache.analysis.direction_cosines import cosines
 from hcache.analysis.disentanglement import dci, sap
 from hcache.analysis.groups import group_means, same_group
+from hcache.analysis.linearity import additivity_contrast
 from hcache.analysis.probes import gram_matrix
 from hcache.cache.labels import save_labels
 from hcache.cache.reading import Run, open_run
+from hcache.cache.records import list_records, save_record
 from hcache.errors import AnalysisError
+from hcache.measures.cells import cells_of, leaves_out
 from hcache.measures.duplicates import duplicates_in_words, duplicates_of
 from hcache.measures.groups import groups_among
+from hcache.measures.kinds import ALIGNMENT, SWAP
 from hcache.progress import drive
 from hcache.specs import RunSpec
 
@@ -145,3 +149,57 @@ def test_a_command_warns_of_copies(tmp_path, capsys, monkeypatch):
     told = capsys.readouterr()
     assert "19 of 20 samples have the same picture" in told.err
     assert "same picture" not in told.out
+
+
+def test_what_does_not_add_up_is_known_no_better_by_copies():
+    """Every sample six times, as a group: the interval is that of the groups."""
+    rng = np.random.default_rng(0)
+    once = [rng.normal(size=(16, 3)) for _ in range(4)]
+    null = [rng.normal(size=(16, 3)) for _ in range(4)]
+    often, of_null = ([part[GROUPS] for part in each] for each in (once, null))
+
+    def width(measured, null, **options):
+        found = additivity_contrast([measured], [null], repeats=500, **options).measured
+        return found.high - found.low
+
+    assert width(often, of_null, clusters=GROUPS) == pytest.approx(width(once, null), rel=0.2)
+    assert width(often, of_null) < 0.6 * width(once, null)
+
+
+def test_measure_takes_a_label_that_names_the_groups(grouped, capsys):
+    home = str(grouped.folder.parent.parent)
+    words = ["measure", grouped.name, "--home", home, "--what", "alignment", "--label", "age"]
+    assert main(words) == 0 and main([*words, "--groups", "person"]) == 0
+    apart, together = sorted(
+        list_records(grouped, ALIGNMENT), key=lambda record: "groups" in record.parameters
+    )
+    assert "groups" not in apart.parameters and together.parameters["groups"]
+    (cell,) = cells_of(open_run(grouped.folder)).values()
+    assert cell.evidence.parameters == together.parameters, "that by groups is shown"
+    capsys.readouterr()
+    assert main([*words, "--groups", "nobody"]) != 0
+    assert "nobody" in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+@pytest.fixture
+def grouped(tmp_path):
+    """A run of 24 samples of 6 persons; the run itself does not know of persons."""
+    rng = np.random.default_rng(0)
+    spec = RunSpec(model="planted", samples=24, steps=4, store_dtype="float32")
+    h = rng.normal(size=(4, 24, 2, 2, 2)).astype(np.float32)
+    x = rng.normal(size=(5, 24, 3, 8, 8)).astype(np.float32)
+    run = synthetic_run(tmp_path, spec, h, [(0, 24)], x=x)
+    columns = {"age": dict(enumerate(rng.normal(size=24))), "person": {}}
+    columns["person"] = {sample: sample // 4 for sample in range(24)}
+    save_labels(run, "told", columns)
+    return open_run(run.folder)
+
+
+def test_results_on_samples_that_belong_together_are_older_if_they_take_each_alone(grouped):
+    groups = np.repeat(np.arange(6), 4)
+    for tried, older in (([0, 1, 8], True), ([0, 4, 8], False)):
+        record = save_record(grouped, SWAP, {"pairs": {"recipients": tried}}, {})
+        assert leaves_out(record, grouped, groups) is older
+        assert not leaves_out(record, grouped, None)
+    record = save_record(grouped, SWAP, {"pairs": {"recipients": [0, 1]}, "groups": "ab"}, {})
+    assert not leaves_out(record, grouped, groups)

@@ -300,3 +300,19 @@ def test_a_run_says_which_of_its_samples_belong_together(tmp_path):
     ]
     assert grouped("apart", by="none", prompts=tuple("aabbcc")) is None
     assert grouped("label", by="pair") == [0, 0, 1, 1, 2, 2]
+
+
+def test_a_map_says_what_its_probes_see_and_what_its_intervals_are():
+    def cell(n, **more):
+        return {"score": {"value": 0.5, "low": 0.4, "high": 0.6, "n": n, "level": 0.95}, **more}
+
+    def words(metric, cells):
+        sites = ("h", "x")
+        return ProbeMap(label="age", metric=metric, sites=sites, steps=1, cells=cells).in_words()
+
+    small = words("R²", {("h", 0): cell(64, nested=True), ("x", 0): cell(64)})
+    assert "nested cross-validation" in small and "random directions" not in small
+    large = words("R²", {("h", 0): cell(4096, projected=1024), ("x", 0): cell(4096)})
+    assert "Probes of h see projected features: 1,024 random directions" in large
+    assert "bootstrap over the held-out samples" in large
+    assert "bootstrap over the held-out samples" in words("AUC", {("h", 0): cell(64)})

@@ -292,6 +292,43 @@ def test_actors_give_what_one_process_gives(local, tiny_model, tiny_spec, tiny_r
     assert len(actors) == 2 == max(p.devices for p in seen) and len(ray.killed) == 2
 
 
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_an_actor_that_dies_on_a_living_machine_is_started_again(
+    deaths, local, tiny_model, tiny_spec, tiny_run, tmp_path, monkeypatch
+):
+    from hcache.extraction import ray_actor
+
+    place, actors, ray = local
+    told = ray_actor.RangeActor.told
+
+    def dies(actor):
+        if actor in actors[:deaths]:
+            raise ray.exceptions.RayError("the actor died: out of memory")
+        return told(actor)
+
+    monkeypatch.setattr(ray_actor.RangeActor, "told", dies)
+    assert_whole(extract(tiny_model, tiny_spec, tmp_path, place=place), tiny_run)
+    assert len(actors) == 2 + deaths
+
+
+def test_an_actor_that_always_dies_is_not_started_for_ever(
+    local, tiny_model, tiny_spec, tmp_path, monkeypatch
+):
+    from hcache.errors import ModelError
+    from hcache.extraction import ray_actor
+    from hcache.extraction.on_ray import RESTARTS
+
+    place, actors, ray = local
+
+    def dies(_):
+        raise ray.exceptions.RayError("the actor died: out of memory")
+
+    monkeypatch.setattr(ray_actor.RangeActor, "told", dies)
+    with pytest.raises(ModelError, match="every worker died .*out of memory"):
+        extract(tiny_model, tiny_spec, tmp_path, place=place)
+    assert len(actors) == 2 * (1 + RESTARTS)
+
+
 def test_a_fault_in_an_actor_is_told_and_the_run_ends_in_one_line(
     local, tiny_model, tiny_spec, tmp_path, monkeypatch
 ):

@@ -24,7 +24,7 @@ from hcache.measures.declared.decodability import DECODABLE, IN_X
 from hcache.measures.declared.directions import CONTROLLABLE, LINEAR
 from hcache.measures.kinds import DECODABILITY, DIRECTION
 from hcache.measures.noise import log_snr_of, middle_step, spread_steps, windows_of
-from hcache.measures.registry import measured_by
+from hcache.measures.registry import as_of_today, measured_by
 from hcache.measures.verdict import Row, compare, ranking, why_not_ranked
 from hcache.recipes.window import Window
 from hcache.specs import RunSpec
@@ -296,7 +296,9 @@ def test_results_of_an_older_definition_are_read_and_said_to_be_so(run):
     (old,) = cells_of(run).values()
     assert old.estimate.value == 0.5 and "older definition" in old.warning
     newer = {**row, "score": estimate(0.4), "drawn": [0.0] * 19}
-    save_record(run, DECODABILITY, {**given, "definition": 2}, {"metric": "R²", "steps": [newer]})
+    save_record(
+        run, DECODABILITY, as_of_today(DECODABILITY, given), {"metric": "R²", "steps": [newer]}
+    )
     (new,) = cells_of(run).values()
     assert new.estimate.value == 0.4 and not new.warning, "what is of today goes before"
 

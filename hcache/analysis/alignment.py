@@ -31,7 +31,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -48,6 +48,9 @@ own samples.
 """
 
 PERMUTATIONS = 999
+
+SAME = 1e-6
+"""An alignment this near to 1, in all draws, is that of copies: what rounding leaves of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +151,37 @@ def alignment_of_gram(
     once = np.ones((1, n))
     null = np.concatenate([_alignment_statistic(gram, row, groups)(once) for row in drawn])
     p = p_value(found[0].value, null)
+    agreed, reliable = _within_bounds(found[0], found[1], null, count)
     return Alignment(
-        alignment=found[0],
-        reliability=found[1],
+        alignment=agreed,
+        reliability=reliable,
         p=p,
         null=null,
         positives=count,
-        warning=_warning(count, p, found[1]),
+        warning=_warning(count, p, reliable),
+    )
+
+
+def _within_bounds(
+    agreed: Estimate, reliable: Estimate, null: np.ndarray, count: int
+) -> tuple[Estimate, Estimate]:
+    """Alignment and reliability with intervals that hold at the ends of their range.
+
+    Positives that are copies of one another agree in every draw: how far others would cannot be
+    told. No true alignment is below 0; where nearly all draws are, the upper ends are those of as
+    many random samples.
+    """
+    if agreed.value >= 1 - SAME and agreed.high - agreed.low <= SAME:
+        why = f"these {count} positives are copies of one another: too few to say"
+        return Estimate.undefined(why, agreed.n), Estimate.undefined(why, agreed.n)
+    known = null[np.isfinite(null)]
+    if agreed.value > 0 or not len(known):
+        return agreed, reliable
+    chance = float(np.quantile(known, (1 + LEVEL) / 2))
+    above = float(_reliability(np.array([max(agreed.high, chance)]), count)[0])
+    return (
+        replace(agreed, high=max(agreed.high, chance)),
+        replace(reliable, high=max(reliable.high, above)),
     )
 
 

@@ -11,14 +11,12 @@ within folds, which leaves every fold its classes; where labels have nothing to 
 the true order is one of these like any other, so that the rank of its score is an exact p value, 1
 / (1 + controls) at best.
 
-**Interval.** Bootstrap over held-out predictions. It says how far the score of probes of this
-training size would vary with the samples that they are tested on, not with those that they are
-trained on: it is no interval of what a probe fitted on other samples would reach, which Bates,
-Hastie, Tibshirani (2021) show to vary more. Measured on planted data of 1,024 numbers that 20
-factors explain, an interval of 95 % held what such probes reach on fresh samples on average in 78 %
-of 200 data sets of 64 samples, and in 90 % of 60 of 256. Of classes the interval is the wider of
-the bootstrap's and one that does not shrink to nothing where all are told right
-(:mod:`.proportions`).
+**Interval.** That of R² is by nested cross-validation (:mod:`.nested`): it says how far the score
+may be off what probes of this training size reach on average, with other samples to fit on and to
+be tested on. Beyond :data:`~hcache.analysis.streaming.EXACT` samples, and for classes, it is a
+bootstrap over held-out predictions, which leaves out what the training samples contribute. Of
+classes the interval is the wider of the bootstrap's and one that does not shrink to nothing where
+all are told right (:mod:`.proportions`).
 
 **Groups.** Samples that belong together (:mod:`.groups`) are in one fold, have their labels
 shuffled as one, and are drawn as one. Where none are given, rows of the data that are the same to
@@ -42,7 +40,7 @@ References:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,10 +51,12 @@ from .bootstrap import REPEATS, bootstrap, bootstrap_many, draw_counts
 from .estimate import Estimate
 from .groups import as_groups, duplicates, group_folds, shuffled_by_group
 from .linear_probes import logistic, ridge
+from .nested import r2_interval
 from .permutation import p_value
 from .probes import AUC, R2, Space, check_labels
 from .proportions import auc_interval, balanced_interval, wider
 from .scoring import accuracy, score_statistic
+from .streaming import EXACT
 from .threads import one_thread
 
 CONTROLS = {R2: 99, AUC: 19}
@@ -80,6 +80,7 @@ class Decoding:
     (n,). ``fold`` (n,): the fold of the sample. ``drawn`` (controls,): the score of each shuffled
     order. ``groups`` (n,): the samples that belong together, if any do. ``projected``: the number
     of random projections of the features that the probe was fitted on; 0 means all features.
+    ``nested``: whether the interval of the score is by nested cross-validation.
     """
 
     metric: str
@@ -95,6 +96,7 @@ class Decoding:
     drawn: np.ndarray = field(repr=False)
     groups: np.ndarray | None = field(default=None, repr=False)
     projected: int = 0
+    nested: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,8 +157,11 @@ class Probing:
             groups=groups,
         )
 
-    def decode(self, space: Space) -> Decoding:
-        """Reads the label off data."""
+    def decode(self, space: Space, nested: bool = True) -> Decoding:
+        """Reads the label off data.
+
+        ``nested``: the interval of R² is by nested cross-validation; else by a bootstrap.
+        """
         n, controls = len(self.targets), self.targets.shape[1] - 1
         if len(space) != n:
             raise AnalysisError(
@@ -176,6 +181,7 @@ class Probing:
             )
 
         score, selectivity = bootstrap_many(both, n, drawn=self.drawn, clusters=self.groups)
+        by_folds = nested and self.metric == R2 and n <= EXACT
         right, control = (
             None,
             float(_mean_of_known(scores[None, 1:])[0]) if controls else float("nan"),
@@ -185,8 +191,10 @@ class Probing:
                 accuracy(target, predicted[:, 0]), n, drawn=self.drawn, clusters=self.groups
             )
             score, right = self._of_classes(score, right, predicted[:, 0] > 0)
-            if controls:
-                selectivity = wider(selectivity, (score.low - control, score.high - control))
+        elif by_folds:
+            score = self._of_values(score, space, predicted[:, 0])
+        if controls:
+            selectivity = wider(selectivity, (score.low - control, score.high - control))
         return Decoding(
             metric=self.metric,
             score=score,
@@ -201,7 +209,16 @@ class Probing:
             drawn=scores[1:],
             groups=self.groups,
             projected=space.projected,
+            nested=by_folds,
         )
+
+    def _of_values(self, score: Estimate, space: Space, predicted: np.ndarray) -> Estimate:
+        """R² with the interval of nested cross-validation."""
+        folds = len(np.unique(self.fold))
+        low, high = r2_interval(
+            space, self.targets[:, 0], predicted, folds=folds, groups=self.groups, level=score.level
+        )
+        return replace(score, low=low, high=high)
 
     def _of_classes(
         self, score: Estimate, right: Estimate, positive: np.ndarray

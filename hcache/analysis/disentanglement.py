@@ -43,7 +43,7 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from sklearn.linear_model import Lasso, LassoCV
@@ -55,6 +55,7 @@ from .estimate import LEVEL, Estimate
 from .groups import group_folds, shuffled_by_group
 from .permutation import p_value
 from .probes import is_binary, upper_class
+from .proportions import balanced_interval, wider
 
 DCI_REPEATS = 200
 """The number of draws. Every draw fits one lasso per factor."""
@@ -273,6 +274,7 @@ def sap(
         score = bootstrap(
             gap, len(codes), repeats=repeats, seed=seed, method=PERCENTILE, clusters=groups
         )
+        score = _within_bounds(score, statistic, factors, repeats, seed, groups)
     rng, once = np.random.default_rng(seed), np.ones((1, len(codes)))
     nulls = [_gaps(_sap_statistic(codes, _dealt(factors, groups, rng))(once)) for _ in range(20)]
     z = _standardised(codes)
@@ -300,6 +302,48 @@ def _about(values: Sequence[float], draws: np.ndarray, n: int) -> tuple[Estimate
         Estimate(value=float(value), low=float(a), high=float(b), n=n)
         for value, (a, b) in zip(values, ends, strict=True)
     )
+
+
+def _within_bounds(
+    score: Estimate,
+    statistic: Statistic,
+    factors: np.ndarray,
+    repeats: int,
+    seed: int,
+    groups: np.ndarray | None,
+) -> Estimate:
+    """SAP with an interval that also holds at the ends of its range.
+
+    The best less the second best of a draw is never below 0, so a gap of 0 would lie outside of
+    every interval. The difference of the two codes that are the best of all samples has either
+    sign. A factor of two classes that its best code tells throughout is told so in every draw; its
+    accuracy has the interval of a share.
+    """
+    scores = statistic(np.ones((1, len(factors))))[0]
+    second, best = np.argsort(scores, 0, kind="stable")[-2:]
+    columns = np.arange(scores.shape[1])
+
+    def signed(counts: np.ndarray) -> np.ndarray:
+        found = statistic(counts)
+        return (found[:, best, columns] - found[:, second, columns]).mean(1)
+
+    both = bootstrap(
+        signed, len(factors), repeats=repeats, seed=seed, method=PERCENTILE, clusters=groups
+    )
+    unsure = sum(
+        1 - balanced_interval(1.0, 1.0, *_classes(factors[:, j], groups))[0]
+        for j in columns
+        if is_binary(factors[:, j]) and scores[best[j], j] == 1
+    )
+    found = wider(score, (min(both.low, score.value - unsure / len(columns)), both.high))
+    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+
+
+def _classes(factor: np.ndarray, groups: np.ndarray | None) -> list[int]:
+    """How many samples, or groups of them, are of either class."""
+    upper = upper_class(factor)
+    number = np.arange(len(factor)) if groups is None else groups
+    return [len(np.unique(number[each])) for each in (upper, ~upper)]
 
 
 def _gaps(scores: np.ndarray) -> np.ndarray:

@@ -81,6 +81,22 @@ def ridge(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarr
     return mean + outer @ weights[:, best, np.arange(k)]
 
 
+def ridge_smoother(inner: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The matrix that takes labels to a ridge probe's fitted values.
+
+    It is (n, n), of the penalty that leaving one out chooses for ``target`` (n,), and of principal
+    scores ``inner`` (n, r), centred.
+    """
+    n = len(target)
+    values, squares = np.square(inner).sum(0), np.square(inner)
+    inverse = 1 / (values[:, None] + PENALTIES * values.sum() / n)  # (r, penalties)
+    centred = target - target.mean()
+    fitted = inner @ (inverse * (inner.T @ centred)[:, None])
+    residual = (centred[:, None] - fitted) / np.maximum(1 - squares @ inverse - 1 / n, 1e-9)
+    best = int(np.square(residual).sum(0).argmin())
+    return (inner * inverse[:, best]) @ inner.T + 1 / n
+
+
 def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.ndarray:
     """Returns log odds (n_test, k) by logistic probes.
 

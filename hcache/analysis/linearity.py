@@ -227,13 +227,15 @@ def additivity_contrast(
     measured: Sequence[Sequence[np.ndarray]],
     nulls: Sequence[Sequence[np.ndarray]],
     *,
+    clusters: np.ndarray | None = None,
     repeats: int = REPEATS,
     seed: int = 0,
 ) -> Contrast:
     """Compares additivity of pairs of edits with that of random pairs.
 
     Each pair is ``(f(0), f(a), f(b), f(a+b))``, on the same samples. Numerators and denominators
-    are summed over several pairs, which then count as one.
+    are summed over several pairs, which then count as one. ``clusters`` (n,): the numbers of
+    samples that belong together and are drawn as one.
     """
     above, below = np.sum([_missed_and_moved(pair) for pair in measured], 0)
     null_above, null_below = np.sum([_missed_and_moved(null) for null in nulls], 0)
@@ -242,7 +244,7 @@ def additivity_contrast(
         one, other = ratio_of(above, below)(counts), ratio_of(null_above, null_below)(counts)
         return np.stack([one, other, one - other], 1)
 
-    found = bootstrap_many(statistic, len(above), repeats=repeats, seed=seed)
+    found = bootstrap_many(statistic, len(above), repeats=repeats, seed=seed, clusters=clusters)
     return Contrast(measured=found[0], null=found[1], excess=found[2])
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -159,6 +160,11 @@ class Space:
         """
         found, scores = self._kind
         return scores(found, train, test)
+
+    @cached_property
+    def whole(self) -> np.ndarray:
+        """The principal scores (n, r) of all samples, centred on all."""
+        return self.scores(np.arange(len(self)), np.arange(0))[0]
 
     @property
     def _kind(self) -> tuple[np.ndarray, Callable[[np.ndarray, np.ndarray, np.ndarray], Scores]]:

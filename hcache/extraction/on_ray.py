@@ -27,6 +27,9 @@ from .shard import Progress
 LOOK = 1.0
 """The seconds between two checks for new machines."""
 
+RESTARTS = 2
+"""How often an actor that died on a living machine is started again there."""
+
 GATHERING = 120.0
 """The seconds that the first actors have to report whether they see the run."""
 
@@ -69,11 +72,16 @@ class OnRay:
 @dataclass(kw_only=True, eq=False)
 class _Actor(Worker):
     node: str
+    on: str
+    gpu: bool
+    cpus: int
     first: bool
     actor: Any
     hello: Hello | None = None
     ready: bool = False
     reason: str = ""
+    restarts: int = 0
+    lost: bool = False
 
     @property
     def writes_as(self) -> tuple[int, str]:
@@ -103,6 +111,7 @@ class _Actors(Team):
             return
         first, self._looked = not self._known, now
         nodes = nodes_of(self._ray)
+        self._start_again({node.id for node in nodes})
         with_gpus = any(node.gpus for node in nodes)
         for node in nodes:
             if node.id in self._known:
@@ -118,10 +127,23 @@ class _Actors(Team):
                 " --num-cpus or --num-gpus"
             )
 
-    def _start(self, node: str, name: str, gpu: bool, cpus: int, first: bool) -> None:
+    def _start_again(self, alive: set[str]) -> None:
+        """Starts actors anew that died though their machines live: one killed for memory, say."""
+        for each in list(self.workers):
+            if isinstance(each, _Actor) and each.lost and each.on in alive:
+                each.lost = False
+                if each.restarts < RESTARTS:
+                    restarts = each.restarts + 1
+                    self._start(each.on, each.node, each.gpu, each.cpus, False, restarts)
+
+    def _start(
+        self, node: str, name: str, gpu: bool, cpus: int, first: bool, restarts: int = 0
+    ) -> None:
         found = actor_class(self._ray, node, gpu, cpus)
         actor = found.remote(self._ranges, self._token, "cuda" if gpu else "cpu", cpus)
-        worker = _Actor(node=name, first=first, actor=actor)
+        worker = _Actor(
+            node=name, on=node, gpu=gpu, cpus=cpus, first=first, actor=actor, restarts=restarts
+        )
         self.workers.append(worker)
         self._ask(worker)
 
@@ -139,7 +161,7 @@ class _Actors(Team):
                 # an unreachable actor must not continue with a range that another gets
                 with suppress(self._ray.exceptions.RayError):
                     self._ray.kill(worker.actor)
-                worker.reason = _last_line(error)
+                worker.reason, worker.lost = _last_line(error), True
                 yield worker, Gone()
                 continue
             for message in messages:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis.permutation import family_p, holm
-from ..analysis.probes import AUC
+from ..analysis.probes import AUC, R2
 from ..cache.reading import Run
 from .parameter import Parameter
 
@@ -56,13 +56,40 @@ class ProbeMap:
         """How many cells are not known."""
         return len(self.sites) * self.steps - len(self.cells)
 
+    @property
+    def projected(self) -> dict[str, int]:
+        """The number of random directions that probes see, by site.
+
+        Sites whose probes see all features are left out.
+        """
+        found = {site: int(row.get("projected") or 0) for (site, _), row in self.cells.items()}
+        return {site: found[site] for site in self.sites if found.get(site)}
+
+    def in_words(self) -> str:
+        """Describes what the probes see and what their intervals are, for pages."""
+        words = []
+        if self.projected:
+            words.append(
+                f"Probes of {', '.join(self.projected)} see projected features:"
+                f" {max(self.projected.values()):,} random directions in place of all features,"
+                " which are too many for so many samples."
+            )
+        if any(row.get("nested") for row in self.cells.values()):
+            words.append(
+                "Intervals of R²: nested cross-validation, over samples to fit on and to test on."
+            )
+        elif self.metric in (R2, AUC):
+            words.append(
+                "Intervals: bootstrap over the held-out samples, not over the training samples."
+            )
+        return " ".join(words)
+
     def family(self) -> dict[tuple[str, int], float]:
-        """p of every cell, adjusted for all cells.
+        """Returns p of every cell, adjusted for all cells.
 
-        The chance that labels of nothing give any of the map's as good.
-
-        By the largest of all cells in each shuffle (max-T), since all cells have the same shuffles;
-        by Holm where the scores of shuffles were not kept.
+        This is the probability that meaningless labels give any cell of the map such a score. All
+        cells have the same shuffles, so the largest score over cells in each shuffle is used
+        (max-T). If the scores of shuffles were not kept, Holm's method is used.
         """
         known = [cell for cell, row in self.cells.items() if row["p"] is not None]
         if not known:
@@ -76,9 +103,9 @@ class ProbeMap:
         return dict(zip(known, adjusted.tolist(), strict=True))
 
     def values(self, quantity: str) -> np.ndarray:
-        """``score``, ``selectivity``, ``control`` or ``p`` by site and step.
+        """Returns ``score``, ``selectivity``, ``control`` or ``p`` by site and step.
 
-        NaN where it is not known.
+        Unknown cells are NaN.
         """
         found = np.full((len(self.sites), self.steps), np.nan)
         for (site, step), row in self.cells.items():

@@ -19,8 +19,18 @@ from ..cache.records import Record
 from ..readers.checks import error_of
 from ..readers.saved import read_by
 from .cell import Cell
-from .groups import GROUPS, groups_of
-from .kinds import ALIGNMENT, CODES, COSINES
+from .groups import GROUPS, groups_among, groups_of
+from .kinds import (
+    ADDITIVITY,
+    ALIGNMENT,
+    CODES,
+    CONTROLLABILITY,
+    COSINES,
+    DIRECTION,
+    LEAKAGE,
+    LIKENESS,
+    SWAP,
+)
 from .label_values import current_records
 from .measure import LABEL, Question
 from .of_reader import of_one_reader, reader_name
@@ -41,16 +51,16 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
     """
     found: dict[tuple[str, str], Cell] = {}
     named = named_labels(run)
-    grouped = groups_of(run) is not None
+    groups = groups_of(run)
     for record in of_one_reader(run, current_records(run), reader):
         by = reader_name(record)
         for cell in _read(record, run):
             if cell.subject not in named and f"{by}/{cell.subject}" in named:
                 cell = replace(cell, subject=f"{by}/{cell.subject}")
             key = (cell.question, cell.subject)
-            if _is_older(record, grouped):
+            if _is_older(record, run, groups):
                 cell = replace(cell, warning="; ".join(filter(None, [OLDER, cell.warning])))
-            if key not in found or _effort(cell, grouped) > _effort(found[key], grouped):
+            if key not in found or _effort(cell, run, groups) > _effort(found[key], run, groups):
                 found[key] = cell
     return with_readers(with_families(found), run)
 
@@ -131,7 +141,7 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
         ]
         for cell in cells:
             (
-                _effort(cell, False),
+                _effort(cell, run, None),
                 str(cell),
                 hash((cell.question, cell.subject)),
                 np.array(cell.drawn, np.float64),
@@ -144,18 +154,38 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
 BY_GROUP = (CODES, COSINES, ALIGNMENT)
 """Kinds whose results now use the groups of the run, but once did not."""
 
+OF_TRIED = (DIRECTION, CONTROLLABILITY, LEAKAGE, LIKENESS, ADDITIVITY, SWAP)
+"""Kinds whose results do so only where two of the samples tried are of one group."""
 
-def _is_older(record: Record, grouped: bool) -> bool:
-    """Returns whether a result has an older definition, or ignored the groups of a run with
-    groups.
+
+def _is_older(record: Record, run: Run, groups: np.ndarray | None) -> bool:
+    """Returns whether a result has an older definition, or ignored the groups of its samples."""
+    return is_older(record.kind, record.parameters) or leaves_out(record, run, groups)
+
+
+def leaves_out(record: Record, run: Run, groups: np.ndarray | None) -> bool:
+    """Whether a result takes samples that belong together each for itself."""
+    given = record.parameters
+    if groups is None or GROUPS in given:
+        return False
+    if record.kind in BY_GROUP:
+        return True
+    if record.kind not in OF_TRIED:
+        return False
+    grids = given.get("grids") or [given.get("grid") or {}]
+    tried = given.get("pairs", {}).get("recipients") or grids[0].get("samples") or ()
+    return groups_among(run, groups, tried) is not None
+
+
+def _effort(
+    cell: Cell, run: Run, groups: np.ndarray | None
+) -> tuple[bool, bool, bool, int, int, int]:
+    """By what one of several results is shown; one that goes by groups is before one that does not,
+    since somebody said that samples belong together.
     """
-    left_out = grouped and record.kind in BY_GROUP and GROUPS not in record.parameters
-    return left_out or is_older(record.kind, record.parameters)
-
-
-def _effort(cell: Cell, grouped: bool) -> tuple[bool, bool, int, int, int]:
     parameters = cell.evidence.parameters
     nulls = int(parameters.get("nulls") or parameters.get("controls") or 0)
     tried = len(parameters.get("steps") or parameters.get("moves") or ())
-    current = not _is_older(cell.evidence, grouped)
-    return (current, cell.estimate.defined, cell.estimate.n, nulls, tried)
+    current = not _is_older(cell.evidence, run, groups)
+    grouped = bool(parameters.get(GROUPS))
+    return (current, cell.estimate.defined, grouped, cell.estimate.n, nulls, tried)

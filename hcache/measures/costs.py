@@ -48,6 +48,9 @@ numbers.
 LOGISTIC_CELL, LOGISTIC_ROW = 2e-2, 2.1e-4
 """The additional seconds of a logistic probe: fixed, and per n."""
 
+NESTED_CELL, NESTED_ROW, NESTED_CUBE = 1e-2, 1e-4, 5.5e-10
+"""Seconds of nested cross-validation for the interval of R²: by itself, by n, and by n³."""
+
 PROJECTED_STEP = 1e-2
 """The seconds of a projection per step, without the Gram matrix. Only leading eigenvectors are
 computed.
@@ -192,4 +195,7 @@ def about(seconds: float | None) -> str:
 
 
 def _label_seconds(n: int, binary: bool) -> float:
-    return CELL + ROW * n + (LOGISTIC_CELL + LOGISTIC_ROW * n if binary else 0.0)
+    if binary:
+        return CELL + ROW * n + LOGISTIC_CELL + LOGISTIC_ROW * n
+    nested = NESTED_CELL + NESTED_ROW * n + NESTED_CUBE * n**3 if n <= EXACT else 0.0
+    return CELL + ROW * n + nested

@@ -293,4 +293,6 @@ def _row(found: Decoding) -> dict[str, Any]:
     }
     if found.projected:  # the description of features that were too many for the number of samples
         row["projected"] = found.projected
+    if found.nested:
+        row["nested"] = True
     return {**row, "drawn": [float(f"{score:.5g}") for score in found.drawn]}

@@ -146,6 +146,7 @@ def additivity_of(
     nulls: int = 3,
     null: str = NOISE,
     repeats: int = 2000,
+    groups: np.ndarray | None = None,
 ) -> Measuring:
     """Computes additivity of every pair of directions.
 
@@ -153,12 +154,15 @@ def additivity_of(
     is ``{"pairs": [[a, b], ...], "readings": [Contrast, ...], "pixels": [...], "all": {"readings",
     "pixels"}}``. For every pair, and for all pairs together, it has the additivity of all readings
     together, each in its spread, and of the picture. ``nulls``: the number of pairs of random
-    directions. They count as one: their interactions and their changes are summed.
+    directions. They count as one: their interactions and their changes are summed. ``groups``:
+    numbers (n,) of the run's samples that belong together; intervals are over groups.
     """
+    among = groups_among(driver.run, groups, grid.samples)
     if len(moves) < 2:
         raise UsageError(f"additivity is of 2 directions or more, got {len(moves)}")
     pairs = list(combinations(moves, 2))
     parameters = {
+        **of_groups(among),
         "moves": {name: digest_of(move) for name, move in moves.items()},
         "grid": grid.to_json(),
         "reader": driver.reader_name,
@@ -181,7 +185,7 @@ def additivity_of(
 
         def contrast(name: str, chosen: slice) -> Contrast:
             return additivity_contrast(
-                parts[name][chosen], parts[name][len(pairs) :], repeats=repeats
+                parts[name][chosen], parts[name][len(pairs) :], clusters=among, repeats=repeats
             )
 
         return {

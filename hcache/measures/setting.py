@@ -20,7 +20,7 @@ from ..errors import UsageError, did_you_mean
 from ..readers.reading import readers_of
 from ..recipes.window import Window
 from ..similarities.registry import SIMILARITIES as REGISTERED
-from .groups import groups_of
+from .groups import BY_RUN, groups_of
 from .noise import spread_steps
 from .parameter import Parameter
 
@@ -67,6 +67,12 @@ SIMILARITIES = Parameter(
     text="further similarities of pictures, parted by commas, or all: "
     + ", ".join(each.name for each in REGISTERED.values() if not each.always),
     default="",
+)
+
+TOGETHER = Parameter(
+    name="groups",
+    text="which samples belong together: run (the run's own groups), none, or the name of a label",
+    default=BY_RUN,
 )
 
 
@@ -119,9 +125,10 @@ class Setting:
     def groups(self) -> np.ndarray | None:
         """Returns the number of every sample's group (n,).
 
-        The run says which they are. It is None if each sample is its own group.
+        The run says which they are, or the label that was chosen. It is None if each sample is its
+        own group.
         """
-        return groups_of(self.run)
+        return groups_of(self.run, self[TOGETHER])
 
     @cached_property
     def readable(self) -> list[str]:

@@ -26,6 +26,7 @@ from ..recipes.window import Window
 from ..sampling.loop import Moment
 from ..specs import is_place
 from .driver import Change, Driver
+from .groups import groups_among, of_groups
 from .kinds import SWAP
 from .stored import Pictured, measured
 
@@ -77,23 +78,23 @@ def swaps(
     own: bool = True,
     repeats: int = 2000,
     seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> Generator[float, None, dict[str, Record]]:
     """Measures the effect of swapping each site in a window of steps.
 
     It yields the share that is done, and returns a record for every site. ``own``: recipients are
     also swapped with themselves, which must change nothing. The result of a record is a
     :class:`~hcache.analysis.swaps.SwapEffect`. Each is stored as soon as it is known, so cancelled
-    work continues where it stopped. :mod:`.evidence` makes a table from them.
+    work continues where it stopped. :mod:`.evidence` makes a table from them. ``groups``: numbers
+    (n,) of the run's samples that belong together; intervals and tests are over the groups of
+    recipients.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
-    for site in chosen:
-        if is_place(site):  # an older run does not name its model
-            driver.model.anatomy.members(site)
-        else:
-            driver.run.anatomy.members(site)
+    _check_sites(driver, chosen)
+    among = groups_among(driver.run, groups, pairs.recipients)
     common = {
-        "pairs": asdict(pairs),
-        "window": asdict(window),
+        **of_groups(among),
+        **{"pairs": asdict(pairs), "window": asdict(window)},
         "reader": driver.reader_name,
         "own": own,
         "repeats": repeats,
@@ -116,6 +117,7 @@ def swaps(
                 other=made[OTHER],
                 noise=made[NOISE],
                 own=made.get(OWN),
+                clusters=among,
                 distances=driver.distances,
                 repeats=repeats,
                 seed=seed,
@@ -128,6 +130,15 @@ def swaps(
         work = measured(driver.run, SWAP, {"site": site, **common}, compute)
         records[site] = yield from part(work, done / len(chosen), 1 / len(chosen))
     return records
+
+
+def _check_sites(driver: Driver, sites: Sequence[str]) -> None:
+    """Refuses a site that the model does not have."""
+    for site in sites:
+        if is_place(site):  # a run of before does not name its model's
+            driver.model.anatomy.members(site)
+        else:
+            driver.run.anatomy.members(site)
 
 
 class PairSwap:

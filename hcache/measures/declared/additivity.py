@@ -25,7 +25,7 @@ from ..measure import (
     later,
     shipped_page,
 )
-from ..setting import NULL, NULLS, SAMPLES, Setting
+from ..setting import NULL, NULLS, SAMPLES, TOGETHER, Setting
 
 INTERACTION, PAIRS = "interaction", "pairs"
 
@@ -46,7 +46,14 @@ def _additivity(setting: Setting, nulls: int) -> Work:
     from ..edits import additivity_of
 
     grid = setting.grid((0.0, max(setting.strengths)))
-    return additivity_of(setting.driver, setting.moves, grid, nulls=nulls, null=setting[NULL])
+    return additivity_of(
+        setting.driver,
+        setting.moves,
+        grid,
+        nulls=nulls,
+        null=setting[NULL],
+        groups=setting.groups,
+    )
 
 
 def cells(record: Record, _: Run) -> list[Cell]:
@@ -95,7 +102,7 @@ MEASURE = Measure(
     title="whether two directions add up",
     parts=parts,
     needs=(LABELS, READER, MODEL),
-    parameters=(SAMPLES, NULLS, NULL),
+    parameters=(SAMPLES, NULLS, NULL, TOGETHER),
     cells={ADDITIVITY: cells},
     questions=(
         Question(

@@ -16,9 +16,12 @@ from ..decodability import alignment_of
 from ..exhibits import Curves, Exhibit
 from ..kinds import ALIGNMENT
 from ..measure import LABELS, READABLE, Measure, Part, Question, Runs, shipped_page
-from ..setting import Setting
+from ..setting import TOGETHER, Setting
 
 ALIGNED = "aligned"
+
+SHOWN = {"reliability of the mean": "reliability", "alignment": "alignment"}
+"""A curve's name -> the name of its numbers in a result."""
 
 
 def parts(setting: Setting) -> Iterator[Part]:
@@ -71,10 +74,12 @@ def exhibits(label: str, runs: Runs) -> list[Exhibit]:
     """
     curves = {
         name: {
-            "reliability of the mean": [
-                evidence.point(row, "reliability", 0.0, row["p"]) for row in rows
-            ],
-            "alignment": [evidence.point(row, "alignment", 0.0, row["p"]) for row in rows],
+            words: [
+                point
+                for row in rows
+                if (point := evidence.point(row, key, 0.0, row["p"])).estimate.defined
+            ]
+            for words, key in SHOWN.items()
         }
         for name, evidence in runs.items()
         if (rows := evidence.rows_of(ALIGNMENT, label))
@@ -88,8 +93,10 @@ MEASURE = Measure(
     name="alignment",
     title="how well the positives of a label agree in h",
     parts=parts,
+    parameters=(TOGETHER,),
     needs=(LABELS,),
     cells={ALIGNMENT: cells},
+    definitions={ALIGNMENT: 2},  # 2: intervals at the ends of the range
     questions=(
         Question(
             name=ALIGNED,

@@ -29,7 +29,7 @@ from ..measure import (
     Runs,
     shipped_page,
 )
-from ..setting import Setting
+from ..setting import TOGETHER, Setting
 
 QUESTION = "disentangled"
 COMPONENTS_DCI, COMPONENTS_SAP = "components, DCI", "components, SAP"
@@ -128,9 +128,10 @@ MEASURE = Measure(
     name="codes",
     title="how disentangled the components of h are",
     parts=parts,
+    parameters=(TOGETHER,),
     needs=(LABELS,),
     cells={CODES: cells},
-    definitions={CODES: 2},  # 2: undefined results are marked
+    definitions={CODES: 3},  # 2: undefined results are marked; 3: intervals at SAP's bounds
     questions=(
         Question(
             name=QUESTION,

@@ -20,7 +20,7 @@ from ..exhibits import Curves, Exhibit, Point, ReadAndMove
 from ..kinds import DECODABILITY
 from ..measure import LABELS, READABLE, Measure, Part, Question, Runs, shipped_page
 from ..probes_by_cell import BY_CELL
-from ..setting import Setting
+from ..setting import TOGETHER, Setting
 from .windows import controllability_points
 
 DECODABLE, IN_X = "decodable", "in x_t"
@@ -37,7 +37,9 @@ def parts(setting: Setting) -> Iterator[Part]:
     values = [find_label(run, label) for label in setting.labels]
     yield Part(
         title="decodability",
-        work=decodability(run, setting.labels, sites, setting.steps),
+        work=decodability(
+            run, setting.labels, sites, setting.steps, ProbeOptions(groups=setting[TOGETHER])
+        ),
         seconds=probe_seconds(run, {site: len(setting.steps) for site in sites}, values),
     )
 
@@ -144,9 +146,10 @@ MEASURE = Measure(
     name="decodability",
     title="what a linear probe reads from h and from x_t",
     parts=parts,
+    parameters=(TOGETHER,),
     needs=(LABELS,),
     cells={DECODABILITY: cells},
-    definitions={DECODABILITY: 2},  # 2: shuffled labels as a family, groups of samples
+    definitions={DECODABILITY: 3},  # 2: shuffled labels as a family, groups; 3: intervals of R²
     starts_itself=True,
     by_cell=BY_CELL,
     defined_on=_defined_on,

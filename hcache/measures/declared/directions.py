@@ -34,7 +34,7 @@ from ..measure import (
     shipped_page,
 )
 from ..of_reader import is_of, own_name
-from ..setting import NULL, NULLS, SAMPLES, Setting
+from ..setting import NULL, NULLS, SAMPLES, TOGETHER, Setting
 from .codes import QUESTION as DISENTANGLED_BY
 from .decodability import read_and_move
 
@@ -290,7 +290,7 @@ MEASURE = Measure(
     title="how much and how linearly each direction changes its label, and what else it changes",
     parts=parts,
     needs=(LABELS, READER, MODEL),
-    parameters=(SAMPLES, NULLS, NULL),
+    parameters=(SAMPLES, NULLS, NULL, TOGETHER),
     cells={DIRECTION: direction_cells, LEAKAGE: leakage_cells},
     # 2: random directions as a family, nulls of as many unseen samples
     definitions={DIRECTION: 2, LEAKAGE: 2},

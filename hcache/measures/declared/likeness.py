@@ -29,7 +29,7 @@ from ..measure import (
     shipped_page,
 )
 from ..of_reader import is_of
-from ..setting import NULL, NULLS, SAMPLES, Setting
+from ..setting import NULL, NULLS, SAMPLES, TOGETHER, Setting
 from ..setting import SIMILARITIES as SIMILARITIES_OPTION
 from ..similar import further_of, question_of
 
@@ -87,7 +87,13 @@ def _likeness(setting: Setting, name: str) -> Work:
 
     move, grid = (yield from _move(setting, name)), setting.grid()
     work = likeness_of(
-        setting.driver, move, grid, name=name, nulls=setting[NULLS], null=setting[NULL]
+        setting.driver,
+        move,
+        grid,
+        name=name,
+        nulls=setting[NULLS],
+        null=setting[NULL],
+        groups=setting.groups,
     )
     return (yield from work)
 
@@ -267,7 +273,7 @@ MEASURE = Measure(
     title="how much of the picture each edit keeps; needs no reader",
     parts=parts,
     needs=(MODEL,),
-    parameters=(SAMPLES, NULLS, NULL, SIMILARITIES_OPTION),
+    parameters=(SAMPLES, NULLS, NULL, SIMILARITIES_OPTION, TOGETHER),
     refuses=refuses,
     cells={LIKENESS: cells},
     questions=(

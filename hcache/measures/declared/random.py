@@ -32,7 +32,7 @@ from ..measure import (
 )
 from ..noise import middle_step
 from ..parameter import Parameter
-from ..setting import SAMPLES, Setting
+from ..setting import SAMPLES, TOGETHER, Setting
 
 BEYOND_RANDOM = "beyond random positives"
 WORDS = {EQUAL: "equal length", OWN: "own length", REST: "without the first components"}
@@ -184,7 +184,7 @@ MEASURE = Measure(
     " lengths",
     parts=parts,
     needs=(LABELS, READER, MODEL),
-    parameters=(SAMPLES, DIRECTIONS, COMPONENTS),
+    parameters=(SAMPLES, DIRECTIONS, COMPONENTS, TOGETHER),
     cells={PREVIEWS: cells},
     questions=(
         Question(

@@ -40,7 +40,7 @@ from ..measure import (
 )
 from ..noise import COARSE_EDGES, level_of, windows_of
 from ..parameter import Parameter
-from ..setting import SAMPLES, Setting
+from ..setting import SAMPLES, TOGETHER, Setting
 from ..setting import SIMILARITIES as SIMILARITIES_OPTION
 from ..similar import by_aspect, carried_question, further_of
 
@@ -93,7 +93,7 @@ def _swaps(setting: Setting, window: Window, own: bool) -> Work:
     from ..swapping import Pairs, swaps
 
     pairs = Pairs.draw(setting.run.sample_ids.tolist(), setting[SAMPLES])
-    return swaps(setting.driver, pairs, window, _sites(setting), own=own)
+    return swaps(setting.driver, pairs, window, _sites(setting), own=own, groups=setting.groups)
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
@@ -323,7 +323,7 @@ MEASURE = Measure(
     title="what h and each skip group carry",
     parts=parts,
     needs=(MODEL,),
-    parameters=(SAMPLES, EVERYWHERE, SIMILARITIES_OPTION),
+    parameters=(SAMPLES, EVERYWHERE, SIMILARITIES_OPTION, TOGETHER),
     refuses=refuses,
     cells={SWAP: cells},
     definitions={SWAP: 2},  # 2: nulls of as many unseen donors, what is not defined said

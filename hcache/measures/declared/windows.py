@@ -11,7 +11,7 @@ from ..exhibits import Point
 from ..kinds import CONTROLLABILITY
 from ..measure import LABELS, MODEL, READER, Measure, Part, Work, later
 from ..noise import EDGES, level_of, windows_of
-from ..setting import NULL, NULLS, SAMPLES, Setting
+from ..setting import NULL, NULLS, SAMPLES, TOGETHER, Setting
 
 MOST_SAMPLES = 8
 """The largest number of samples that a direction is tried on in every window. There are several
@@ -72,6 +72,6 @@ MEASURE = Measure(
     parts=parts,
     definitions={CONTROLLABILITY: 2},  # 2: random directions as a family
     needs=(LABELS, READER, MODEL),
-    parameters=(SAMPLES, NULLS, NULL),
+    parameters=(SAMPLES, NULLS, NULL, TOGETHER),
     along_with="directions",
 )

@@ -288,9 +288,9 @@ def _numbers(known: ProbeMap, site: str, step: int) -> None:
     ]
     st.markdown("\n".join(lines))
     st.caption(
-        "Intervals: bootstrap over the held-out samples, not over the training samples. Cells with"
-        " p above 0.05 among all cells of the map are crossed out. That a label is decodable does"
-        " not imply that moving h along it changes the picture: see Edit."
+        f"{known.in_words()} Cells with p above 0.05 among all cells of the map are crossed out."
+        " That a label is decodable does not imply that moving h along it changes the picture: see"
+        " Edit."
     )
 
 
