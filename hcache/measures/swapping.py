@@ -94,7 +94,8 @@ def swaps(
     among = groups_among(driver.run, groups, pairs.recipients)
     common = {
         **of_groups(among),
-        **{"pairs": asdict(pairs), "window": asdict(window)},
+        "pairs": asdict(pairs),
+        "window": asdict(window),
         "reader": driver.reader_name,
         "own": own,
         "repeats": repeats,
@@ -107,9 +108,7 @@ def swaps(
         def compute(site: str = site) -> Generator[float, None, Pictured]:
             """Computes the effect of swapping one site, with its pictures."""
             made = yield from _pictures(driver, pairs, window, site, seed, own)
-            donors, recipients = (
-                _stored(driver, chosen) for chosen in (pairs.donors, pairs.recipients)
-            )
+            donors, recipients = (_stored(driver, c) for c in (pairs.donors, pairs.recipients))
             effect = swap_effect(
                 donors,
                 recipients,

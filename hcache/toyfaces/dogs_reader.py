@@ -29,6 +29,7 @@ class DogReader(reader.FaceReader):
         super().__init__(outputs=len(READINGS))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Returns the readings (n, 8)."""
         raw, k = self.logits(image), len(FACTORS)
         return torch.cat([raw[:, :k], raw[:, k:].softmax(1)], 1)
 

@@ -83,13 +83,16 @@ class Pen:
         outline: Colour | None = None,
         width: float = 0,
     ) -> None:
+        """Draws an ellipse around (x, y)."""
         box = [SCALE * (x - rx), SCALE * (y - ry), SCALE * (x + rx), SCALE * (y + ry)]
         self.draw.ellipse(box, fill=fill, outline=outline, width=round(SCALE * width))
 
     def polygon(self, points: Iterable[tuple[float, float]], fill: Colour) -> None:
+        """Fills a polygon."""
         self.draw.polygon([(SCALE * x, SCALE * y) for x, y in points], fill=fill)
 
     def line(self, points: Iterable[tuple[float, float]], fill: Colour, width: float) -> None:
+        """Draws a line with round ends."""
         points = [(SCALE * x, SCALE * y) for x, y in points]
         self.draw.line(points, fill=fill, width=round(SCALE * width), joint="curve")
         r = SCALE * width / 2
@@ -99,6 +102,7 @@ class Pen:
     def rounded(
         self, x0: float, y0: float, x1: float, y1: float, radius: float, fill: Colour
     ) -> None:
+        """Fills a rectangle with round corners."""
         self.draw.rounded_rectangle(
             [SCALE * v for v in (x0, y0, x1, y1)], SCALE * radius, fill=fill
         )

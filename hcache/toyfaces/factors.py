@@ -83,6 +83,7 @@ class Face:
         return np.array([getattr(self, name) for name in NAMES], np.float32)
 
     def replace(self, **changes: float) -> Face:
+        """Returns this face with other values of some factors."""
         return dataclasses.replace(self, **changes)
 
 

@@ -45,6 +45,7 @@ class FaceReader(nn.Module):
         self.head = nn.Linear(features, outputs)
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
+        """Returns the features (n, d) that the readings are linear in."""
         return self.neck(self.body(image))
 
     def logits(self, image: torch.Tensor) -> torch.Tensor:
@@ -55,6 +56,7 @@ class FaceReader(nn.Module):
         return self.head(self.features(image))
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Returns the readings (n, k)."""
         raw = self.logits(image)
         columns = [
             torch.sigmoid(raw[:, i]) if f.binary else raw[:, i] for i, f in enumerate(FACTORS)
@@ -64,6 +66,7 @@ class FaceReader(nn.Module):
 
 @lru_cache(maxsize=1)
 def load_reader() -> FaceReader:
+    """Loads the reader that ships."""
     reader = FaceReader()
     reader.load_state_dict(load_file(WEIGHTS))
     return reader.eval().requires_grad_(False)

@@ -49,6 +49,12 @@ LATENT_COARSE = {2: 0.05, 16: 0.02}
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
+    """The plan of one training.
+
+    ``warmup`` steps lead up to the learning rate. It falls linearly over the last ``decay`` of all
+    steps. ``ema`` is the decay of the moving average of the weights.
+    """
+
     steps: int
     batch: int
     learning_rate: float
