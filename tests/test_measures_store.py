@@ -33,6 +33,7 @@ from hcache.measures.decodability import alignment_of
 from hcache.measures.driver import Change, Driver, TrialGrid
 from hcache.measures.edits import additivity_of, controllability_over, leakage_of
 from hcache.measures.evidence import Evidence
+from hcache.measures.exhibits import PictureSheet
 from hcache.measures.noise import log_snr_of, says_noise
 from hcache.measures.responses import direction, null_dimensions, responses
 from hcache.measures.stored import Pictured, measured
@@ -374,7 +375,7 @@ def test_swaps_come_with_their_controls_and_go_on_where_they_stood(driver):
         "warm",
     }
     shown = exhibits("skip.3", {driver.run.name: evidence})
-    strip = next(each.shown for each in shown if each.run)
+    strip = next(each.shown for each in shown if isinstance(each.shown, PictureSheet))
     assert strip.pictures.shape[:2] == (4, len(COLUMNS)) == (4, len(strip.columns))
     np.testing.assert_array_equal(strip.pictures[:, 1], driver.unedited(pairs.donors))
     driver.model = Unrunnable()

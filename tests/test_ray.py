@@ -280,6 +280,7 @@ def local(monkeypatch):
         yield ray
 
     monkeypatch.setattr(ray_actor, "WAIT", 0.05)
+    monkeypatch.setattr(on_ray, "LOOK", 0.0)  # so that an actor is started again before all is done
     monkeypatch.setattr(on_ray, "actor_class", lambda *_: Remote)
     monkeypatch.setattr(on_ray, "session", session)
     return on_ray.OnRay(address="somewhere", cpus=1), actors, ray

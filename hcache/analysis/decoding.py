@@ -181,7 +181,8 @@ class Probing:
             )
 
         score, selectivity = bootstrap_many(both, n, drawn=self.drawn, clusters=self.groups)
-        by_folds = nested and self.metric == R2 and n <= EXACT
+        enough = len(np.unique(self.fold)) > 2  # nested folds leave two out, and fit on the rest
+        by_folds = nested and self.metric == R2 and n <= EXACT and enough
         right, control = (
             None,
             float(_mean_of_known(scores[None, 1:])[0]) if controls else float("nan"),
