@@ -67,7 +67,7 @@ def test_a_stored_notebook_is_that_of_its_source(path):
     notebook = json.loads(path.with_suffix(".ipynb").read_text(encoding="utf-8"))
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     assert notebook["metadata"]["source_sha256"] == digest, (
-        f"execute it again: PYTHONPATH=. python docs/scripts/run_notebooks.py {path.stem}"
+        f"execute it again: python docs/scripts/run_notebooks.py {path.stem}"
     )
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     outputs = [output for cell in cells for output in cell["outputs"]]

@@ -1,6 +1,6 @@
 """Executes the tutorials and stores them, with their outputs, as notebooks.
 
-    PYTHONPATH=. python docs/scripts/run_notebooks.py [NAME...]
+    python docs/scripts/run_notebooks.py [NAME...]
 
 The source of docs/tutorials/NAME.ipynb is NAME.py (jupytext's percent format). The notebook keeps a
 digest of its source, so that a test can tell when it has to be executed again.
@@ -9,6 +9,7 @@ digest of its source, so that a test can tell when it has to be executed again.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sys
 from pathlib import Path
@@ -23,7 +24,8 @@ TIMEOUT = 900
 
 
 def main(names: list[str]) -> None:
-    """Executes the tutorials of these names, or all."""
+    """Executes the tutorials of these names, or all, with the hcache of this checkout."""
+    os.environ["PYTHONPATH"] = str(TUTORIALS.parents[1])
     for path in sorted(TUTORIALS.glob("*.py")):
         if not names or path.stem in names:
             notebook = executed(path)
