@@ -65,15 +65,19 @@ class Result:
 
 
 def table(rows: Iterable[tuple[Any, ...]], header: tuple[str, ...]) -> str:
-    """Formats a table with columns of the needed width. Numbers such as ``12`` or ``3.4 MB`` are
-    right-aligned.
+    """Formats a table with columns of the needed width.
+
+    A column of numbers such as ``12`` or ``3.4 MB`` is right-aligned.
     """
-    cells = [header, *[tuple(str(cell) for cell in row) for row in rows]]
+    body = [tuple(str(cell) for cell in row) for row in rows]
+    cells = [header, *body]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
+    numbers = [all(row[i][:1].isdigit() for row in body if row[i]) for i in range(len(header))]
 
     def show(row: tuple[str, ...]) -> str:
         parts = [
-            c.rjust(w) if c[:1].isdigit() else c.ljust(w) for c, w in zip(row, widths, strict=True)
+            c.rjust(w) if right and c[:1].isdigit() else c.ljust(w)
+            for c, w, right in zip(row, widths, numbers, strict=True)
         ]
         return "  ".join(parts).rstrip()
 

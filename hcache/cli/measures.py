@@ -102,23 +102,38 @@ def measure_run(
     warn_of_copies(run)
     cells = list(cells_of(run, suite.reader).values())
     rows = [
-        (f"{cell.question} {cell.subject}", _with_advice(cell), *_needed(cell, width))
+        (f"{cell.question} {cell.subject}", *_columns(cell), *_needed(cell, width), _remarks(cell))
         for cell in cells
     ]
     data = [{"question": cell.question, "subject": cell.subject} | _facts(cell) for cell in cells]
-    head = ("question", "answer (95 % interval)")
+    head = ("question", "answer (95 % interval)", "n", "null", "p")
     if width is not None:
         head += (f"n for a width of {width:g}",)
         for cell, row in zip(cells, data, strict=True):
             row["needed"] = cell.estimate.samples_for(width) if cell.estimate.defined else None
-    return Result(text=table(rows, head), data=data)
+    return Result(text=table(rows, (*head, "remarks")), data=data)
 
 
-def _with_advice(cell: Cell) -> str:
-    """An answer; of one that too few samples leave open, how many would tell."""
+def _columns(cell: Cell) -> tuple[str, str, str, str]:
+    """Returns the value with its interval, n, the null and p."""
+    if not cell.estimate.defined:
+        return "undefined", "", "", ""
+    null = "" if cell.null is None else f"{cell.null:.2f}"
+    p = "" if cell.p is None else f"{cell.p:.2g}"
+    if cell.family_p is not None and cell.asked > 1:
+        p += f" ({cell.family_p:.2g} among {cell.asked})"
+    return str(cell.estimate), str(cell.estimate.n), null, p
+
+
+def _remarks(cell: Cell) -> str:
+    """Returns what belongs to an answer, and how many samples would settle an open one."""
     from ..measures.sample_sizes import in_words
 
-    return "; ".join(filter(None, [str(cell), in_words(cell)]))
+    if not cell.estimate.defined:
+        return cell.estimate.why or "it is not defined on these samples"
+    return "; ".join(
+        filter(None, [cell.unit, cell.note, cell.reader, cell.warning, in_words(cell)])
+    )
 
 
 def warn_of_copies(run: Run) -> None:
