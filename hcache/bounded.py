@@ -6,12 +6,13 @@ or 16 GB.
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
+
+from .thread_locks import ThreadLock
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ class ByteCache:
     ) -> None:
         self.most_bytes, self.weigh, self.keep_last = most_bytes, weigh, keep_last
         self._kept: OrderedDict[Hashable, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = ThreadLock()
 
     @property
     def bytes(self) -> int:

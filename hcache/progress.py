@@ -12,7 +12,34 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from .thread_locks import ThreadLock
+
 T = TypeVar("T")
+
+
+class ProgressBar(tqdm):
+    """A progress bar on standard error.
+
+    It is redrawn at most twice a second. Its lock belongs to one process. The lock of tqdm itself
+    is shared by a process and all that are forked from it. If one of them is killed while it draws,
+    all others would wait for ever.
+
+    Args:
+        total: The number of units of the whole.
+        unit: The name of the unit.
+        title: The words before the bar.
+    """
+
+    monitor_interval = 0
+    """No thread watches the bar. It would only adapt ``miniters``, which is fixed here."""
+
+    def __init__(self, total: int, unit: str, title: str) -> None:
+        super().__init__(
+            total=total, unit=unit, desc=title, file=sys.stderr, mininterval=0.5, miniters=0
+        )
+
+
+ProgressBar.set_lock(ThreadLock())
 
 
 def drive(work: Generator[float, None, T], report: Callable[[float], None] = lambda _: None) -> T:
@@ -49,7 +76,7 @@ def drive_under_bar(
     if the title changes.
     """
     now = (lambda: text) if isinstance(text, str) else text
-    with tqdm(total=100, unit="%", desc=now(), file=sys.stderr, mininterval=0.5) as bar:
+    with ProgressBar(total=100, unit="%", title=now()) as bar:
 
         def show(share: float) -> None:
             bar.n = round(100 * share)

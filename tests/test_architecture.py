@@ -27,6 +27,7 @@ LAYERS = (
         "atomic",
         "bounded",
         "foreign",
+        "thread_locks",
     ),
     ("images", "pictures"),
     (
@@ -73,6 +74,7 @@ name here.
 
 TORCH_FREE = (
     "errors",
+    "thread_locks",
     "foreign",
     "specs",
     "cards",
@@ -269,6 +271,26 @@ def test_only_pages_and_ui_know_streamlit():
     assert users, "someone does"
     for path in users - pages:
         assert path.is_relative_to(PACKAGE / "ui"), path
+
+
+def test_locks_that_outlive_a_call_are_free_in_a_forked_process():
+    """A plain lock at a module's top stays taken if another thread held it at the fork."""
+    found = [
+        (name, node.lineno)
+        for name, path in MODULES.items()
+        for statement in parsed(path).body
+        if isinstance(statement, (ast.Assign, ast.AnnAssign))
+        for node in ast.walk(statement)
+        if isinstance(node, ast.Attribute)
+        and node.attr in ("Lock", "RLock", "Condition", "Semaphore")
+    ]
+    assert found == []
+
+
+def test_bars_are_those_whose_lock_no_other_process_shares():
+    users = {name for name, path in MODULES.items() if "tqdm" in set(imports(path, name))}
+    assert "progress" in users
+    assert {name for name in users if not name.startswith("toyfaces.")} == {"progress"}
 
 
 def test_pages_only_put_panels_together():

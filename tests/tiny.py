@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import threading
 import time
 
 import h5py
@@ -13,6 +14,7 @@ import streamlit as st
 import torch
 from diffusers import DDIMScheduler, DDPMPipeline, UNet2DModel
 from msgspec import structs
+from tqdm.auto import tqdm as bars
 
 from hcache.background.processes import RUNNING
 from hcache.background.tasks import Task
@@ -154,6 +156,14 @@ def wait_for(condition, what):
     return found
 
 
+def share_nothing():
+    """Frees a forked process of what it shares with its parent or lacks of it."""
+    torch.set_num_threads(1)  # the threads of OpenMP are not in a process that was forked
+    # a lock of tqdm is shared, and stays taken when a process that has it is killed; hcache's bars
+    # have a lock of their own, those of transformers have not
+    bars.set_lock(threading.RLock())
+
+
 def in_a_child(work):
     """Starts ``work`` in a forked process, which has the model already; returns its id.
 
@@ -161,7 +171,7 @@ def in_a_child(work):
     """
     child = os.fork()
     if child == 0:
-        torch.set_num_threads(1)  # those of OpenMP are not in a process that was forked
+        share_nothing()
         code = 99
         try:
             code = work() or 0

@@ -19,7 +19,7 @@ from asyrp_blocks import published, save_plain
 from ddpm_reference import random_tensors as ddpm_tensors
 from PIL import Image
 from reader_models import save_classifier
-from tiny import code_of
+from tiny import code_of, share_nothing
 
 from hcache.cache.labels import save_labels
 from hcache.cache.layout import LOCK, SHARDS, VERIFY_JSON
@@ -275,7 +275,7 @@ def said_by(work):
         code = 99
         try:
             os.close(read)
-            torch.set_num_threads(1)  # those of OpenMP are not in a process that was forked
+            share_nothing()
             sys.stdout = sys.stderr = os.fdopen(write, "w", buffering=1)
             code = work() or 0
         except BaseException:

@@ -8,7 +8,6 @@ wants the cores; two such pieces at once gain twofold.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,13 +15,15 @@ from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
 
+from ..thread_locks import ThreadLock
+
 S = TypeVar("S")
 T = TypeVar("T")
 
 MOST_WORKERS = 4
 """The largest number of parallel computations. Each holds a data matrix in memory."""
 
-_lock, _inside = threading.Lock(), 0
+_lock, _inside = ThreadLock(), 0
 _limits: threadpool_limits | None = None
 
 
@@ -30,7 +31,8 @@ _limits: threadpool_limits | None = None
 def one_thread() -> Iterator[None]:
     """Limits linear algebra to one thread, in the whole process.
 
-    The limit holds as long as any caller is inside the block, in whatever order they leave.
+    The limit holds as long as any caller is inside the block, in whatever order they leave. A
+    process that was forked meanwhile keeps it to its end.
     """
     global _inside, _limits
     with _lock:

@@ -9,16 +9,16 @@ is examined again.
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 
+from ..thread_locks import ThreadLock
 from .hdf5 import FileStructure, structure_of
 
 MOST = 4096
 """The number of files to remember; the oldest are dropped first."""
 
 _known: dict[tuple[str, int, int, int], FileStructure] = {}
-_lock = threading.Lock()
+_lock = ThreadLock()
 
 
 def forget_structures() -> None:

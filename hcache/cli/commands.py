@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from msgspec import structs
-from tqdm import tqdm
 
 from ..atomic import is_there, make_folder
 from ..background import extractions as jobs
@@ -42,6 +41,7 @@ from ..errors import HcacheError, Interrupted, RunBusyError, UsageError
 from ..extraction.in_work import InWorkFile
 from ..extraction.repair import repair as repair_files
 from ..extraction.sidecars import commit_finished
+from ..progress import ProgressBar
 from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
 from ..starting import without_collection
 from ..texts import read_text
@@ -398,9 +398,7 @@ def run_job(
 @contextmanager
 def _told(spec: RunSpec, job: StatusFile, in_work: InWorkFile) -> Iterator[Callable[[Any], None]]:
     """Tells how far an extraction is, by a bar and in ``job.json``, and how it ended."""
-    with tqdm(
-        total=spec.samples, unit="sample", desc=spec.name, file=sys.stderr, mininterval=0.5
-    ) as bar:
+    with ProgressBar(total=spec.samples, unit="sample", title=spec.name) as bar:
 
         def report(progress: Any) -> None:
             if progress.devices > 1:

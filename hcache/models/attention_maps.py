@@ -24,10 +24,11 @@ import torch
 from torch.nn.functional import interpolate
 
 from ..errors import UsageError
+from ..thread_locks import ThreadLock
 from .condition import Condition
 from .model import Model
 
-_ONE_AT_A_TIME = threading.Lock()
+_ONE_AT_A_TIME = ThreadLock()
 """Processors are the network's, which threads of a dashboard share."""
 
 

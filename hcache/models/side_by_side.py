@@ -20,6 +20,8 @@ from typing import TypeVar
 
 import torch
 
+from ..thread_locks import ThreadLock
+
 T = TypeVar("T")
 
 MOST_PARTS: int = 4
@@ -56,13 +58,11 @@ def side_by_side(work: Callable[[slice], T], parts: list[slice]) -> list[T]:
     return [part.result() for part in found]
 
 
-_making = threading.Lock()
+_making = ThreadLock()
 
 
 def _forget_threads() -> None:
     """Drops the thread pools in a forked process, which does not have their threads."""
-    global _making
-    _making = threading.Lock()
     _make_pool.cache_clear()
 
 

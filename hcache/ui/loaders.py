@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import threading
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -34,13 +33,14 @@ from ..measures.noise import says_noise
 from ..progress import drive, part
 from ..specs import Conditioning, Lora, RunSpec
 from ..starting import without_collection
+from ..thread_locks import ThreadLock
 from .kept import kept, kept_models, kept_runs
 
 if TYPE_CHECKING:
     from ..models.model import Model
     from ..specs import Anatomy
 
-_loading = threading.Lock()
+_loading = ThreadLock()
 
 OWN, JOINT = "own", "joint"
 """The kinds of axes: each step's own, and joint over all steps. The last is the kind of record with
