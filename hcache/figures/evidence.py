@@ -337,7 +337,7 @@ def bars_with_null(shown: Bars) -> go.Figure:
         zeroline=False,
     )
     figure.update_xaxes(title=shown.axis, zeroline=True)
-    return _laid_out(figure, 120 + 26 * len(names) * max(1, count))
+    return _laid_out(figure, 160 + 26 * len(names) * max(1, count))
 
 
 def _in_words(bar: Bar, null: str) -> str:
@@ -438,7 +438,8 @@ def _band_of_null(figure: go.Figure, points: Sequence[Point], **place: int) -> N
 
 
 def _laid_out(figure: go.Figure, height: int) -> go.Figure:
-    legend = {"orientation": "h", "y": -0.28, "x": 0}
+    # the legend's y counts in heights of the plot itself: it stands 60 pixels below the plot
+    legend = {"orientation": "h", "y": -60 / max(height - 120, 60), "x": 0}
     return figure.update_layout(height=height, margin=_MARGIN, legend=legend)
 
 
