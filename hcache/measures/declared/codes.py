@@ -70,7 +70,10 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """Answers DCI and SAP of h's principal components. Other codes are evidence beside them."""
+    """Answers DCI and SAP of h's principal components.
+
+    Other codes are part of the evidence.
+    """
     if (record.parameters["codes"], record.parameters["site"]) != (COMPONENTS, H):
         return []
     rows, found = record.result["steps"], []

@@ -49,7 +49,7 @@ about 2.3 times their mean.
 def parts(setting: Setting) -> Iterator[Part]:
     """Yields the responses to every label's direction.
 
-    The last part is the leakage matrix made of them.
+    The last part is the leakage matrix that is computed from them.
     """
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
     for name, beside in setting.with_randoms(setting[NULLS]):
