@@ -1,28 +1,30 @@
-"""Linearity: whether the readout responds in proportion to the strength, for both signs, and
-equally in all samples.
+"""Linearity: whether the readout responds in proportion to the strength.
 
-With f(γ) the readout of a sample moved by γ along a direction, and r(γ) = f(γ) - f(0):
+A linear response has both signs and is equal in all samples. f(γ) is the readout of a sample that
+is moved by γ along a direction, and r(γ) = f(γ) - f(0):
 
-- **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², where every sample has its
-  own slope β, summed over samples and strengths. It is 0 for the prediction of no change.
+- **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², with sums over
+  samples and strengths. Every sample has its own slope β. R² is 0 for the prediction of no change.
   Homogeneity measures how far slopes differ.
 - **Curvature**: the share of the mean response's square that no line through 0 explains, 1 - (Σ γ
   r̄)² / (Σ γ² Σ r̄²), with squares of means from products of different samples. R² of a line alone
-  does not tell a line from a response that is spent at half the strength: on -1, -½, 0, ½, 1 a step
-  has R² 0.90 and tanh(3 γ) 0.93, and curvatures of 0.10 and 0.07; tanh(γ), which is straight to the
-  eye, has 0.007. **bend** is p that the mean response is a line: Student's t of each contrast of
-  the residuals over samples, by Holm. It takes contrasts, sums over strengths, for about normal.
+  does not distinguish a line from a response that saturates at half the strength. On -1, -½, 0, ½,
+  1, a step has R² 0.90 and tanh(3 γ) has 0.93. Their curvatures are 0.10 and 0.07. tanh(γ), which
+  looks straight, has 0.007. **bend** is p that the mean response is a line: Student's t of each
+  contrast of the residuals over samples, by Holm. It assumes that contrasts, which are sums over
+  strengths, are about normal.
 - **Monotone**: no step from one strength to the next goes significantly against the others
-  (Student's t, Holm). A response that bends and is monotone saturates or sets in late; it is called
+  (Student's t, Holm). A response that bends and is monotone saturates or sets in late. It is called
   ``monotone, not linear``.
 - **Asymmetry**: Σ ‖r(γ) + r(-γ)‖ / Σ (‖r(γ)‖ + ‖r(-γ)‖), from 0 for a line to 1 for a change that
   goes one way only, or the same way for both signs.
 - **Additivity** of two directions: ‖f(a+b) - f(a) - f(b) + f(0)‖ / (‖f(a) - f(0)‖ + ‖f(b) - f(0)‖),
-  likewise summed over samples: 0 where the two do not interact, 1 where one undoes the other's
-  change. Asymmetry is that of a and -a.
-- **Homogeneity**: the mean inner product of two different samples' slopes over their mean square: 1
-  if the same Δh makes the same change in all, 0 if one sample's change says nothing of another's.
-  It may be below 0 by chance.
+  also summed over samples. It is 0 if the two do not interact, and 1 if one undoes the other's
+  change. Asymmetry is the additivity of a and -a.
+- **Homogeneity**: the mean inner product of two different samples' slopes over their mean square.
+  It
+  is 1 if the same Δh makes the same change in all samples, and 0 if one sample's change says
+  nothing about another's. It may be below 0 by chance.
 
 A linear response alone means little: a smooth network is linear in every direction for small
 strengths, and if nothing changes, noise decides. Therefore each number has an interval over samples

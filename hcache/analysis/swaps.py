@@ -1,39 +1,40 @@
-"""The effect of a swap: how much of the donor appears in the recipient, over many pairs, compared
-with other changes.
+"""The effect of a swap: how much of the donor appears in the recipient.
+
+The effect is measured over many pairs, and compared with other changes.
 
 A recipient B is denoised again with the donor A's activations at a site, which gives R. For each
-distance d (pixels, structure, colour; :mod:`.similarity`; and an image encoder's), summed over
-pairs,
+distance d (pixels, structure, colour; :mod:`.similarity`; and an image encoder's), with sums over
+pairs:
 
     carried  1 - Σ d(R, A) / Σ d(B, A)    how much nearer to the donor than the recipient was:
                                           0 none, 1 if R is A
     moved        Σ d(R, B) / Σ d(A, B)    how far from the recipient, in whichever direction:
                                           0 not at all
 
-and for each reading r the regression over pairs r_R = b r_A + c r_B + constant, with
+For each reading r the regression over pairs is r_R = b r_A + c r_B + constant:
 
     carried  b     how far R follows the donor: 0 not at all, 1 in full
     kept     c     how far it still follows the recipient
 
-**Controls**, made of the same recipients at the same site: R' of *another* donor, held against A,
-shows the effect of any swap on the distance to A (the null of carried, paired); *norm-matched
-noise* in place of A - B shows how far any change of that size moves the picture (the null of
-moved); the recipient's *own* activations must change nothing. p of carried comes from exchanging R
-and R' at random for pictures, and from permuting the donors for readings. Donors must have been
-assigned to recipients at random.
+**Controls** use the same recipients at the same site. R' with the activations of *another* donor is
+compared with A. It shows the effect of any swap on the distance to A (the paired null of carried).
+*Norm-matched noise* in place of A - B shows how far any change of that size moves the picture (the
+null of moved). The recipient's *own* activations must change nothing. For pictures, p of carried
+comes from exchanging R and R' at random. For readings, it comes from permuting the donors. Donors
+must have been assigned to recipients at random.
 
-**What the figures are.** The share of a distance is not the share of what was swapped: a site that
-carries the colours alone, in whole, brings R to A in colours and in pixels by what colours make of
-pixels. And what is carried *beyond another donor's* is no share: R' of another donor may be further
-from A than B was, so that the difference may be above 1 where all is carried, and a true quarter
-may show as less than a quarter.
+**What the numbers mean.** The share of a distance is not the share of what was swapped. A site that
+carries only the colours, but all of them, makes R equal to A in colours. In pixels it brings R
+nearer to A by as much as colours contribute to pixels. What is carried *beyond another donor's* is
+no share either. R' of another donor may be further from A than B was. The difference may therefore
+be above 1 if everything is carried, and a true quarter may appear as less than a quarter.
 
-**Undefined.** All of it is told in distances of donor and recipient. Where these are alike in a
-quantity there is nothing to carry, and the figure is noise over noise; it is then undefined, with
-the reason: if their distance is no more than ``ALIKE`` times what a change of one grey level makes,
-or if another donor's swap ends up ``FURTHER`` times as far from the donor as the recipient was; of
-readings, if the donors' (beyond what recipients tell of them) vary by less than ``VARIED`` of what
-results vary by.
+**Undefined.** All numbers are relative to the distance of donor and recipient. If these are alike
+in a quantity, there is nothing to carry, and the number would be noise over noise. It is then
+undefined, and the reason is given. This is so if their distance is no more than ``ALIKE`` times
+that of a change by one grey level, or if another donor's swap ends up ``FURTHER`` times as far from
+the donor as the recipient was. A reading is undefined if the donors' readings, apart from the
+recipients' part, vary by less than ``VARIED`` of the variation of the results.
 
 References:
     Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in Stable
