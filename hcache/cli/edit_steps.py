@@ -89,6 +89,29 @@ def add_edit_steps(command: Any) -> None:
     child.add_argument(
         "--cosine", type=float, metavar="C", help="cosine of the texts' embeddings, if you know it"
     )
+    _add_rule(child)
+    child.add_argument(
+        "--samples",
+        metavar="N[,N...]",
+        help="samples whose pictures are inverted (default: the first 32)",
+    )
+    child.add_argument(
+        "--inversion-steps",
+        type=int,
+        default=0,
+        metavar="S",
+        help="number of inversion steps (default: the run's)",
+    )
+    child.add_argument(
+        "--encoder", default="", metavar="MODEL", help="image encoder for gram and layout"
+    )
+    child.add_argument(
+        "--device", default="auto", help="device of the computation (default: the best available)"
+    )
+
+
+def _add_rule(child: Any) -> None:
+    """Adds the options of the distance and its thresholds."""
     child.add_argument(
         "--distance",
         default="lpips",
@@ -112,22 +135,4 @@ def add_edit_steps(command: Any) -> None:
         "--from-xt",
         action="store_true",
         help="choose t_boost by the distance of x_t instead of P_t",
-    )
-    child.add_argument(
-        "--samples",
-        metavar="N[,N...]",
-        help="samples whose pictures are inverted (default: the first 32)",
-    )
-    child.add_argument(
-        "--inversion-steps",
-        type=int,
-        default=0,
-        metavar="S",
-        help="number of inversion steps (default: the run's)",
-    )
-    child.add_argument(
-        "--encoder", default="", metavar="MODEL", help="image encoder for gram and layout"
-    )
-    child.add_argument(
-        "--device", default="auto", help="device of the computation (default: the best available)"
     )

@@ -34,7 +34,9 @@ def _rounded(values: Iterable[float]) -> Colour:
 
 
 def ramp(colours: tuple[Colour, ...], u: float) -> Colour:
-    """Returns the colour at ``u`` in [0, 1] on a piecewise linear ramp."""
+    """Returns the colour at ``u`` on a piecewise linear ramp.
+
+    ``u`` is in [0, 1]."""
     position = u * (len(colours) - 1)
     i = min(int(position), len(colours) - 2)
     a, b = np.array(colours[i]), np.array(colours[i + 1])
@@ -52,7 +54,7 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 def mix(a: Colour, b: Colour, u: float) -> Colour:
-    """Returns the colour a fraction ``u`` of the way from ``a`` to ``b``."""
+    """Mixes ``a`` and ``b``: 0 gives ``a``, 1 gives ``b``."""
     return _rounded(p + (q - p) * u for p, q in zip(a, b, strict=True))
 
 
@@ -83,7 +85,7 @@ class Pen:
         outline: Colour | None = None,
         width: float = 0,
     ) -> None:
-        """Draws an ellipse with the centre (x, y) and the radii (rx, ry)."""
+        """Draws an ellipse with centre (x, y) and radii (rx, ry)."""
         box = [SCALE * (x - rx), SCALE * (y - ry), SCALE * (x + rx), SCALE * (y + ry)]
         self.draw.ellipse(box, fill=fill, outline=outline, width=round(SCALE * width))
 

@@ -25,7 +25,9 @@ SEED = 3_000_000
 
 
 def first_block_shares(model: Model, features: Features) -> tuple[float, float]:
-    """Measures what h and the first skip add to the decoder's first convolution.
+    """Measures the shares of h and the first skip in the decoder.
+
+    They are what each adds to the decoder's first convolution.
 
     The first resnet of the decoder normalises h and the first skip of group 1 together, applies its
     activation and a convolution. A convolution is linear, so its output is the sum of what h's

@@ -96,7 +96,9 @@ def _accuracy(truth: np.ndarray, reading: np.ndarray, name: str) -> float:
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Computes the distance of two sets of features (n, d), taken as normal.
+    """Computes the Fréchet distance of two sets of features (n, d).
+
+    They are taken as normally distributed.
 
     References:
         GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel,

@@ -11,12 +11,12 @@ LATENT_CODES = 2048
 
 
 def ddpm_unet() -> UNet2DModel:
-    """Makes a U-Net of four levels of two resnets, as in Stable Diffusion.
+    """Makes a U-Net with Stable Diffusion's structure.
 
-    It has 12 skips in 4 groups of 3; h is (128, 8, 8). The network is narrow where the picture is
-    large and wide at the bottleneck. This is cheap, and forces global properties to be decided
-    there. There are few norm groups: one group per channel at the outer level would remove each
-    channel's mean, and with it the colours.
+    It has four levels of two resnets, and 12 skips in 4 groups of 3; h is (128, 8, 8). The network
+    is narrow where the picture is large and wide at the bottleneck. This is cheap, and forces
+    global properties to be decided there. There are few norm groups: one group per channel at the
+    outer level would remove each channel's mean, and with it the colours.
 
     References:
         Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020),

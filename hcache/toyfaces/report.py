@@ -63,7 +63,9 @@ def measure_methods(model: str, work: Path) -> None:
 
 
 def measure_readers(model: str, work: Path) -> None:
-    """Compares readers by texts and clicks with the truth, for the DDPM only."""
+    """Compares readers by texts and clicks with the truth.
+
+    This is done for the DDPM only."""
     if model != MODEL or _is_current(FOLDER / "readers.json", model):
         return
     spec = default_spec(model, samples=READ_SAMPLES, steps=20, store={"h": "pooled"}, batch=8)
