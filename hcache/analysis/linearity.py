@@ -1,7 +1,7 @@
 """Linearity: whether the readout responds in proportion to the strength.
 
-A linear response has both signs and is equal in all samples. f(γ) is the readout of a sample that
-is moved by γ along a direction, and r(γ) = f(γ) - f(0):
+A linear readout does so for both signs, and equally in all samples. f(γ) is the readout of a sample
+that is moved by γ along a direction, and r(γ) = f(γ) - f(0):
 
 - **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², with sums over
   samples and strengths. Every sample has its own slope β. R² is 0 for the prediction of no change.

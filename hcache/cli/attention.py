@@ -17,9 +17,9 @@ from .progress import drive_with_bar
 
 
 def attention(arguments: argparse.Namespace) -> Result:
-    """Maps the words of a sample's prompt.
+    """Maps which places attend to the words of a sample's prompt.
 
-    It writes the maps over the picture if a file is named.
+    If a file is named, the maps over the picture are written to it.
     """
     from ..extraction.run import load_model_of
     from ..figures.overlay import overlay
