@@ -114,7 +114,7 @@ def test_one_sample_too_many_is_an_error_that_says_what_to_do(
     tiny_model, tiny_spec, tmp_path, monkeypatch, error
 ):
     small_memory(monkeypatch, 0, error)
-    with pytest.raises(ModelError, match="does not suffice for one sample.*--dtype float16"):
+    with pytest.raises(ModelError, match="is too small for one sample.*--dtype float16"):
         extract(tiny_model, tiny_spec, tmp_path)
     assert not list((tmp_path / "runs" / tiny_spec.name).rglob("*.partial"))
 

@@ -153,7 +153,7 @@ class TestDirections:
         ("changes", "message"),
         [
             ({"made_by": {}}, "does not say how to make it again"),
-            ({"digest": "0" * 12}, "came out as another"),
+            ({"digest": "0" * 12}, "the result differs"),
             ({"made_by": {"method": "random", "run": "gone-123"}}, r"\(gone-123\) is not here"),
             (
                 {"made_by": {"method": "nonsense"}, "run": True},

@@ -110,7 +110,7 @@ def alignment(
     positive = np.asarray(positive)
     if positive.dtype != bool or positive.shape != (len(data),):
         raise AnalysisError(
-            f"which samples are positives is told by ({len(data)},) of bool, got {positive.shape}"
+            f"positives must be an array ({len(data)},) of bool, got {positive.shape}"
         )
     count = int(positive.sum())
     if min(count, len(data) - count) < 3:
@@ -199,7 +199,7 @@ def scatter(
     sizes = np.bincount(index)
     if len(index) != len(data) or len(names) < 2 or sizes.min() < 2:
         raise AnalysisError(
-            f"scatter is of 2 classes or more with 2 samples or more in each, got {len(names)}"
+            f"scatter needs 2 or more classes with 2 or more samples in each, got {len(names)}"
             f" classes of {', '.join(map(str, sizes))} samples for {len(data)} samples of data"
         )
     gram = gram_matrix(data)

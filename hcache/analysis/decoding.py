@@ -164,7 +164,7 @@ class Probing:
         n, controls = len(self.targets), self.targets.shape[1] - 1
         if len(space) != n:
             raise AnalysisError(
-                f"{len(space)} samples of data came with {n} labels; give as many of both"
+                f"{len(space)} samples of data came with {n} labels; give the same number of both"
             )
         predicted, target = (
             held_out(space, self.targets, self.fold, self.metric),
@@ -267,7 +267,8 @@ def difference(a: Decoding, b: Decoding, repeats: int = REPEATS, seed: int = 0) 
         np.array_equal(a.target, b.target) and np.array_equal(a.fold, b.fold)
     ):
         raise AnalysisError(
-            "two probes compare on the same labels, folds and seed; decode both with the same"
+            "two probes can be compared only with the same labels, folds and seed; decode both"
+            " with the same"
         )
     statistic = score_statistic(
         np.stack([a.target] * 2, 1), np.stack([a.predicted, b.predicted], 1), a.fold, a.metric
@@ -296,8 +297,8 @@ def fold_of(
         fold = group_folds(groups, folds, seed)
         if metric == AUC and not _trainable(target, fold):
             raise AnalysisError(
-                "one of the two classes is in so few groups of samples that belong together that a "
-                "fold's training samples have none of it; a probe cannot be fitted"
+                "one of the two classes occurs in too few groups of samples that belong together:"
+                " in some fold no training sample has it, so a probe cannot be fitted"
             )
         return fold
     splitter = (StratifiedKFold if metric == AUC else KFold)(folds, shuffle=True, random_state=seed)

@@ -111,7 +111,7 @@ def disentanglement_of(importance: np.ndarray) -> float:
     importance = _check_importance(importance)
     if importance.shape[1] < 2:
         raise AnalysisError(
-            "disentanglement is among 2 factors or more; with one there is nothing to mix it with"
+            "disentanglement needs 2 or more factors; a single factor cannot be mixed with others"
         )
     weight = importance.sum(1) / importance.sum()
     return float(weight @ _concentration(importance))
@@ -125,7 +125,7 @@ def completeness_of(importance: np.ndarray) -> float:
     importance = _check_importance(importance)
     if len(importance) < 2:
         raise AnalysisError(
-            "completeness is among 2 codes or more; with one there is nothing to spread over"
+            "completeness needs 2 or more codes; a factor cannot be spread over a single code"
         )
     return float(_concentration(importance.T).mean())
 
@@ -383,7 +383,7 @@ def _check(codes: np.ndarray, factors: np.ndarray, least: int) -> tuple[np.ndarr
     codes, factors = np.asarray(codes, np.float64), np.asarray(factors, np.float64)
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors):
         raise AnalysisError(
-            f"codes are (n, D) and factors (n, K) of the same n, got {codes.shape} and"
+            f"codes must be (n, D) and factors (n, K) with the same n, got {codes.shape} and"
             f" {factors.shape}"
         )
     if len(codes) < least:

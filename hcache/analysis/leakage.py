@@ -136,7 +136,7 @@ def leakage(
     scaled, random = _scaled(changes, spreads, edits, attributes, nulls)
     meant = tuple(list(attributes).index(edit) for edit in edits)
     if not scaled.any():
-        raise AnalysisError("no edit changes any reading: there is no movement to have a share in")
+        raise AnalysisError("no edit changes any reading, so the share is undefined")
     flat = scaled.reshape(len(scaled), -1)
     cells = bootstrap_many(
         lambda counts: counts @ flat / counts.sum(1)[:, None], len(flat), repeats=repeats, seed=seed
@@ -172,12 +172,12 @@ def _scaled(
         or changes.shape[1] < 2
     ):
         raise AnalysisError(
-            f"changes of {expected[0]} edits and {expected[1]} attributes are ({expected[0]},"
-            f" samples, {expected[1]}) of 2 samples or more, got {changes.shape}"
+            f"changes of {expected[0]} edits and {expected[1]} attributes must be ({expected[0]},"
+            f" samples, {expected[1]}) with 2 or more samples, got {changes.shape}"
         )
     if unknown := [edit for edit in edits if edit not in attributes]:
         raise AnalysisError(
-            f"the edit {unknown[0]!r} is meant for no attribute that was read:"
+            f"the edit {unknown[0]!r} has no attribute of its name among those that were read:"
             f" {', '.join(attributes)}"
         )
     if not np.isfinite(changes).all():
@@ -193,8 +193,8 @@ def _scaled(
         random.shape[1:] != changes.shape[1:] or not np.isfinite(random).all()
     ):
         raise AnalysisError(
-            f"nulls are (directions, {changes.shape[1]}, {changes.shape[2]}) and finite, got "
-            f"{random.shape}"
+            f"nulls must be (directions, {changes.shape[1]}, {changes.shape[2]}) and finite, got"
+            f" {random.shape}"
         )
     return scaled, random
 

@@ -152,7 +152,7 @@ def linearity(
     changes, gamma = _changes(readings, strengths)
     if not np.any(changes):
         raise AnalysisError(
-            "the readout is the same at every strength: there is no response to be linear or not"
+            "the readout is the same at every strength, so there is no response to test"
         )
     found = _measured(changes, gamma, repeats, seed)
     if nulls is None:
@@ -160,7 +160,8 @@ def linearity(
     null_changes = [_changes(null, strengths)[0] for null in nulls]
     if any(null.shape != changes.shape for null in null_changes):
         raise AnalysisError(
-            f"nulls have the shape of the readings, {readings.shape}; got {np.shape(nulls)[1:]}"
+            f"nulls must have the shape of the readings, {readings.shape}; got"
+            f" {np.shape(nulls)[1:]}"
         )
     return Linearity(
         **{name: getattr(found, name) for name in _OWN},
@@ -214,7 +215,8 @@ def additivity(
     parts = [_rows(part) for part in (none, first, second, both)]
     if len({part.shape for part in parts}) != 1:
         raise AnalysisError(
-            f"f(0), f(a), f(b) and f(a+b) have one shape, got {[part.shape for part in parts]}"
+            "f(0), f(a), f(b) and f(a+b) must have the same shape, got"
+            f" {[part.shape for part in parts]}"
         )
     missed, moved = _missed_and_moved(parts)
     if not moved.any():
@@ -292,14 +294,14 @@ def _changes(readings: np.ndarray, strengths: Sequence[float]) -> tuple[np.ndarr
     readings, gamma = np.asarray(readings, np.float64), np.asarray(strengths, np.float64)
     if readings.ndim not in (2, 3) or readings.shape[1] != len(gamma):
         raise AnalysisError(
-            f"readings are (samples, strengths) or (samples, strengths, parts) at {len(gamma)}"
+            f"readings must be (samples, strengths) or (samples, strengths, parts) at {len(gamma)}"
             f" strengths, got {readings.shape}"
         )
     if len(readings) < 2:
         raise AnalysisError(f"linearity needs 2 samples or more, got {len(readings)}")
     if (gamma == 0).sum() != 1 or len(set(gamma)) != len(gamma) or len(gamma) < 2:
         raise AnalysisError(
-            "strengths are all different, with 0 among them, from which changes count; got"
+            "strengths must all be different and include 0, from which changes are measured; got"
             f" {strengths}"
         )
     if not np.isfinite(readings).all():
@@ -340,7 +342,7 @@ def _measured(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) -
         )
     found = dict(zip(statistics, estimates, strict=True))
     flat = Estimate.undefined(
-        "no sample's response has a slope: it is the same either way", len(changes)
+        "no sample's response has a slope: it is the same for both signs", len(changes)
     )
     means = changes[:, :, 0] if slopes.shape[1] == 1 and len(gamma) > 1 else None
     return Linearity(

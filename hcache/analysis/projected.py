@@ -49,7 +49,7 @@ def standardised_rows(
     count = int(varies.sum())
     if not count:
         raise AnalysisError(
-            "the activations are the same for all samples here: there is nothing to read off"
+            "the activations are the same for all samples here: there is nothing to read"
         )
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
     scale = (scale / np.sqrt(count)).astype(np.float32)

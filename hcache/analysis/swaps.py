@@ -188,7 +188,8 @@ def _by_pictures(
         apart = distance(donor.images, recipient.images)
         if not apart.any() and np.array_equal(donor.images, recipient.images):
             raise AnalysisError(
-                "donors and recipients are the same pictures: nothing could be carried; pair others"
+                "donors and recipients are the same pictures: nothing could be carried; choose"
+                " other pairs"
             )
         left = np.stack([distance(part.images, donor.images) for part in (swapped, other)], 1)
         gone = np.stack([distance(part.images, recipient.images) for part in (swapped, noise)], 1)
@@ -257,7 +258,9 @@ def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
 def _check(parts: Mapping[str, Pictures]) -> None:
     shapes = {name: part.images.shape for name, part in parts.items()}
     if len(set(shapes.values())) != 1:
-        raise AnalysisError(f"all pictures of a swap have one shape, a row a pair; got {shapes}")
+        raise AnalysisError(
+            f"all pictures of a swap must have the same shape, with one row per pair; got {shapes}"
+        )
     n = len(parts["donor"].images)
     if n < 4:
         raise AnalysisError(f"the effect of a swap takes 4 pairs or more, got {n}")
@@ -265,14 +268,16 @@ def _check(parts: Mapping[str, Pictures]) -> None:
     for role in ("donor", "swapped", "other"):
         if missing := [name for name in names if name not in parts[role].readings]:
             raise AnalysisError(
-                f"the {role} has no reading of {', '.join(missing)}; read the same off all pictures"
+                f"the {role} has no reading of {', '.join(missing)}; read the same attributes from"
+                " all pictures"
             )
     for name in names:
         for role in ("donor", "recipient", "swapped", "other"):
             values = np.asarray(parts[role].readings[name], np.float64)
             if values.shape != (n,) or not np.isfinite(values).all():
                 raise AnalysisError(
-                    f"the {role}'s {name} are {n} finite numbers, one a pair; got {values.shape}"
+                    f"the {role}'s {name} must be {n} finite numbers, one per pair; got"
+                    f" {values.shape}"
                 )
 
 
@@ -294,13 +299,13 @@ def _alike(
     mean, further = float(apart.mean()), float(other.mean())
     if mean <= ALIKE * least:
         return (
-            f"donors and recipients are alike in {name}: {mean:.2g} apart, where one grey level"
-            f" makes {least:.2g}; pair others"
+            f"donors and recipients are alike in {name}: their distance is {mean:.2g}, and one"
+            f" grey level makes {least:.2g}; choose other pairs"
         )
     if further > FURTHER * mean:
         return (
-            f"donors and recipients are alike in {name}: {mean:.2g} apart, where another donor's"
-            f" swap ends up {further:.2g} away; pair others"
+            f"donors and recipients are alike in {name}: their distance is {mean:.2g}, and another"
+            f" donor's swap ends up {further:.2g} away; choose other pairs"
         )
     return ""
 
@@ -310,15 +315,15 @@ def _hardly_varied(name: str, a: np.ndarray, b: np.ndarray, results: np.ndarray)
     followed, or "".
     """
     if np.ptp(a) == 0:
-        return f"all donors have the same {name}: whether it is carried cannot be told"
+        return f"all donors have the same {name}, so it is unknown whether it is carried"
     basis = np.stack([np.ones(len(b)), b], 1)
     rest = a - basis @ np.linalg.lstsq(basis, a, rcond=None)[0]
     spread, noise = float(rest.std()), float(results.std())
     if spread >= VARIED * noise and spread > 0:
         return ""
     return (
-        f"donors hardly differ in {name} beyond what recipients tell of it: a spread of"
-        f" {spread:.2g}, where results have {noise:.2g}; pair others"
+        f"donors hardly differ in {name} apart from the recipients' part: their spread is"
+        f" {spread:.2g}, and that of the results {noise:.2g}; choose other pairs"
     )
 
 

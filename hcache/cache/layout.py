@@ -221,7 +221,7 @@ def new_run_folder(home: Path, name: str) -> Path:
     """
     if len(name) > 255 or not _NAME.fullmatch(name):
         raise UnknownRunError(
-            f"no run can be named {name!r}: it is not that of a folder in {home / 'runs'}"
+            f"no run can be named {name!r}: it is not the name of a folder in {home / 'runs'}"
         )
     refuse_link(home / "runs" / name)
     return home / "runs" / name

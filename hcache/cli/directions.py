@@ -54,7 +54,7 @@ def fit_and_save(
     taken = any(e.name == name or e.name.startswith(f"{name}.") for e in there)
     if taken and not replace and not interrupted(there, name, what.to_json()):
         raise UsageError(
-            f"run {run.name} has a direction named {name!r}; choose another --name, or say"
+            f"run {run.name} has a direction named {name!r}; choose another --name, or give"
             " --replace"
         )
     model = _model_of(run, device) if MODEL in method.needs else None

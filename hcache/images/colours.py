@@ -73,8 +73,8 @@ def _eight_bits(
         white, told = 1.0, "floating-point tones from 0 to 1"
     elif image.mode == "I" and source.format not in ("PNG", "PPM"):
         raise UsageError(
-            f"{name} holds 32-bit whole numbers ({values.min():.0f} to {values.max():.0f}), and"
-            " none is agreed to be white: save it with 8 or 16 bits"
+            f"{name} holds 32-bit whole numbers ({values.min():.0f} to {values.max():.0f}), and no"
+            " value is agreed to be white: save it with 8 or 16 bits"
         )
     else:
         bits = int(np.ravel(tags.get(_BITS_A_SAMPLE, 16))[0])

@@ -75,8 +75,8 @@ def prepare_picture(source: Path | bytes, name: str, height: int, width: int) ->
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         if image.width * image.height > MOST_PIXELS:
             raise UsageError(
-                f"{name} claims {image.width} x {image.height} pixels; at most"
-                f" {MOST_PIXELS // 10**6} million are taken: reduce it first"
+                f"{name} claims {image.width} x {image.height} pixels; expected at most"
+                f" {MOST_PIXELS // 10**6} million: reduce it first"
             )
         image.load()
     except UsageError:

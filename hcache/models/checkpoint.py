@@ -85,7 +85,7 @@ def _file_of(card: Card) -> Path:
     """Returns the file of a single-file card. It may have disappeared since the card was read."""
     if card.file is None:
         raise ModelError(
-            f"{card.source} is no file; expected a checkpoint (.safetensors) that is on this disk"
+            f"{card.source} is not a file; expected a checkpoint (.safetensors) on this disk"
         )
     return card.file
 
@@ -139,8 +139,8 @@ def schedule_of_file(
         for name, value in told.items():
             if (given := stated.get(name, _UNSAID[name])) != value:
                 raise ModelError(
-                    f"{file} is marked as of {name} {value}, and the stated schedule"
-                    f" (--scheduler) has {given}; state one that agrees, or leave it out"
+                    f"{file} is marked with {name} {value}, but the given schedule (--scheduler)"
+                    f" has {given}; give one that agrees, or leave it out"
                 )
         by_pipeline = {"clip_sample": False, "steps_offset": configured.config.steps_offset}
         return scheduler_from({**stated, **by_pipeline}, "the stated schedule (--scheduler)")
