@@ -35,7 +35,7 @@ A shard holds samples ``start`` to ``stop`` of the run:
     x_0             (step, sample, height, width, 3)  uint8: predicted x_0, at most 64 pixels a side
     image           (sample, height, width, 3)      uint8
     seed (sample), timestep (step)                  dimension scales; of a flow they are fractions
-    labels/<set>/<name>  (sample)                   float32, read off the image when it was made
+    labels/<set>/<name>  (sample)                   float32, read from the image when it was made
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ def _cells(
     driver: Driver, grid: TrialGrid, name: str, move: Direction, nulls: int
 ) -> Generator[float, None, dict[tuple[str, str], Cell]]:
     """What the direction of ``WAY/FACTOR`` does to its own reading and to the toy reader's, by
-    direction and reading: as the verdict's "direction moves it".
+    direction and reading: as the verdict's "moved by its direction".
     """
     randoms = driver.randoms(nulls, SAMPLES, move, grid.samples)
     evidence = yield from part(responses(driver, move, grid), 0.0, 0.0)

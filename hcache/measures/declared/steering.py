@@ -237,8 +237,8 @@ MEASURE = Measure(
             asked_for=True,
         )
         for name, words in (
-            (DETECTS, "a sparse feature detects it"),
-            (STEERS, "a sparse feature moves it"),
+            (DETECTS, "detected by a sparse feature"),
+            (STEERS, "moved by a sparse feature"),
         )
     ),
 )

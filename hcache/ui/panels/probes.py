@@ -1,5 +1,6 @@
-"""Probes: where and when a label can be read off, how much of that is chance, and how many
-labels that takes.
+"""The Probes page: where and when a label can be read, and how much of that is chance.
+
+The page also shows how many labels this takes.
 """
 
 from __future__ import annotations
