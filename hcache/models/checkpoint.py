@@ -1,9 +1,9 @@
-"""Stable Diffusion in one file, as its users trade it: read by diffusers' own single-file loader.
+"""Stable Diffusion in one file, read by diffusers' own single-file loader.
 
-A file holds weights and no configuration. What it says of itself is read: the width of the text and
-the channels of the picture off its tensors; what it predicts off marks that trainers leave (tensors
-``v_pred`` and ``ztsnr``, entries of its metadata). The rest is the configuration's of a model of
-its kind, or the card's ``config``; it is said.
+A file holds weights and no configuration. Its tensors show the width of the text and the channels
+of the picture. Marks of trainers (the tensors ``v_pred`` and ``ztsnr``, entries of the metadata)
+show what it predicts. Everything else comes from the configuration of a model of its kind, or from
+the card's ``config``. The choice is reported.
 """
 
 from __future__ import annotations
@@ -317,7 +317,7 @@ def _side(metadata: dict[str, str]) -> int | None:
 
 
 def _check_against(marks: Marks, folder: Path, file: Path) -> None:
-    """Makes sure that the configuration describes a network like the file's."""
+    """Checks that the configuration describes a network like the file's."""
     try:
         config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
