@@ -81,7 +81,7 @@ def test_where_memory_does_not_suffice_the_samples_are_the_same_in_smaller_shard
     assert len(set(too_many)) * (at_step + 1) == len(too_many), (
         "no size is tried again that did not fit"
     )
-    assert "does not suffice for 5 samples at once; going on with 3" in caplog.text
+    assert "is too small for 5 samples at once; continuing with 3" in caplog.text
 
 
 def test_memory_may_run_out_in_processes_of_their_own(

@@ -105,7 +105,7 @@ def test_a_noise_boost_is_eta_1_below_t_boost(tiny_model, tiny_run):
 def test_one_eta_a_step_is_checked(tiny_model):
     from hcache.sampling.loop import denoise
 
-    with pytest.raises(UsageError, match="one a step: 4; got 3"):
+    with pytest.raises(UsageError, match="one per step .4.; got 3"):
         next(denoise(tiny_model, [1], 4, [0, 0, 1]))
     with pytest.raises(UsageError, match="eta must lie"):
         next(denoise(tiny_model, [1], 4, [0, 0, 1, 2]))

@@ -1,8 +1,8 @@
 """Comparing models at equal noise: measures over steps, brought to common values of log SNR.
 
 x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε holds signal and noise in the ratio SNR = ᾱ / (1 - ᾱ). Step 10 of one
-schedule may be as noisy as step 14 of another; log SNR says the same for all. It is told in the
-space that the model denoises: a latent model's is that of its latents.
+schedule may be as noisy as step 14 of another; log SNR is comparable between schedules. It is that
+of the space in which the model denoises. For a latent model this is the space of latents.
 
 References:
     Variational Diffusion Models (Kingma, Salimans, Poole, Ho, 2021),

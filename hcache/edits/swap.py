@@ -111,7 +111,7 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
 
     @property
     def picture_name(self) -> str:
-        """Its sites."""
+        """The names of its sites."""
         return " + ".join(self.sites)
 
     @property
