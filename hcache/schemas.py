@@ -122,7 +122,7 @@ def _with(data: Any, place: list[str | int], value: Any) -> Any:
 
 
 def _type_at(kind: Any, place: list[str | int]) -> Any:
-    """What a schema wants at a place of it; None where that is not told."""
+    """Returns what a schema expects at a place, or None if it does not say."""
     if not place or kind is None:
         return kind
     step, *others = place

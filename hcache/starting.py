@@ -16,7 +16,7 @@ WAITING = "OMP_WAIT_POLICY"
 def wait_asleep() -> None:
     """Has OpenMP's threads sleep while they wait.
 
-    In this process and in those that it starts.
+    This holds for this process and for those that it starts.
 
     By default they spin. With another process busy on one of the cores, that takes more processor
     time than the work itself. What the user has set stays.

@@ -81,7 +81,7 @@ def test_where_memory_does_not_suffice_the_samples_are_the_same_in_smaller_shard
     assert len(set(too_many)) * (at_step + 1) == len(too_many), (
         "no size is tried again that did not fit"
     )
-    assert "does not suffice for 5 samples at once; going on with 3" in caplog.text
+    assert "is too small for 5 samples at once; continuing with 3" in caplog.text
 
 
 def test_memory_may_run_out_in_processes_of_their_own(
@@ -114,7 +114,7 @@ def test_one_sample_too_many_is_an_error_that_says_what_to_do(
     tiny_model, tiny_spec, tmp_path, monkeypatch, error
 ):
     small_memory(monkeypatch, 0, error)
-    with pytest.raises(ModelError, match="does not suffice for one sample.*--dtype float16"):
+    with pytest.raises(ModelError, match="is too small for one sample.*--dtype float16"):
         extract(tiny_model, tiny_spec, tmp_path)
     assert not list((tmp_path / "runs" / tiny_spec.name).rglob("*.partial"))
 

@@ -94,7 +94,7 @@ def test_a_gram_matrix_in_blocks_is_that_at_once(shape, cuts, memory, seed):
     data = data_of(*shape, seed)
     data[:, 0] = 700  # constant: left out
     if shape[1] == 1:
-        with pytest.raises(AnalysisError, match="nothing to read off"):
+        with pytest.raises(AnalysisError, match="nothing to read"):
             gram_matrix(InBlocks(data, cuts), memory=memory)
         return
     np.testing.assert_allclose(

@@ -190,7 +190,7 @@ def test_a_file_that_is_gone_is_said_to_be(card):
         lambda card: load_checkpoint(card, "cpu", torch.float32),
     )
     for use in uses:
-        with pytest.raises(ModelError, match="is no file; expected a checkpoint"):
+        with pytest.raises(ModelError, match="is not a file; expected a checkpoint"):
             use(gone)
 
 

@@ -84,7 +84,7 @@ def test_floats_from_0_to_1_are_tones_and_others_are_refused():
     for values in (RAMP * 255, RAMP - 0.5, np.where(RAMP > 0.5, np.nan, RAMP)):
         with pytest.raises(UsageError, match="scan.tif holds floating-point tones.*expected 0"):
             prepared(saved(Image.fromarray(values.astype(np.float32)), "TIFF"), "scan.tif")
-    with pytest.raises(UsageError, match="none is agreed to be white"):
+    with pytest.raises(UsageError, match="no value is agreed to be white"):
         prepared(saved(Image.fromarray((RAMP * 1e6).astype(np.int32)), "TIFF"))
 
 

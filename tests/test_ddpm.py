@@ -187,7 +187,7 @@ def test_the_command_takes_a_training_state_and_finds_the_size(tmp_path, capsys)
         (lambda t: t.update({"conv_out.bias": torch.zeros(9)}), "do not fit"),
         (lambda t: t.pop("temb.dense.0.weight"), "no checkpoint of the original DDPM"),
         (lambda t: t.pop("down.0.downsample.conv.weight"), "without convolutions"),
-        (lambda t: t.pop("down.1.block.0.conv1.weight"), "not whole"),
+        (lambda t: t.pop("down.1.block.0.conv1.weight"), "is incomplete"),
     ],
 )
 def test_what_is_no_such_checkpoint_is_refused_in_words(change, words, tmp_path):

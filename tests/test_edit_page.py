@@ -294,6 +294,6 @@ def test_a_distance_along_a_move_that_each_sample_has_its_own_is_refused(page, c
     assert_fine(page)
     page.selectbox(key="choose-how").set_value(DISTANCE).run()
     assert not page.exception
-    assert [e.value for e in page.error if "a move of kind local has each its own" in e.value]
+    assert [e.value for e in page.error if "a move of kind local differs from" in e.value]
     page.selectbox(key="choose-how").set_value(SHIFT).run()
     assert not page.error, "the choice of the edit was not lost with it"

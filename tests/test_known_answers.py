@@ -161,7 +161,7 @@ def test_a_swap_carries_exactly_what_its_site_holds(measured):
 
 def test_the_report_is_made_of_it(measured):
     html = verdict_report([measured.run], list(NAMES))
-    assert "a: read off h" in html and "nan" not in html[: html.index("<script>")]
+    assert "a: decodable from h" in html and "nan" not in html[: html.index("<script>")]
 
 
 SEEDS, TRIED, POPULATION = 100, 16, 20_000

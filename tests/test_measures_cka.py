@@ -136,7 +136,7 @@ def test_the_verdict_shows_the_maps(run):
     dots = set(zip(steps.data[1].x, steps.data[1].y, strict=True))
     assert ("0", "1") in dots and ("2", "3") not in dots, "what is not above chance is dotted"
     assert "95 % of shuffles below" in steps.data[0].customdata[0][1]
-    assert "h halfway is like h at the end" in verdict_report([run])
+    assert "h halfway is similar to h at the end" in verdict_report([run])
 
 
 def test_the_figure_for_print_shows_every_cell(run, tmp_path, capsys):

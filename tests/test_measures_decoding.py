@@ -299,7 +299,7 @@ def test_labels_are_refused_before_data_are_looked_at(labels, words):
 
 
 def test_data_that_say_nothing_are_refused_in_words():
-    with pytest.raises(AnalysisError, match="give as many of both"):
+    with pytest.raises(AnalysisError, match="the same number of both"):
         Probing.of(np.arange(40.0)).decode(Space(gram=np.eye(30)))
     for value, words in ((1.0, "same for all samples"), (np.nan, "not finite")):
         with warnings.catch_warnings():

@@ -303,7 +303,7 @@ def test_alignment_knows_no_order_of_samples_and_no_units(seed):
         (lambda: alignment(np.ones((9, 2)), np.arange(9)), "bool"),
         (lambda: alignment(np.ones((9, 2)), np.arange(9) < 2), "got 2 and 7"),
         (lambda: alignment(np.ones((9, 2)), np.arange(9) < 4), "same for all samples"),
-        (lambda: scatter(np.ones((9, 2)), np.zeros(9)), "2 classes or more"),
+        (lambda: scatter(np.ones((9, 2)), np.zeros(9)), "2 or more classes"),
         (lambda: scatter(np.ones((9, 2)), np.arange(9) // 8), "8, 1"),
     ],
 )

@@ -555,7 +555,7 @@ def test_the_rank_among_random_directions_is_p_however_many_they_are():
             "2 random directions",
         ),
         (lambda: additivity(*np.ones((4, 5, 2))), "neither direction"),
-        (lambda: additivity(np.ones(5), np.ones(5), np.ones(5), np.ones(4)), "one shape"),
+        (lambda: additivity(np.ones(5), np.ones(5), np.ones(5), np.ones(4)), "the same shape"),
         (lambda: controllability(np.ones(5), np.ones((1, 5))), "2 random directions"),
         (lambda: controllability(np.ones(5), np.ones((3, 4))), "nulls"),
         (lambda: controllability(np.ones(5), np.zeros((3, 5))), "do not move"),

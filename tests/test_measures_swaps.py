@@ -288,7 +288,7 @@ def test_what_is_carried_is_undefined_where_donor_and_recipient_are_alike_in_it(
     )
     found = swap_effect(**parts, repeats=50)
     for name in (PIXELS, STRUCTURE, COLOUR):
-        assert not found.carried[name].measured.defined and "pair others" in str(
+        assert not found.carried[name].measured.defined and "choose other pairs" in str(
             found.carried[name].measured
         )
     assert not found.carried["tone"].measured.defined and "hardly differ in tone" in str(
@@ -341,7 +341,7 @@ def without(part, name):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"other": lambda p: Pictures(images=p.images[:-1])}, "one shape"),
+        ({"other": lambda p: Pictures(images=p.images[:-1])}, "the same shape"),
         ({"swapped": lambda p: without(p, "tone")}, "the swapped has no reading of tone"),
         (
             {
@@ -373,7 +373,7 @@ def test_swaps_that_cannot_be_measured_are_refused_in_words(changes, words):
 def test_pictures_that_cannot_be_compared_are_refused_in_words():
     with pytest.raises(AnalysisError, match="11 pixels"):
         ssim(*np.zeros((2, 1, 10, 16, 3)))
-    with pytest.raises(AnalysisError, match="two of the same shape"):
+    with pytest.raises(AnalysisError, match="both of the same shape"):
         pixel_distance(pictures(n=2), pictures(n=3))
     with pytest.raises(AnalysisError, match="not finite"):
         colour_distance(*np.full((2, 1, 12, 12, 3), np.nan))

@@ -80,5 +80,5 @@ def test_values_that_are_not_finite_and_constant_data_are_refused(broken):
     data[3, 4] = broken
     with pytest.raises(AnalysisError, match="not finite"):
         standardised_rows(in_blocks(data), data.shape)
-    with pytest.raises(AnalysisError, match="nothing to read off"):
+    with pytest.raises(AnalysisError, match="nothing to read"):
         standardised_rows(in_blocks(np.ones((9, 4), np.float32)), (9, 4))

@@ -105,7 +105,7 @@ def test_a_noise_boost_is_eta_1_below_t_boost(tiny_model, tiny_run):
 def test_one_eta_a_step_is_checked(tiny_model):
     from hcache.sampling.loop import denoise
 
-    with pytest.raises(UsageError, match="one a step: 4; got 3"):
+    with pytest.raises(UsageError, match="one per step .4.; got 3"):
         next(denoise(tiny_model, [1], 4, [0, 0, 1]))
     with pytest.raises(UsageError, match="eta must lie"):
         next(denoise(tiny_model, [1], 4, [0, 0, 1, 2]))
@@ -153,7 +153,7 @@ class TestDirections:
         ("changes", "message"),
         [
             ({"made_by": {}}, "does not say how to make it again"),
-            ({"digest": "0" * 12}, "came out as another"),
+            ({"digest": "0" * 12}, "the result differs"),
             ({"made_by": {"method": "random", "run": "gone-123"}}, r"\(gone-123\) is not here"),
             (
                 {"made_by": {"method": "nonsense"}, "run": True},

@@ -117,7 +117,7 @@ def test_what_could_not_be_read_is_neither_asked_about_nor_touched(damaged, monk
 
     before = contents(damaged)
     monkeypatch.setattr(verify, "opened", unreadable)
-    with pytest.raises(CacheError, match="nothing was touched"):
+    with pytest.raises(CacheError, match="nothing was changed"):
         repair(damaged.folder, never, never, drive)
     assert contents(damaged) == before
 

@@ -331,13 +331,13 @@ def test_a_flow_is_taken_of_flux_alone_and_nothing_else_of_flux(tmp_path):
         with pytest.raises(ModelError, match=words):
             load_anatomy(str(folder))
     (folder / FILE).unlink()
-    with pytest.raises(ModelError, match="misses scheduler"):
+    with pytest.raises(ModelError, match="lacks scheduler"):
         load_anatomy(str(folder))
 
 
 def test_a_folder_whose_schedule_is_gone_is_not_given_another(spoilable):
     (spoilable / FILE).unlink()
-    with pytest.raises(ModelError, match="misses scheduler"):
+    with pytest.raises(ModelError, match="lacks scheduler"):
         load_model(str(spoilable))
 
 

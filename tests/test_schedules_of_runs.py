@@ -74,7 +74,7 @@ def test_a_run_of_before_goes_on_as_what_it_was_and_says_so(folder, model, tmp_p
     assert (
         run.name == spec.name
         and run.spec.schedule == "before"
-        and "begun with diffusers' steps" in caplog.text
+        and "started with diffusers' steps" in caplog.text
     )
     assert "schedule: diffusers" in schedule_in_words(
         run.spec.schedule, run.timesteps, run.provenance

@@ -232,7 +232,7 @@ def test_a_registered_kind_that_does_not_fit_is_left_out():
 
     with pytest.raises(TypeError, match="expected an hcache"):
         _check("it", lambda a, b: 0)
-    with pytest.raises(TypeError, match="one name"):
+    with pytest.raises(TypeError, match="the same name"):
         _check("other", SIMILARITIES["gram"])
 
 

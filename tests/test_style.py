@@ -52,7 +52,7 @@ def test_every_public_name_has_a_docstring():
         for node in public(parsed(path))
         if not ast.get_docstring(node) and not node.name.startswith("__")
     }
-    assert found == set()
+    assert not found
 
 
 def lengths(path):

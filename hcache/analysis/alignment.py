@@ -50,7 +50,7 @@ own samples.
 PERMUTATIONS = 999
 
 SAME = 1e-6
-"""An alignment this near to 1, in all draws, is that of copies: what rounding leaves of them."""
+"""The distance from 1 that rounding leaves. An alignment nearer to 1 in all draws is of copies."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ def alignment(
     seed: int = 0,
     groups: np.ndarray | None = None,
 ) -> Alignment:
-    """Measures how far a label's positives have their difference in common.
+    """Measures how much of their difference a label's positives share.
 
     The difference is that from the other samples.
 
@@ -110,7 +110,7 @@ def alignment(
     positive = np.asarray(positive)
     if positive.dtype != bool or positive.shape != (len(data),):
         raise AnalysisError(
-            f"which samples are positives is told by ({len(data)},) of bool, got {positive.shape}"
+            f"positives must be an array ({len(data)},) of bool, got {positive.shape}"
         )
     count = int(positive.sum())
     if min(count, len(data) - count) < 3:
@@ -165,10 +165,10 @@ def alignment_of_gram(
 def _within_bounds(
     agreed: Estimate, reliable: Estimate, null: np.ndarray, count: int
 ) -> tuple[Estimate, Estimate]:
-    """Alignment and reliability with intervals that hold at the ends of their range.
+    """Returns alignment and reliability with intervals that hold at the ends of their range.
 
-    Positives that are copies of one another agree in every draw: how far others would cannot be
-    told. No true alignment is below 0; where nearly all draws are, the upper ends are those of as
+    Positives that are copies of one another agree in every draw, so the agreement of others is
+    unknown. No true alignment is below 0. If nearly all draws are, the upper ends are those of as
     many random samples.
     """
     if agreed.value >= 1 - SAME and agreed.high - agreed.low <= SAME:
@@ -199,7 +199,7 @@ def scatter(
     sizes = np.bincount(index)
     if len(index) != len(data) or len(names) < 2 or sizes.min() < 2:
         raise AnalysisError(
-            f"scatter is of 2 classes or more with 2 samples or more in each, got {len(names)}"
+            f"scatter needs 2 or more classes with 2 or more samples in each, got {len(names)}"
             f" classes of {', '.join(map(str, sizes))} samples for {len(data)} samples of data"
         )
     gram = gram_matrix(data)

@@ -59,8 +59,8 @@ def check_paired(n: int) -> None:
     """
     if n > MOST_PAIRED:
         raise AnalysisError(
-            f"{n} samples are too many to be held against one another, at most {MOST_PAIRED}: the"
-            f" matrix of all pairs would take {8 * n**2 / 1e9:.1f} GB; choose fewer samples"
+            f"{n} samples are too many to compare all pairs, at most {MOST_PAIRED}: the matrix of"
+            f" all pairs would take {8 * n**2 / 1e9:.1f} GB; choose fewer samples"
         )
 
 

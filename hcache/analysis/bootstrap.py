@@ -109,9 +109,11 @@ def bootstrap_many(
     draws of :func:`draw_counts` with the same n and strata, if several calls share them.
     """
     if method not in (BCA, PERCENTILE):
-        raise AnalysisError(f"an interval is of method {BCA} or {PERCENTILE}, got {method!r}")
+        raise AnalysisError(
+            f"the method of an interval must be {BCA} or {PERCENTILE}, got {method!r}"
+        )
     if not 0 < level < 1:
-        raise AnalysisError(f"the level of an interval lies between 0 and 1, got {level}")
+        raise AnalysisError(f"the level of an interval must lie between 0 and 1, got {level}")
     groups = np.arange(n) if clusters is None else np.unique(clusters, return_inverse=True)[1]
     units = int(groups.max()) + 1 if n else 0
     if units < 2:
@@ -128,8 +130,8 @@ def bootstrap_many(
         draws = _of_drawn(statistic, drawn)
     if np.isfinite(draws).all(1).mean() < 0.5:
         raise AnalysisError(
-            f"the statistic is not defined on most draws from these {n} samples; it takes more"
-            " samples, of all kinds"
+            f"the statistic is not defined on most draws from these {n} samples; use more samples,"
+            " of all kinds"
         )
     z = float(stdtrit(units - 1, (1 + level) / 2)) * np.sqrt(units / (units - 1))
     if method == BCA:

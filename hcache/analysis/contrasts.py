@@ -76,7 +76,7 @@ def contrast_labels(
     for name, values in labels.items():
         if chosen.shape != values.shape or chosen.dtype != bool:
             raise AnalysisError(
-                f"a selection is a flag for each of {values.shape} samples, got {chosen.shape}"
+                f"a selection needs one flag for each of {values.shape} samples, got {chosen.shape}"
             )
         values, known = values.astype(np.float64), np.isfinite(values)
         a, b = values[known & chosen], values[known & ~chosen]

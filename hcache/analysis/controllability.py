@@ -86,8 +86,8 @@ def controllability(
     changes, nulls = np.asarray(changes, np.float64), np.asarray(nulls, np.float64)
     if changes.ndim != 1 or nulls.ndim != 2 or nulls.shape[1:] != changes.shape or len(changes) < 2:
         raise AnalysisError(
-            "changes are (samples,), 2 or more, and nulls (directions, samples); got"
-            f" {changes.shape}, {nulls.shape}"
+            "changes must be (samples,) with 2 or more samples, and nulls (directions, samples);"
+            f" got {changes.shape}, {nulls.shape}"
         )
     if len(nulls) < 2:
         raise AnalysisError(f"the null takes 2 random directions or more, got {len(nulls)}")
@@ -95,7 +95,7 @@ def controllability(
         raise AnalysisError("changes hold values that are not finite; leave those samples out")
     if not (np.isfinite(spread) and spread > 0):
         raise AnalysisError(
-            f"changes are told in the readout's spread, which must be above 0; got {spread}"
+            f"changes are in units of the readout's spread, which must be above 0; got {spread}"
         )
     changes, nulls = changes / spread, nulls / spread
     change = bootstrap(mean_of(changes), len(changes), repeats=repeats, seed=seed)

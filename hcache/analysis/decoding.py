@@ -1,31 +1,30 @@
-"""Decodability: how much of a label a linear probe reads off activations, with an interval, a null
-and a p value.
+"""Decodability: how well a linear probe reads a label from activations.
 
-All numbers are of held-out samples: every sample is predicted by a probe that was fitted, and whose
-penalty was chosen, without its fold. Scores are R² for continuous labels; for classes the AUC, and
-balanced accuracy beside it.
+The score comes with an interval, a null and a p value. All numbers are for held-out samples: every
+sample is predicted by a probe whose fit and penalty do not use its fold. The score is R² for
+continuous labels. For classes it is the AUC, with balanced accuracy as a second number.
 
-**Control and selectivity.** The same is done with labels shuffled, ``controls`` times: what a probe
-of this size makes of nothing. Selectivity is the score less the control's mean. Labels are shuffled
-within folds, which leaves every fold its classes; where labels have nothing to do with the data,
-the true order is one of these like any other, so that the rank of its score is an exact p value, 1
-/ (1 + controls) at best.
+**Control and selectivity.** The same is done with shuffled labels, ``controls`` times. This gives
+the score of a probe of this size if there is nothing to read. Selectivity is the score minus the
+mean of the controls. Labels are shuffled within folds, so every fold keeps its classes. If labels
+and data are unrelated, the true order is one of these orders like any other. The rank of its score
+is therefore an exact p value, at least 1 / (1 + controls).
 
-**Interval.** That of R² is by nested cross-validation (:mod:`.nested`): it says how far the score
-may be off what probes of this training size reach on average, with other samples to fit on and to
-be tested on. Beyond :data:`~hcache.analysis.streaming.EXACT` samples, and for classes, it is a
-bootstrap over held-out predictions, which leaves out what the training samples contribute. Of
-classes the interval is the wider of the bootstrap's and one that does not shrink to nothing where
-all are told right (:mod:`.proportions`).
+**Interval.** The interval of R² is by nested cross-validation (:mod:`.nested`). It says how far the
+score may be from what probes of this training size reach on average, with other samples for fitting
+and testing. Beyond :data:`~hcache.analysis.streaming.EXACT` samples, and for classes, it is a
+bootstrap over held-out predictions. The bootstrap leaves out the variation from the training
+samples. For classes the interval is the wider of two: the bootstrap's, and one that does not shrink
+to zero width if all predictions are right (:mod:`.proportions`).
 
-**Groups.** Samples that belong together (:mod:`.groups`) are in one fold, have their labels
-shuffled as one, and are drawn as one. Where none are given, rows of the data that are the same to
-the bit belong together.
+**Groups.** Samples that belong together (:mod:`.groups`) are in one fold. Their labels are shuffled
+together, and they are drawn together. If no groups are given, bit-identical rows of the data belong
+together.
 
-**Time** goes to one eigendecomposition a fold of the data. Labels, shuffled labels and penalties
-share it; folds, shuffled orders and draws are the same for all data, and made once
-(:class:`Probing`). The scores of the shuffled orders are kept, so that any number of sites and
-steps are one family (:func:`~hcache.analysis.permutation.family_p`).
+**Time.** Most of the time goes to one eigendecomposition of the data per fold. Labels, shuffled
+labels and penalties share it. Folds, shuffled orders and draws are the same for all data, and are
+made once (:class:`Probing`). The scores of the shuffled orders are kept, so that all sites and
+steps can be one family (:func:`~hcache.analysis.permutation.family_p`).
 
 References:
     Understanding intermediate layers using linear classifier probes (Alain, Bengio, 2016),
@@ -101,7 +100,7 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Probing:
-    """A label to be read from any data.
+    """A label that can be read from any data.
 
     It contains everything that does not depend on the data. ``targets`` (n, 1 + controls): the
     label in the form for a probe, then its shuffled orders. ``drawn`` (repeats, n): the bootstrap
@@ -158,14 +157,14 @@ class Probing:
         )
 
     def decode(self, space: Space, nested: bool = True) -> Decoding:
-        """Reads the label off data.
+        """Reads the label from data.
 
-        ``nested``: the interval of R² is by nested cross-validation; else by a bootstrap.
+        ``nested``: whether the interval of R² is by nested cross-validation instead of a bootstrap.
         """
         n, controls = len(self.targets), self.targets.shape[1] - 1
         if len(space) != n:
             raise AnalysisError(
-                f"{len(space)} samples of data came with {n} labels; give as many of both"
+                f"{len(space)} samples of data came with {n} labels; give the same number of both"
             )
         predicted, target = (
             held_out(space, self.targets, self.fold, self.metric),
@@ -214,7 +213,7 @@ class Probing:
         )
 
     def _of_values(self, score: Estimate, space: Space, predicted: np.ndarray) -> Estimate:
-        """R² with the interval of nested cross-validation."""
+        """Computes R² with the interval of nested cross-validation."""
         folds = len(np.unique(self.fold))
         low, high = r2_interval(
             space, self.targets[:, 0], predicted, folds=folds, groups=self.groups, level=score.level
@@ -269,7 +268,8 @@ def difference(a: Decoding, b: Decoding, repeats: int = REPEATS, seed: int = 0) 
         np.array_equal(a.target, b.target) and np.array_equal(a.fold, b.fold)
     ):
         raise AnalysisError(
-            "two probes compare on the same labels, folds and seed; decode both with the same"
+            "two probes can be compared only with the same labels, folds and seed; decode both"
+            " with the same"
         )
     statistic = score_statistic(
         np.stack([a.target] * 2, 1), np.stack([a.predicted, b.predicted], 1), a.fold, a.metric
@@ -298,8 +298,8 @@ def fold_of(
         fold = group_folds(groups, folds, seed)
         if metric == AUC and not _trainable(target, fold):
             raise AnalysisError(
-                "one of the two classes is in so few groups of samples that belong together that a "
-                "fold's training samples have none of it; a probe cannot be fitted"
+                "one of the two classes occurs in too few groups of samples that belong together:"
+                " in some fold no training sample has it, so a probe cannot be fitted"
             )
         return fold
     splitter = (StratifiedKFold if metric == AUC else KFold)(folds, shuffle=True, random_state=seed)

@@ -85,7 +85,7 @@ def cosines(
         AnalysisError: there are fewer than 2 directions, or one has no positives or no negatives.
     """
     if len(ends) < 2:
-        raise AnalysisError(f"cosines are between 2 directions or more, got {len(ends)}")
+        raise AnalysisError(f"cosines need 2 or more directions, got {len(ends)}")
     for name, end in ends.items():
         if end.shape != (len(gram),) or min((end > 0).sum(), (end < 0).sum()) < 2:
             raise AnalysisError(

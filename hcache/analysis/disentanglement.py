@@ -1,33 +1,34 @@
-"""Disentanglement of codes where the factors are known: DCI and SAP.
+"""Disentanglement of codes with known factors: DCI and SAP.
 
-Codes are what is read off the model (coordinates of h along some directions, say), factors what is
-known of samples.
+Codes are read from the model (for example coordinates of h along some directions). Factors are
+known properties of samples.
 
-**DCI.** A regressor predicts every factor from all codes; R_ij is the importance of code i for
-factor j. With the rows of R as distributions over K factors and its columns as ones over D codes,
+**DCI.** A regressor predicts every factor from all codes. R_ij is the importance of code i for
+factor j. The rows of R are taken as distributions over K factors, and its columns as distributions
+over D codes:
 
     disentanglement  D = Σ_i ρ_i (1 - H_K(R_i. / Σ_k R_ik)),   ρ_i = Σ_j R_ij / Σ_ij R_ij
     completeness     C = mean over j of 1 - H_D(R_.j / Σ_k R_kj)
     informativeness  I_j: how well factor j is predicted, here R² of held-out samples
 
-H_K is entropy to base K: D is 1 if every code matters for one factor, C is 1 if every factor needs
-one code. A code that matters for nothing has no weight in D; a factor that no code matters for
-counts 0 in C. The regressor is the lasso on standardised codes and factors, importance is
-|coefficient|, as in the paper's first variant; the penalty is chosen by cross-validation. Binary
-factors enter as 0 and 1.
+H_K is the entropy to base K. D is 1 if every code matters for only one factor. C is 1 if every
+factor needs only one code. A code that matters for no factor has no weight in D. A factor that no
+code matters for counts as 0 in C. The regressor is the lasso on standardised codes and factors, and
+the importance is |coefficient|, as in the paper's first variant. The penalty is chosen by
+cross-validation. Binary factors enter as 0 and 1.
 
-**SAP.** S_ij is how well code i alone predicts factor j: the squared correlation, for binary
-factors the balanced accuracy of the best threshold. SAP is the mean over factors of the best code's
-S less the second best's.
+**SAP.** S_ij is how well code i alone predicts factor j. It is the squared correlation, or for
+binary factors the balanced accuracy of the best threshold. SAP is the mean over factors of the best
+code's S minus the second best's.
 
-**Undefined.** Where codes tell no factor (no interval of an R² lies above 0), the lasso's
-coefficients are chance, and so is how they are spread: a single one that is not 0 would be
-perfectly disentangled. D and C are then undefined, with the reason.
+**Undefined.** If codes predict no factor (no interval of an R² lies above 0), the lasso's
+coefficients are chance, and so is their distribution: a single one that is not 0 would count as
+perfectly disentangled. D and C are then undefined, and the reason is given.
 
-**Two nulls.** Shuffled factors tell what a score is when codes know nothing. A random rotation of
-the standardised codes knows all that the codes know, and has axes of no meaning: a score beyond
-that of rotations says that these very codes, and not just the space they span, go with the factors.
-p is that of the rotations.
+**Two nulls.** Shuffled factors give the score of codes without information. A random rotation of
+the standardised codes has the same information, but meaningless axes. A score above that of
+rotations means that the codes themselves, and not just the space they span, correspond to the
+factors. p comes from the rotations.
 
 References:
     A Framework for the Quantitative Evaluation of Disentangled Representations (Eastwood, Williams,
@@ -111,7 +112,7 @@ def disentanglement_of(importance: np.ndarray) -> float:
     importance = _check_importance(importance)
     if importance.shape[1] < 2:
         raise AnalysisError(
-            "disentanglement is among 2 factors or more; with one there is nothing to mix it with"
+            "disentanglement needs 2 or more factors; a single factor cannot be mixed with others"
         )
     weight = importance.sum(1) / importance.sum()
     return float(weight @ _concentration(importance))
@@ -125,7 +126,7 @@ def completeness_of(importance: np.ndarray) -> float:
     importance = _check_importance(importance)
     if len(importance) < 2:
         raise AnalysisError(
-            "completeness is among 2 codes or more; with one there is nothing to spread over"
+            "completeness needs 2 or more codes; a factor cannot be spread over a single code"
         )
     return float(_concentration(importance.T).mean())
 
@@ -383,7 +384,7 @@ def _check(codes: np.ndarray, factors: np.ndarray, least: int) -> tuple[np.ndarr
     codes, factors = np.asarray(codes, np.float64), np.asarray(factors, np.float64)
     if codes.ndim != 2 or factors.ndim != 2 or len(codes) != len(factors):
         raise AnalysisError(
-            f"codes are (n, D) and factors (n, K) of the same n, got {codes.shape} and"
+            f"codes must be (n, D) and factors (n, K) with the same n, got {codes.shape} and"
             f" {factors.shape}"
         )
     if len(codes) < least:

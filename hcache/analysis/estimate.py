@@ -50,10 +50,10 @@ class Estimate:
             ValueError: the width is not above 0.
         """
         if not width > 0:
-            raise ValueError(f"the width of an interval is above 0, got {width}")
+            raise ValueError(f"the width of an interval must be above 0, got {width}")
         if not self.defined:
             raise ValueError(
-                f"this quantity is undefined here ({self.why}): it says nothing of how it varies"
+                f"this quantity is undefined here ({self.why}): its variation is unknown"
             )
         return max(2, math.ceil(self.n * ((self.high - self.low) / width) ** 2 - 1e-6))
 

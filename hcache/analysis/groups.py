@@ -31,7 +31,7 @@ def as_groups(values: np.ndarray | None, n: int) -> np.ndarray | None:
         return None
     values = np.asarray(values)
     if values.shape != (n,):
-        raise AnalysisError(f"groups are one value for each of {n} samples, got {values.shape}")
+        raise AnalysisError(f"groups need one value for each of {n} samples, got {values.shape}")
     found = np.unique(values, return_inverse=True)[1]
     return None if found.max(initial=0) + 1 == n else found
 
@@ -60,9 +60,9 @@ def group_folds(groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
     sizes = np.bincount(groups)
     if len(sizes) < folds:
         raise AnalysisError(
-            f"the samples are of {len(sizes)} groups that belong together (one prompt, original or"
-            f" seed), and {folds} folds need {folds} or more; take fewer folds, more groups, or"
-            " each sample for itself (groups none)"
+            f"the samples form {len(sizes)} groups that belong together (one prompt, original or"
+            f" seed), and {folds} folds need {folds} or more; use fewer folds, more groups, or"
+            " each sample on its own (groups none)"
         )
     order = np.random.default_rng(seed).permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]

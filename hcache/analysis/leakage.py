@@ -9,27 +9,27 @@ leaks, the probability that any cell is called leaking is the level.
 (``nulls``), and the edits for other attributes. Changes are not assumed to be symmetric: readings
 are probabilities, and glasses are on or off. Two tests are made, and p is the larger of the two:
 
-- over samples: within every sample, which direction made which change of an attribute is dealt out
-  anew, among the edit and the random directions, or among the edits where there are none of these
-  (max-T over the family). It is exact where directions differ in nothing but chance, however skewed
-  the changes are.
-- over directions, where there are random ones: M_ij over the root mean square of the random
-  directions' means, as Student's t with as many degrees of freedom as there are random directions
-  (Holm over the family). It takes the means of random directions for normal. They may have a real
-  effect, which all samples share, and which the first test alone would take for a leak.
+- over samples: within every sample, the changes of an attribute are permuted among the edit and the
+  random directions, or among the edits if there are no random directions (max-T over the family).
+  The test is exact if directions differ only by chance, however skewed the changes are.
+- over directions, if there are random ones: M_ij over the root mean square of the random
+  directions'
+  means, as Student's t with as many degrees of freedom as there are random directions (Holm over
+  the family). It assumes that the means of random directions are normal. Random directions may have
+  a real effect, which all samples share. The first test alone would call this effect a leak.
 
 Limits: without random directions, an attribute that all edits change equally does not count as
-leaking. With fewer than three directions to compare on an attribute, changes are dealt out over all
-off-diagonal cells, which takes readings for equally noisy. Where a few random directions do nearly
-all that random directions do, t is called too often (some 7 to 9 % of single cells rather than 5 %,
-with means as of Student's t of 3 degrees of freedom).
+leaking. With fewer than three directions to compare on an attribute, changes are permuted over all
+off-diagonal cells. This assumes that readings are equally noisy. If a few of the random directions
+make nearly all of their changes, the test by t calls leaks too often (about 7 to 9 % of single
+cells rather than 5 %, if means are distributed as Student's t with 3 degrees of freedom).
 
-**Diagonal share**: Σ_i M_ii² / Σ_ij M_ij², the share of all movement that is where it was meant to
-be; of one edit, its row's. Squares of means are too large by their variance, the more so the fewer
-samples; here each is the mean product of two different samples, which is right on average. Where
-edits have nothing to do with their attributes the share is 1 / attributes on average. The null
-deals the edits out to different attributes anew, each dealing as likely as the one that was meant:
-p is the share of dealings that put as much of the movement on their diagonal.
+**Diagonal share**: Σ_i M_ii² / Σ_ij M_ij², the share of all changes that was intended. For one edit
+it is the share of its row. Squares of means are too large by their variance, especially with few
+samples. Here each square is the mean product of two different samples, which is right on average.
+If edits are unrelated to their attributes, the share is 1 / attributes on average. The null assigns
+edits to different attributes at random. All assignments are equally likely, including the intended
+one. p is the share of assignments that put as much of the change on their diagonal.
 
 References:
     Interpreting the Latent Space of GANs for Semantic Face Editing (Shen, Gu, Tang, Zhou, 2019),
@@ -136,7 +136,7 @@ def leakage(
     scaled, random = _scaled(changes, spreads, edits, attributes, nulls)
     meant = tuple(list(attributes).index(edit) for edit in edits)
     if not scaled.any():
-        raise AnalysisError("no edit changes any reading: there is no movement to have a share in")
+        raise AnalysisError("no edit changes any reading, so the share is undefined")
     flat = scaled.reshape(len(scaled), -1)
     cells = bootstrap_many(
         lambda counts: counts @ flat / counts.sum(1)[:, None], len(flat), repeats=repeats, seed=seed
@@ -172,12 +172,12 @@ def _scaled(
         or changes.shape[1] < 2
     ):
         raise AnalysisError(
-            f"changes of {expected[0]} edits and {expected[1]} attributes are ({expected[0]},"
-            f" samples, {expected[1]}) of 2 samples or more, got {changes.shape}"
+            f"changes of {expected[0]} edits and {expected[1]} attributes must be ({expected[0]},"
+            f" samples, {expected[1]}) with 2 or more samples, got {changes.shape}"
         )
     if unknown := [edit for edit in edits if edit not in attributes]:
         raise AnalysisError(
-            f"the edit {unknown[0]!r} is meant for no attribute that was read:"
+            f"the edit {unknown[0]!r} has no attribute of its name among those that were read:"
             f" {', '.join(attributes)}"
         )
     if not np.isfinite(changes).all():
@@ -193,8 +193,8 @@ def _scaled(
         random.shape[1:] != changes.shape[1:] or not np.isfinite(random).all()
     ):
         raise AnalysisError(
-            f"nulls are (directions, {changes.shape[1]}, {changes.shape[2]}) and finite, got "
-            f"{random.shape}"
+            f"nulls must be (directions, {changes.shape[1]}, {changes.shape[2]}) and finite, got"
+            f" {random.shape}"
         )
     return scaled, random
 

@@ -45,8 +45,8 @@ def likeness(
         values, random = np.asarray(values, np.float64), np.asarray(nulls[name], np.float64)
         if values.ndim != 1 or random.ndim != 2 or random.shape[1:] != values.shape:
             raise AnalysisError(
-                f"distances are (samples,) and of random directions (directions, samples); got"
-                f" {values.shape}, {random.shape} for {name}"
+                "distances must be (samples,), and those of random directions (directions,"
+                f" samples); got {values.shape}, {random.shape} for {name}"
             )
         if not (np.isfinite(values).all() and np.isfinite(random).all()):
             raise AnalysisError(f"distances in {name} are not finite; leave those samples out")

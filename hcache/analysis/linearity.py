@@ -1,28 +1,30 @@
-"""Linearity: whether the readout responds in proportion to the strength, for both signs, and
-equally in all samples.
+"""Linearity: whether the readout responds in proportion to the strength.
 
-With f(γ) the readout of a sample moved by γ along a direction, and r(γ) = f(γ) - f(0):
+A linear readout does so for both signs, and equally in all samples. f(γ) is the readout of a sample
+that is moved by γ along a direction, and r(γ) = f(γ) - f(0):
 
-- **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², where every sample has its
-  own slope β, summed over samples and strengths. It is 0 for the prediction of no change.
+- **R²** of a straight line through 0: 1 - Σ ‖r(γ) - β γ‖² / Σ ‖r(γ)‖², with sums over
+  samples and strengths. Every sample has its own slope β. R² is 0 for the prediction of no change.
   Homogeneity measures how far slopes differ.
 - **Curvature**: the share of the mean response's square that no line through 0 explains, 1 - (Σ γ
   r̄)² / (Σ γ² Σ r̄²), with squares of means from products of different samples. R² of a line alone
-  does not tell a line from a response that is spent at half the strength: on -1, -½, 0, ½, 1 a step
-  has R² 0.90 and tanh(3 γ) 0.93, and curvatures of 0.10 and 0.07; tanh(γ), which is straight to the
-  eye, has 0.007. **bend** is p that the mean response is a line: Student's t of each contrast of
-  the residuals over samples, by Holm. It takes contrasts, sums over strengths, for about normal.
+  does not distinguish a line from a response that saturates at half the strength. On -1, -½, 0, ½,
+  1, a step has R² 0.90 and tanh(3 γ) has 0.93. Their curvatures are 0.10 and 0.07. tanh(γ), which
+  looks straight, has 0.007. **bend** is p that the mean response is a line: Student's t of each
+  contrast of the residuals over samples, by Holm. It assumes that contrasts, which are sums over
+  strengths, are about normal.
 - **Monotone**: no step from one strength to the next goes significantly against the others
-  (Student's t, Holm). A response that bends and is monotone saturates or sets in late; it is called
+  (Student's t, Holm). A response that bends and is monotone saturates or sets in late. It is called
   ``monotone, not linear``.
 - **Asymmetry**: Σ ‖r(γ) + r(-γ)‖ / Σ (‖r(γ)‖ + ‖r(-γ)‖), from 0 for a line to 1 for a change that
   goes one way only, or the same way for both signs.
 - **Additivity** of two directions: ‖f(a+b) - f(a) - f(b) + f(0)‖ / (‖f(a) - f(0)‖ + ‖f(b) - f(0)‖),
-  likewise summed over samples: 0 where the two do not interact, 1 where one undoes the other's
-  change. Asymmetry is that of a and -a.
-- **Homogeneity**: the mean inner product of two different samples' slopes over their mean square: 1
-  if the same Δh makes the same change in all, 0 if one sample's change says nothing of another's.
-  It may be below 0 by chance.
+  also summed over samples. It is 0 if the two do not interact, and 1 if one undoes the other's
+  change. Asymmetry is the additivity of a and -a.
+- **Homogeneity**: the mean inner product of two different samples' slopes over their mean square.
+  It
+  is 1 if the same Δh makes the same change in all samples, and 0 if one sample's change says
+  nothing about another's. It may be below 0 by chance.
 
 A linear response alone means little: a smooth network is linear in every direction for small
 strengths, and if nothing changes, noise decides. Therefore each number has an interval over samples
@@ -150,7 +152,7 @@ def linearity(
     changes, gamma = _changes(readings, strengths)
     if not np.any(changes):
         raise AnalysisError(
-            "the readout is the same at every strength: there is no response to be linear or not"
+            "the readout is the same at every strength, so there is no response to test"
         )
     found = _measured(changes, gamma, repeats, seed)
     if nulls is None:
@@ -158,7 +160,8 @@ def linearity(
     null_changes = [_changes(null, strengths)[0] for null in nulls]
     if any(null.shape != changes.shape for null in null_changes):
         raise AnalysisError(
-            f"nulls have the shape of the readings, {readings.shape}; got {np.shape(nulls)[1:]}"
+            f"nulls must have the shape of the readings, {readings.shape}; got"
+            f" {np.shape(nulls)[1:]}"
         )
     return Linearity(
         **{name: getattr(found, name) for name in _OWN},
@@ -212,7 +215,8 @@ def additivity(
     parts = [_rows(part) for part in (none, first, second, both)]
     if len({part.shape for part in parts}) != 1:
         raise AnalysisError(
-            f"f(0), f(a), f(b) and f(a+b) have one shape, got {[part.shape for part in parts]}"
+            "f(0), f(a), f(b) and f(a+b) must have the same shape, got"
+            f" {[part.shape for part in parts]}"
         )
     missed, moved = _missed_and_moved(parts)
     if not moved.any():
@@ -290,14 +294,14 @@ def _changes(readings: np.ndarray, strengths: Sequence[float]) -> tuple[np.ndarr
     readings, gamma = np.asarray(readings, np.float64), np.asarray(strengths, np.float64)
     if readings.ndim not in (2, 3) or readings.shape[1] != len(gamma):
         raise AnalysisError(
-            f"readings are (samples, strengths) or (samples, strengths, parts) at {len(gamma)}"
+            f"readings must be (samples, strengths) or (samples, strengths, parts) at {len(gamma)}"
             f" strengths, got {readings.shape}"
         )
     if len(readings) < 2:
         raise AnalysisError(f"linearity needs 2 samples or more, got {len(readings)}")
     if (gamma == 0).sum() != 1 or len(set(gamma)) != len(gamma) or len(gamma) < 2:
         raise AnalysisError(
-            "strengths are all different, with 0 among them, from which changes count; got"
+            "strengths must all be different and include 0, from which changes are measured; got"
             f" {strengths}"
         )
     if not np.isfinite(readings).all():
@@ -338,7 +342,7 @@ def _measured(changes: np.ndarray, gamma: np.ndarray, repeats: int, seed: int) -
         )
     found = dict(zip(statistics, estimates, strict=True))
     flat = Estimate.undefined(
-        "no sample's response has a slope: it is the same either way", len(changes)
+        "no sample's response has a slope: it is the same for both signs", len(changes)
     )
     means = changes[:, :, 0] if slopes.shape[1] == 1 and len(gamma) > 1 else None
     return Linearity(

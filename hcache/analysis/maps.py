@@ -140,7 +140,7 @@ def check_way(way: str) -> None:
         UsageError: the way is unknown, or its package is missing.
     """
     if way not in WAYS:
-        raise UsageError(f"maps are made by {' or '.join(WAYS)}, got {way!r}")
+        raise UsageError(f"the method of a map must be {' or '.join(WAYS)}, got {way!r}")
     if way == UMAP and importlib.util.find_spec("umap") is None:
         raise UsageError("UMAP needs the package umap-learn: pip install umap-learn; or take tsne")
 
@@ -168,7 +168,9 @@ def faithfulness(
     """
     n = len(own)
     if own.shape != (n, n) or len(places) != n:
-        raise AnalysisError(f"a map is of the same samples; got {own.shape} and {places.shape}")
+        raise AnalysisError(
+            f"a map and its data must have the same samples; got {own.shape} and {places.shape}"
+        )
     if not 1 <= neighbours < n / 2:
         raise AnalysisError(f"neighbours lie between 1 and half of {n} samples, got {neighbours}")
     ranks = _ranks(own)

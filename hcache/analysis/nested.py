@@ -1,34 +1,34 @@
 """The interval of a ridge probe's held-out R², by nested cross-validation.
 
-The error of cross-validation has two sources: the samples that probes are tested on, and those that
-they are fitted on. A bootstrap over held-out predictions sees the first alone. Nested
+The error of cross-validation has two sources: the samples that probes are tested on, and the
+samples that they are fitted to. A bootstrap over held-out predictions sees only the first. Nested
 cross-validation sees both. A fold k is left out. Cross-validation among the other folds estimates
-the error of a probe, ``e_in``; a probe of the other folds makes the error ``e_out`` on fold k, of
-samples that had no part in ``e_in``. Then
+the error of a probe, ``e_in``. A probe fitted to the other folds makes the error ``e_out`` on fold
+k, whose samples had no part in ``e_in``. Then
 
     MSE = mean (e_in - e_out)² - mean (standard error of e_out)²
 
-over folds and over many ways to cut the samples into folds. It is held between the standard error
-of a mean of independent errors, SE², and K SE² (K folds), and (K - 1) / K of it is that of
-cross-validation among all folds.
+with means over folds and over many ways to cut the samples into folds. (K - 1) / K of it is the
+mean squared error of cross-validation among all K folds. The result is kept between SE² and K SE²,
+where SE is the standard error of a mean of independent errors.
 
-Three things differ from the paper. The probes of ``e_in`` have fewer samples than that of ``e_out``
-(3/5 against 4/5 of all, at 5 folds), which makes the mean difference; it is taken off. The value
-that the interval is of is what probes of this many training samples reach on average, so the
-paper's correction for its size is not made. R² is a ratio: the error of a sample is its part in the
-ratio to first order,
+Three things differ from the paper. First, the probes of ``e_in`` have fewer samples than the probe
+of ``e_out`` (3/5 and 4/5 of all, at 5 folds). This causes a mean difference, which is subtracted.
+Second, the interval is for what probes of this many training samples reach on average, so the
+paper's correction for their number is not made. Third, R² is a ratio: the error of a sample is its
+part in the ratio to first order,
 
-    ℓ_i = (y_i - ŷ_i)² / V - ρ ((y_i - ȳ)² / V - 1),    V = mean (y_i - ȳ)²,  ρ = 1 - R²,
+    ℓ_i = (y_i - ŷ_i)² / V - ρ ((y_i - ȳ)² / V - 1),    V = mean (y_i - ȳ)²,  ρ = 1 - R².
 
-and the interval is symmetrical in log ρ, so that it never reaches R² = 1.
+The interval is symmetrical in log ρ, so it never reaches R² = 1.
 
-**One factorisation.** A ridge probe of a fixed penalty is linear in the labels: ŷ = H y. Its errors
-on samples S that it was not fitted on follow from H alone (Cook, Weisberg 1982),
+**One factorisation.** A ridge probe of a fixed penalty is linear in the labels: ŷ = H y. The errors
+on samples S of a probe that was fitted without them follow from H and y (Cook, Weisberg 1982):
 
-    y_S - ŷ_S = (I - H_SS)⁻¹ (y - H y)_S,
+    y_S - ŷ_S = (I - H_SS)⁻¹ (y - H y)_S.
 
-so all fits of all foldings come from the one decomposition of all samples, each at the price of a
-system of |S| equations. The penalty is that which leaving one out chooses of all samples.
+All fits of all foldings therefore come from one decomposition of all samples. Each costs one system
+of |S| equations. The penalty is the one that leave-one-out errors of all samples choose.
 
 References:
     Cross-validation: what does it estimate and how well does it do it? (Bates, Hastie, Tibshirani,
@@ -50,12 +50,12 @@ from .linear_probes import ridge_smoother
 from .probes import Space
 
 FOLDINGS = 20
-"""Ways to cut the samples into folds, each of which gives as many terms as there are folds."""
+"""The number of ways to cut the samples into folds. Each gives one term per fold."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Fit:
-    """A ridge probe of all samples: H (n, n), residuals (n,), labels less their mean (n,), and the
+    """A ridge probe of all samples: H (n, n), residuals (n,), labels minus their mean (n,), and the
     number of each sample's group (n,).
     """
 
@@ -65,21 +65,21 @@ class _Fit:
     groups: np.ndarray
 
     def left_out(self, rows: np.ndarray) -> np.ndarray:
-        """The squared errors on some samples of the probe fitted without them."""
+        """Returns the squared errors on some samples of a probe fitted without them."""
         return np.square(errors_without(self.smoother, self.residual, rows))
 
     def parts(self, squares: np.ndarray, rows: np.ndarray, rho: float) -> np.ndarray:
-        """The part of each sample's squared error in 1 - R², to first order."""
+        """Returns the part of each sample's squared error in 1 - R², to first order."""
         variance = np.square(self.centred).mean()
         return squares / variance - rho * (np.square(self.centred[rows]) / variance - 1)
 
 
 def errors_without(smoother: np.ndarray, residual: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The errors of a linear fit on samples that it leaves out.
+    """Computes a linear fit's errors on samples that it leaves out.
 
     Args:
-        smoother: H (n, n), which takes labels to fitted values.
-        residual: (n,) labels less fitted values, of the fit with all samples.
+        smoother: H (n, n), which maps labels to fitted values.
+        residual: Labels minus fitted values (n,), for the fit with all samples.
         rows: The samples that are left out.
     """
     return np.linalg.solve(np.eye(len(rows)) - smoother[np.ix_(rows, rows)], residual[rows])
@@ -96,17 +96,18 @@ def r2_interval(
     level: float = LEVEL,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """The interval of a ridge probe's held-out R².
+    """Computes the interval of a ridge probe's held-out R².
 
     Args:
-        space: n samples of data.
+        space: The data of n samples.
         target: Their labels (n,).
         predicted: Their held-out predictions (n,).
-        folds: Of the cross-validation.
-        groups: (n,) numbers of samples that belong together; they are in one fold.
-        foldings: Ways to cut the samples into folds.
-        level: Share of data sets in which it is to hold what such probes reach on average.
-        seed: Of the foldings.
+        folds: The number of folds of the cross-validation.
+        groups: The group of each sample (n,). Samples of one group are in one fold.
+        foldings: The number of ways to cut the samples into folds.
+        level: The share of data sets in which the interval should cover the average R² of such
+            probes.
+        seed: The seed of the foldings.
     """
     number = np.arange(len(target)) if groups is None else groups
     smoother = ridge_smoother(space.whole, target)
@@ -129,7 +130,7 @@ def r2_interval(
 
 
 def _mean_square(fit: _Fit, folds: int, foldings: int, rng: np.random.Generator) -> float:
-    """The mean squared error of cross-validation among all folds but one."""
+    """Estimates the mean squared error of cross-validation among all folds but one."""
     differences, variances = [], []
     for _ in range(foldings):
         cut = _cut(fit.groups, folds, rng)
@@ -148,13 +149,13 @@ def _mean_square(fit: _Fit, folds: int, foldings: int, rng: np.random.Generator)
 
 
 def _cut(groups: np.ndarray, folds: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """The samples cut into folds at random, with whole groups."""
+    """Cuts the samples into folds at random, without cutting groups."""
     units = np.array_split(rng.permutation(int(groups.max()) + 1), folds)
     return [np.flatnonzero(np.isin(groups, unit)) for unit in units]
 
 
 def _variance_of_mean(values: np.ndarray, groups: np.ndarray) -> float:
-    """The variance of the mean of values (n,), over groups."""
+    """Computes the variance of the mean of values (n,), over groups."""
     sums = np.bincount(np.unique(groups, return_inverse=True)[1], values - values.mean())
     units = len(sums)
     return float(np.square(sums).sum() / len(values) ** 2 * units / max(1, units - 1))

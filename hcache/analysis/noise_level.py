@@ -1,8 +1,8 @@
 """Comparing models at equal noise: measures over steps, brought to common values of log SNR.
 
 x_t = √ᾱ_t x_0 + √(1 - ᾱ_t) ε holds signal and noise in the ratio SNR = ᾱ / (1 - ᾱ). Step 10 of one
-schedule may be as noisy as step 14 of another; log SNR says the same for all. It is told in the
-space that the model denoises: a latent model's is that of its latents.
+schedule may be as noisy as step 14 of another; log SNR is comparable between schedules. It is that
+of the space in which the model denoises. For a latent model this is the space of latents.
 
 References:
     Variational Diffusion Models (Kingma, Salimans, Poole, Ho, 2021),
@@ -30,7 +30,7 @@ def log_snr(alpha_bar: np.ndarray) -> np.ndarray:
     alpha_bar = np.asarray(alpha_bar, np.float64)
     if not ((alpha_bar > 0) & (alpha_bar < 1)).all():
         raise AnalysisError(
-            f"the share of signal lies strictly between 0 and 1, got {alpha_bar.min()} to"
+            f"the share of signal must lie strictly between 0 and 1, got {alpha_bar.min()} to"
             f" {alpha_bar.max()}"
         )
     return np.log(alpha_bar) - np.log1p(-alpha_bar)
@@ -69,7 +69,7 @@ def at_levels(values: np.ndarray, own: np.ndarray, wanted: np.ndarray) -> np.nda
     )
     if own.ndim != 1 or len(values) != len(own) or len(np.unique(own)) != len(own):
         raise AnalysisError(
-            f"values come one for each of {own.size} different noise levels, got {values.shape}"
+            f"expected one value for each of {own.size} different noise levels, got {values.shape}"
         )
     order = np.argsort(own)
     own, flat = own[order], values[order].reshape(len(own), -1)

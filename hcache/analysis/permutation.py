@@ -1,14 +1,14 @@
-"""Tests by permutation: how often does chance alone give as much?
+"""Permutation tests: how often does chance alone give a value as large?
 
 ``scipy.stats.permutation_test`` tests one statistic by itself. Here the draws of a family are kept
-and shared, for p values that hold for all of its members (max-T), and the orders are those that a
+and shared, for p values that hold for all of its members (max-T). The orders are those that a
 probe's folds and groups of samples allow.
 
-Where labels say nothing of the data, any order of them is as likely as the one that came; where two
-conditions are dealt out by a coin, so is the sign of their difference in each sample. So a
-statistic is compared with itself under orders, or signs, drawn at random. With m such draws, of
-which k give as much, p = (1 + k) / (1 + m): what was observed is one of the draws, p is never 0,
-and a true null is called significant at level α in no more than α of all cases.
+If labels say nothing about the data, every order of them is equally likely. If two conditions are
+assigned by a coin, both signs of their difference are equally likely in each sample. A statistic is
+therefore compared with itself under random orders or signs. If k of m draws give a value as large,
+p = (1 + k) / (1 + m). The observation counts as one of the draws, so p is never 0, and a true null
+is called significant at level α in at most α of all cases.
 
 References:
     The Design of Experiments (Fisher, 1935), for the test

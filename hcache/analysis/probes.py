@@ -84,14 +84,14 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
         AnalysisError: a probe is not defined for the labels. The message says why..
     """
     if kind not in (None, *KINDS):
-        raise AnalysisError(f"a probe is of kind {RIDGE} or {LOGISTIC}, got {kind!r}")
+        raise AnalysisError(f"the kind of a probe must be {RIDGE} or {LOGISTIC}, got {kind!r}")
     if folds < 2:
         raise AnalysisError(f"cross-validation takes 2 folds or more, got {folds}")
     if not np.isfinite(values).all():
         missing = int((~np.isfinite(values)).sum())
         raise AnalysisError(
             f"{missing} of {len(values)} samples have no value for this label; choose another"
-            " label, or have the others read: python -m hcache read RUN --reader clicks:LABEL"
+            " label, or read the other samples: python -m hcache read RUN --reader clicks:LABEL"
         )
     if len(values) < 2 * folds:
         raise AnalysisError(
@@ -235,7 +235,7 @@ def _standardised(blocks: Blocks, block: int = 8192) -> Iterator[np.ndarray]:
             yield centred[:, varies] / deviation[varies]
     if not any_varies:
         raise AnalysisError(
-            "the activations are the same for all samples here: there is nothing to read off"
+            "the activations are the same for all samples here: there is nothing to read"
         )
 
 

@@ -1,10 +1,11 @@
-"""Many samples of many features on fewer, random ones, for probes that could not hold them.
+"""Random projections of many features, for probes of samples that do not fit into memory.
 
 Every feature is standardised over all samples, without regard to labels. Then all features are
-added up with random signs, most of them with weight 0, into ``size`` numbers: inner products of
-samples stay what they were, but for an error of about 1 / √size of the samples' lengths. What a
-linear probe reads off the projection is what it reads off ``size`` random directions of the
-features, a little less than off all. Two passes over the samples, which need not fit into memory.
+added up with random signs, most of them with weight 0, into ``size`` numbers. Inner products of
+samples are kept, with an error of about 1 / √size of the samples' lengths. A linear probe reads
+from the projection what it reads from ``size`` random directions of the features, which is a little
+less than from all features. The projection takes two passes over the samples, which need not fit
+into memory.
 
 References:
     Very sparse random projections (Li, Hastie, Church, 2006),
@@ -49,7 +50,7 @@ def standardised_rows(
     count = int(varies.sum())
     if not count:
         raise AnalysisError(
-            "the activations are the same for all samples here: there is nothing to read off"
+            "the activations are the same for all samples here: there is nothing to read"
         )
     scale = np.divide(1, deviation, out=np.zeros_like(deviation), where=varies)
     scale = (scale / np.sqrt(count)).astype(np.float32)

@@ -1,8 +1,7 @@
-"""Intervals of shares that do not shrink to nothing where all of few samples are right.
+"""Intervals of shares that keep a width even if all of few samples are right.
 
-Resampling samples that are all told right gives the same again: an interval of width 0, as if
-nothing could ever be told wrong. These intervals are inverted tests: they hold every share with
-which what was seen is not unlikely.
+If all samples are right, every resample is the same, and a bootstrap interval has width 0. These
+intervals are inverted tests: they contain every share under which the observation is not unlikely.
 
 References:
     Probable Inference, the Law of Succession, and Statistical Inference (Wilson, 1927),
@@ -26,7 +25,7 @@ from .estimate import LEVEL, Estimate
 
 
 def wilson(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
-    """The interval of a share of n samples."""
+    """Computes the interval of a share of n samples."""
     z = float(norm.isf((1 - level) / 2))
     centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
@@ -36,11 +35,10 @@ def wilson(share: float, n: float, level: float = LEVEL) -> tuple[float, float]:
 def auc_interval(
     area: float, ones: float, zeros: float, level: float = LEVEL
 ) -> tuple[float, float]:
-    """The interval of an area under the curve.
+    """Computes the interval of an area under the curve.
 
-    Of so many samples of either class.
-
-    Its ends θ solve |area - θ| = z √V(θ), V(θ) = θ (1 - θ) [1 + (N - 1) ((1 - θ) / (2 - θ) + θ / (1
+    ``ones`` and ``zeros`` are the numbers of samples of the classes. The ends θ of the interval
+    solve |area - θ| = z √V(θ), V(θ) = θ (1 - θ) [1 + (N - 1) ((1 - θ) / (2 - θ) + θ / (1
     + θ))] / (m n) with N = (m + n) / 2.
     """
     z = float(norm.isf((1 - level) / 2))

@@ -50,7 +50,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     a, b = (part @ LUMA for part in _pair(a, b))
     if min(a.shape[1:]) < WINDOW:
         raise AnalysisError(
-            f"SSIM looks through a window of {WINDOW} pixels; these pictures have {a.shape[1:]}"
+            f"SSIM uses a window of {WINDOW} pixels; these pictures have {a.shape[1:]}"
         )
     c1, c2 = (K1 * RANGE) ** 2, (K2 * RANGE) ** 2
     mean_a, mean_b = _blurred(a), _blurred(b)
@@ -84,7 +84,7 @@ def _pair(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     if a.shape != b.shape or a.ndim != 4 or a.shape[3] != 3:
         raise AnalysisError(
-            f"pictures are (n, h, w, 3), two of the same shape; got {a.shape} and {b.shape}"
+            f"pictures must be (n, h, w, 3), both of the same shape; got {a.shape} and {b.shape}"
         )
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise AnalysisError("pictures hold values that are not finite")

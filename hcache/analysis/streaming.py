@@ -1,21 +1,20 @@
-r"""Leading principal components of samples that are only streamed: some samples at a time, a few
-times.
+r"""Leading principal components of samples that are streamed in a few passes.
 
-With X_t (n, d) the centred activations at step t, C_t = X_tᵀ X_t, and Ω (d, l) a few columns, a
-pass over the samples gives C_t Ω = X_tᵀ (X_t Ω): only n x l and d x l numbers are held. The
-components are looked for in the span of
+X_t (n, d) are the centred activations at step t, C_t = X_tᵀ X_t, and Ω (d, l) are a few columns. A
+pass over the samples gives C_t Ω = X_tᵀ (X_t Ω). It holds only n x l and d x l numbers. The
+components are searched in the span of
 
     Ω, C Ω, C² Ω, ...
 
-a pass for each block (Rayleigh-Ritz on a block Krylov space). Joint over the steps, C is Xᵀ X of
-the steps side by side, and the same pass serves it. Ω begins with the components of the first
-samples and some random columns. So two passes suffice where components stand out of the noise, and
-there are never more than :data:`MOST_PASSES`, and one for the scores.
+with one pass for each block (Rayleigh-Ritz on a block Krylov space). For components joint over the
+steps, C is Xᵀ X of the steps side by side. The same pass serves it. Ω begins with the components of
+the first samples and some random columns. Two passes therefore suffice if components stand out of
+the noise. There are never more than :data:`MOST_PASSES`, plus one for the scores.
 
-**Error.** For a component v with variance θ the residual ‖C v - θ v‖ is known without a pass. The
-true matrix has an eigenvalue within it, and v makes an angle of at most residual / gap with the
-true component. The passes end when the residual is below :data:`TOLERANCE` of a component's
-distance to the noise, for all components that stand out twofold.
+**Error.** For a component v with variance θ, the residual ‖C v - θ v‖ is known without a pass. The
+true matrix has an eigenvalue within the residual of θ. The angle between v and the true component
+is at most residual / gap. The passes end when the residual is below :data:`TOLERANCE` of a
+component's distance to the noise, for all components that stand out twofold.
 
 References:
     Finding structure with randomness: Probabilistic algorithms for constructing approximate matrix

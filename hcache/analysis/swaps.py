@@ -1,39 +1,40 @@
-"""The effect of a swap: how much of the donor appears in the recipient, over many pairs, compared
-with other changes.
+"""The effect of a swap: how much of the donor appears in the recipient.
+
+The effect is measured over many pairs, and compared with other changes.
 
 A recipient B is denoised again with the donor A's activations at a site, which gives R. For each
-distance d (pixels, structure, colour; :mod:`.similarity`; and an image encoder's), summed over
-pairs,
+distance d (pixels, structure, colour; :mod:`.similarity`; and an image encoder's), with sums over
+pairs:
 
     carried  1 - Σ d(R, A) / Σ d(B, A)    how much nearer to the donor than the recipient was:
                                           0 none, 1 if R is A
     moved        Σ d(R, B) / Σ d(A, B)    how far from the recipient, in whichever direction:
                                           0 not at all
 
-and for each reading r the regression over pairs r_R = b r_A + c r_B + constant, with
+For each reading r the regression over pairs is r_R = b r_A + c r_B + constant:
 
     carried  b     how far R follows the donor: 0 not at all, 1 in full
     kept     c     how far it still follows the recipient
 
-**Controls**, made of the same recipients at the same site: R' of *another* donor, held against A,
-shows the effect of any swap on the distance to A (the null of carried, paired); *norm-matched
-noise* in place of A - B shows how far any change of that size moves the picture (the null of
-moved); the recipient's *own* activations must change nothing. p of carried comes from exchanging R
-and R' at random for pictures, and from permuting the donors for readings. Donors must have been
-assigned to recipients at random.
+**Controls** use the same recipients at the same site. R' with the activations of *another* donor is
+compared with A. It shows the effect of any swap on the distance to A (the paired null of carried).
+*Norm-matched noise* in place of A - B shows how far any change of that size moves the picture (the
+null of moved). The recipient's *own* activations must change nothing. For pictures, p of carried
+comes from exchanging R and R' at random. For readings, it comes from permuting the donors. Donors
+must have been assigned to recipients at random.
 
-**What the figures are.** The share of a distance is not the share of what was swapped: a site that
-carries the colours alone, in whole, brings R to A in colours and in pixels by what colours make of
-pixels. And what is carried *beyond another donor's* is no share: R' of another donor may be further
-from A than B was, so that the difference may be above 1 where all is carried, and a true quarter
-may show as less than a quarter.
+**What the numbers mean.** The share of a distance is not the share of what was swapped. A site that
+carries only the colours, but all of them, makes R equal to A in colours. In pixels it brings R
+nearer to A by as much as colours contribute to pixels. What is carried *beyond another donor's* is
+no share either. R' of another donor may be further from A than B was. The difference may therefore
+be above 1 if everything is carried, and a true quarter may appear as less than a quarter.
 
-**Undefined.** All of it is told in distances of donor and recipient. Where these are alike in a
-quantity there is nothing to carry, and the figure is noise over noise; it is then undefined, with
-the reason: if their distance is no more than ``ALIKE`` times what a change of one grey level makes,
-or if another donor's swap ends up ``FURTHER`` times as far from the donor as the recipient was; of
-readings, if the donors' (beyond what recipients tell of them) vary by less than ``VARIED`` of what
-results vary by.
+**Undefined.** All numbers are relative to the distance of donor and recipient. If these are alike
+in a quantity, there is nothing to carry, and the number would be noise over noise. It is then
+undefined, and the reason is given. This is so if their distance is no more than ``ALIKE`` times
+that of a change by one grey level, or if another donor's swap ends up ``FURTHER`` times as far from
+the donor as the recipient was. A reading is undefined if the donors' readings, apart from the
+recipients' part, vary by less than ``VARIED`` of the variation of the results.
 
 References:
     Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in Stable
@@ -187,7 +188,8 @@ def _by_pictures(
         apart = distance(donor.images, recipient.images)
         if not apart.any() and np.array_equal(donor.images, recipient.images):
             raise AnalysisError(
-                "donors and recipients are the same pictures: nothing could be carried; pair others"
+                "donors and recipients are the same pictures: nothing could be carried; choose"
+                " other pairs"
             )
         left = np.stack([distance(part.images, donor.images) for part in (swapped, other)], 1)
         gone = np.stack([distance(part.images, recipient.images) for part in (swapped, noise)], 1)
@@ -256,7 +258,9 @@ def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
 def _check(parts: Mapping[str, Pictures]) -> None:
     shapes = {name: part.images.shape for name, part in parts.items()}
     if len(set(shapes.values())) != 1:
-        raise AnalysisError(f"all pictures of a swap have one shape, a row a pair; got {shapes}")
+        raise AnalysisError(
+            f"all pictures of a swap must have the same shape, with one row per pair; got {shapes}"
+        )
     n = len(parts["donor"].images)
     if n < 4:
         raise AnalysisError(f"the effect of a swap takes 4 pairs or more, got {n}")
@@ -264,14 +268,16 @@ def _check(parts: Mapping[str, Pictures]) -> None:
     for role in ("donor", "swapped", "other"):
         if missing := [name for name in names if name not in parts[role].readings]:
             raise AnalysisError(
-                f"the {role} has no reading of {', '.join(missing)}; read the same off all pictures"
+                f"the {role} has no reading of {', '.join(missing)}; read the same attributes from"
+                " all pictures"
             )
     for name in names:
         for role in ("donor", "recipient", "swapped", "other"):
             values = np.asarray(parts[role].readings[name], np.float64)
             if values.shape != (n,) or not np.isfinite(values).all():
                 raise AnalysisError(
-                    f"the {role}'s {name} are {n} finite numbers, one a pair; got {values.shape}"
+                    f"the {role}'s {name} must be {n} finite numbers, one per pair; got"
+                    f" {values.shape}"
                 )
 
 
@@ -293,13 +299,13 @@ def _alike(
     mean, further = float(apart.mean()), float(other.mean())
     if mean <= ALIKE * least:
         return (
-            f"donors and recipients are alike in {name}: {mean:.2g} apart, where one grey level"
-            f" makes {least:.2g}; pair others"
+            f"donors and recipients are alike in {name}: their distance is {mean:.2g}, and one"
+            f" grey level makes {least:.2g}; choose other pairs"
         )
     if further > FURTHER * mean:
         return (
-            f"donors and recipients are alike in {name}: {mean:.2g} apart, where another donor's"
-            f" swap ends up {further:.2g} away; pair others"
+            f"donors and recipients are alike in {name}: their distance is {mean:.2g}, and another"
+            f" donor's swap ends up {further:.2g} away; choose other pairs"
         )
     return ""
 
@@ -309,15 +315,15 @@ def _hardly_varied(name: str, a: np.ndarray, b: np.ndarray, results: np.ndarray)
     followed, or "".
     """
     if np.ptp(a) == 0:
-        return f"all donors have the same {name}: whether it is carried cannot be told"
+        return f"all donors have the same {name}, so it is unknown whether it is carried"
     basis = np.stack([np.ones(len(b)), b], 1)
     rest = a - basis @ np.linalg.lstsq(basis, a, rcond=None)[0]
     spread, noise = float(rest.std()), float(results.std())
     if spread >= VARIED * noise and spread > 0:
         return ""
     return (
-        f"donors hardly differ in {name} beyond what recipients tell of it: a spread of"
-        f" {spread:.2g}, where results have {noise:.2g}; pair others"
+        f"donors hardly differ in {name} apart from the recipients' part: their spread is"
+        f" {spread:.2g}, and that of the results {noise:.2g}; choose other pairs"
     )
 
 

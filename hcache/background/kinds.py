@@ -70,7 +70,7 @@ class Work(Protocol):
 
     @property
     def title(self) -> str:
-        """What people are told is being done."""
+        """The description of the work for people."""
         ...
 
     def order(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ class Extraction:
 
     @property
     def title(self) -> str:
-        """What people are told is being done."""
+        """The description of the work for people."""
         return self.run
 
     def order(self) -> dict[str, Any]:
@@ -139,7 +139,7 @@ class Repairing:
 
     @property
     def title(self) -> str:
-        """What people are told is being done."""
+        """The description of the work for people."""
         return f"repair of {self.run}"
 
     def order(self) -> dict[str, Any]:
@@ -175,7 +175,7 @@ class Fitting:
 
     @property
     def title(self) -> str:
-        """What people are told is being done."""
+        """The description of the work for people."""
         return f"{self.name} by {self.what.method}"
 
     def order(self) -> dict[str, Any]:
@@ -217,7 +217,7 @@ class Importing(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def title(self) -> str:
-        """What people are told is being done."""
+        """The description of the work for people."""
         return f"import of {self.name}"
 
     def order(self) -> dict[str, Any]:
@@ -258,7 +258,7 @@ class Measuring(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def title(self) -> str:
-        """What people are told is being done."""
+        """The description of the work for people."""
         return f"{', '.join(self.what)} of {self.run}"
 
     @property
@@ -331,7 +331,7 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     @property
     def title(self) -> str:
-        """What people are told is being done."""
+        """The description of the work for people."""
         return f"reading with {self.name}"
 
     def order(self) -> dict[str, Any]:
@@ -458,9 +458,9 @@ def wanted(what: Fit) -> dict[str, Any]:
 
 
 def extract_arguments(spec: RunSpec, folder: str) -> list[str]:
-    """What to type after ``python -m hcache`` to extract a run.
+    """Returns the arguments after ``python -m hcache`` that extract a run.
 
-    Without the home.
+    The home is not among them.
 
     Every value is bound to its option by ``=``, and the model stands after ``--``: none is taken
     for an option, whatever it begins with.

@@ -1,3 +1,1 @@
-"""What hcache costs, measured on the machine it runs on; wherever it can be, as a ratio to what
-people use today.
-"""
+"""The cost of hcache on this machine, where possible as a ratio to common alternatives."""

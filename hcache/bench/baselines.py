@@ -1,8 +1,7 @@
-"""What people use today: diffusers' own loop, and the same with forward hooks, lists and
-``torch.save``.
+"""Common alternatives: diffusers' own loop, and the loop with forward hooks and ``torch.save``.
 
-Written as one finds it in notebooks; nothing in it is hcache's but the noise, so that both start
-from the same.
+The code is written as in notebooks. Only the noise comes from hcache, so that both sides start from
+the same.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from ..sampling.noise import start_noise
 
 
 def plain_loop(model: Model, seeds: Sequence[int], steps: int) -> torch.Tensor:
-    """Samples and their pictures, with nothing stored.
+    """Samples without storing anything.
 
-    Pictures (n, height, width, 3) uint8.
+    Returns pictures (n, height, width, 3) uint8.
     """
     scheduler = DDIMScheduler.from_config(model.scheduler.config)
     scheduler.set_timesteps(steps)
@@ -36,16 +35,16 @@ def plain_loop(model: Model, seeds: Sequence[int], steps: int) -> torch.Tensor:
 def full_call(
     model: Model, x: torch.Tensor, t: torch.Tensor, text: torch.Tensor | None
 ) -> torch.Tensor:
-    """The network as diffusers calls it."""
+    """Calls the network as diffusers does."""
     if text is None:
         return model.network(x.to(model.dtype), t).sample
     return model.network(x.to(model.dtype), t, encoder_hidden_states=text).sample
 
 
 def hooked_loop(model: Model, seeds: Sequence[int], steps: int, folder: Path, skips: bool) -> int:
-    """The plain loop with hooks, and a ``.pt`` a sample.
+    """Runs the plain loop with hooks, and writes one ``.pt`` per sample.
 
-    Hooks append to lists; a file has h, x and perhaps all skips. Returns the bytes.
+    Hooks append to lists. A file has h, x and optionally all skips. Returns the bytes.
     """
     network, h, taken, xs = model.network, [], [], []
     hooks = [

@@ -1,5 +1,6 @@
-"""What a benchmark does in a process of its own: ``python -m hcache.bench.child TASK ARGUMENTS``
-prints JSON.
+"""The tasks that a benchmark runs in a process of their own.
+
+``python -m hcache.bench.child TASK ARGUMENTS`` prints JSON.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from .timing import Clock, Spent, peak
 
 
 def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
-    """hcache's joint PCA.
+    """Computes hcache's joint PCA.
 
-    The components go to ``out`` as (count, step * d).
+    The components are written to ``out`` as (count, step * d).
     """
     import numpy as np
     import torch  # noqa: F401 - imported before the clock starts, as scikit-learn is on the other side
@@ -42,9 +43,9 @@ def pca_cached(folder: str, count: int, out: str) -> dict[str, Any]:
 
 
 def pca_sklearn(folder: str, count: int, out: str) -> dict[str, Any]:
-    """scikit-learn's randomised PCA of the same numbers.
+    """Computes scikit-learn's randomised PCA of the same numbers.
 
-    They are in memory when the clock starts.
+    The numbers are in memory when the clock starts.
     """
     import numpy as np
     from sklearn.decomposition import PCA
@@ -71,18 +72,17 @@ def extract(
     cores: Sequence[int] = (),
     threads: bool = False,
 ) -> dict[str, Any]:
-    """An extraction of the shipped model with h in full.
+    """Extracts a run of the shipped model, with h in full.
 
-    The clock starts when the model is loaded and has been run.
+    The clock starts when the model is loaded and has run once.
 
     Args:
-        home: Where to.
-        samples: How many.
-        steps: How many.
-        batch: Samples at once.
-        cores: To be held to; none: as the system has it.
-        threads: Leave it to PyTorch to divide every operation over threads, which spin while they
-            wait.
+        home: The folder of the run.
+        samples: The number of samples.
+        steps: The number of steps.
+        batch: The number of samples at once.
+        cores: The cores to use; none leaves the choice to the system.
+        threads: Whether PyTorch divides every operation over threads, which spin while they wait.
     """
     if cores:
         os.sched_setaffinity(0, cores)
@@ -111,9 +111,9 @@ def extract(
 
 
 def page(page: str, home: str) -> dict[str, Any]:
-    """A page's script run once, as by its first visitor.
+    """Runs a page's script once, as for its first visitor.
 
-    Counted from the start of this process.
+    The time counts from the start of this process.
     """
     os.environ["HCACHE_HOME"] = home
     path = files("streamlit") / "hello" / "hello.py" if page == "hello" else dashboard_script()
@@ -128,7 +128,7 @@ def page(page: str, home: str) -> dict[str, Any]:
 
 
 def network(calls: int, kept: bool) -> dict[str, Any]:
-    """The shipped network, called again and again."""
+    """Calls the shipped network repeatedly."""
     import torch
 
     from ..allocator import keep_freed_memory
@@ -147,7 +147,7 @@ def network(calls: int, kept: bool) -> dict[str, Any]:
 
 
 def grown(what: str, folder: str) -> dict[str, Any]:
-    """What grows with samples, done once; see :mod:`hcache.bench.growth`."""
+    """Does once what grows with samples; see :mod:`hcache.bench.growth`."""
     from .growth import grown as once
 
     return {**once(what, folder), "peak": peak()}

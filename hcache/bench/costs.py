@@ -1,5 +1,4 @@
-"""How well the estimates of ``measures/costs.py`` fit this machine: measured processor seconds
-beside each of them.
+"""Compares the estimates of ``measures/costs.py`` with measured processor seconds.
 
     python -m hcache.bench.costs
 
@@ -44,8 +43,9 @@ STEPS = 20
 
 
 def costs_of(run: Run) -> dict[str, dict[str, float]]:
-    """What is measured -> processor seconds, ``measured`` and ``estimated``. Nothing may be
-    stored with the run yet.
+    """Returns measured and estimated processor seconds for each task.
+
+    The keys are ``measured`` and ``estimated``. The run may not have stored results yet.
     """
     steps, labels = list(range(STEPS)), run.labels["made up"]
     found = {}
@@ -85,7 +85,7 @@ def _pair(make: Callable[[], Generator[float, None, Any]], estimated: float) -> 
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command: prints the seconds by numbers of samples, as JSON."""
+    """Runs the command: prints the seconds by numbers of samples, as JSON."""
     parser = argparse.ArgumentParser(
         prog="python -m hcache.bench.costs", description=__doc__.splitlines()[0]
     )

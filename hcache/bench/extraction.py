@@ -1,4 +1,4 @@
-"""Extraction beside the plain loop, and beside hooks and ``torch.save``."""
+"""Compares extraction with the plain loop, and with hooks and ``torch.save``."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ STORES = {"h": {"h": "full"}, "all": {"h": "full", "skip.*": "full"}}
 
 @dataclass(kw_only=True)
 class _Ways:
-    """The ways to get the same samples; each forgets what it wrote, but for how many bytes it
-    was.
+    """The ways to get the same samples. Each deletes what it wrote and keeps only the number of
+    bytes.
     """
 
     model: Model
@@ -38,7 +38,7 @@ class _Ways:
     bytes: dict[str, int] = field(default_factory=dict)
 
     def plain(self, store: str) -> None:
-        """As many samples as are extracted with ``store``, which it takes no notice of."""
+        """Samples as many as are extracted with ``store``, which it ignores."""
         for seeds in self._batches(store):
             plain_loop(self.model, seeds, self.steps)
 
@@ -61,7 +61,7 @@ class _Ways:
             )
 
     def disk(self, size: int) -> float:
-        """Seconds that writing and flushing so many bytes takes."""
+        """Measures the seconds for writing and flushing a number of bytes."""
         block = os.urandom(2**20)
         with _emptied(self.setting.work / "disk") as folder:
             began = time.perf_counter()
@@ -73,7 +73,7 @@ class _Ways:
             return time.perf_counter() - began
 
     def weights(self, store: str) -> Ratio:
-        """The bytes that extraction wrote against those of the loop with hooks, in MB."""
+        """Compares the MB of extraction with those of the loop with hooks."""
         ours, theirs = (self.bytes[f"{kind}-{store}"] / 1e6 for kind in ("extract", "hooks"))
         return Ratio.of_numbers([ours], [theirs])
 
@@ -83,7 +83,7 @@ class _Ways:
 
 
 def extraction(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """Time and bytes of extraction."""
+    """Measures time and bytes of extraction."""
     model = load_subject(setting.subject, setting.device, setting.dtype)
     full = amount_of(setting.subject, setting.device)
     samples = {"h": setting.size(full.samples, 2), "all": setting.size(full.of_skips, 2)}
@@ -107,7 +107,7 @@ def extraction(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 
 
 def _rows(ways: _Ways, timed: Timed, plain: str) -> list[BenchRow]:
-    """The rows of the table; ``plain``: the loop that extraction with all skips is held against."""
+    """Returns the table's rows; ``plain``: the loop to compare extraction with all skips with."""
     samples = ways.samples
     weight = ways.bytes["extract-all"]
     disk = ways.disk(weight)
@@ -129,7 +129,7 @@ def _rows(ways: _Ways, timed: Timed, plain: str) -> list[BenchRow]:
     ratio = partial(Ratio.of, timed)
 
     def row(name: str, what: str, against: str, found: Ratio, **more: Any) -> BenchRow:
-        """A row of the table."""
+        """Returns a row of the table."""
         return BenchRow(name=name, what=what, against=against, ratio=found, **more)
 
     return [
@@ -149,7 +149,7 @@ HOOKS = "the loop with hooks and torch.save a sample"
 
 @contextmanager
 def _emptied(folder: Path) -> Iterator[Path]:
-    """A folder that is gone afterwards."""
+    """Makes a folder that is deleted afterwards."""
     folder.mkdir(parents=True)
     try:
         yield folder

@@ -1,12 +1,12 @@
-"""The first minute: from the README's command, typed over an empty home with a browser open, to the
-whole demo run.
+"""The first minute: from the README's command in an empty home to the whole demo run.
 
     python -m hcache.bench.first_minute
 
-A real browser opens the address as soon as something answers there, and stays on the first page.
-Told is when, since the command was typed, the page was drawn, a picture of samples in work was
-there, it had changed, the first finished samples were told of, and all; and what share of a core
-the server took meanwhile. Needs playwright and a Chromium (or Google Chrome) on the PATH.
+A real browser opens the address as soon as something answers there, and stays on the first page. The
+result is the time from typing the command to several moments: the page is drawn, a picture of
+samples in work appears, it changes, the first samples are reported as finished, and all are. It also
+gives the share of a core that the server took meanwhile. The command needs playwright and a Chromium
+(or Google Chrome) on the PATH.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 AIMS = {"a picture that changes": 12.0, "the first finished samples": 20.0, "all samples": 70.0}
-"""Seconds since the command was typed, on two idle cores."""
+"""The aims in seconds since the command was typed, on two idle cores."""
 
 _LOOK = """
 () => {
@@ -43,7 +43,7 @@ _LOOK = """
   };
 }
 """
-"""What the page shows at this moment."""
+"""JavaScript that returns what the page shows at this moment."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def measure(home: Path, root: Path, limit: float, pictures: Path | None = None) -> dict[str, Any]:
-    """Seconds to every moment, and the server's processor share.
+    """Measures the seconds to every moment, and the server's processor share.
 
-    Its share of a core from the first picture to the last sample.
+    The share is that of a core, from the first picture to the last sample.
     """
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else None
     with browse() as page, serve(home, root) as server:
@@ -109,7 +109,7 @@ class Moments:
         """Waits for a moment.
 
         Raises:
-            UsageError: it did not come within the limit.
+            UsageError: the moment did not come within the limit.
         """
         while not there(now := self.page.evaluate(_LOOK)):
             if time.monotonic() - self.server.began > self.limit:
@@ -126,7 +126,7 @@ class Moments:
 
 
 def in_words(found: dict[str, Any]) -> str:
-    """A line a moment."""
+    """Returns one line per moment."""
     lines = [
         f"{found['cores']} cores, load when it began {found['load']}; seconds since the command was"
         " typed"

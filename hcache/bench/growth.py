@@ -1,6 +1,6 @@
 """How time and memory grow with the samples: reading, components, probes and what pages need.
 
-Each is done in a process of its own for every number of samples, on planted data. The exponent is
+Each task runs in a process of its own for every number of samples, on planted data. The exponent is
 the slope of the logarithm of processor time over that of samples, by least squares.
 
     python -m hcache bench --only growth
@@ -30,7 +30,7 @@ SAMPLES, QUICK = (1000, 4000, 16000), (20, 40, 80)
 SHAPE, STEPS, BATCH = (64, 8, 8), 2, 50
 
 AIMS = {"reading": 1.1, "pca": 1.1, "projections": 1.1, "probes": 1.2, "pages": None}
-"""The largest exponent that would do."""
+"""The largest acceptable exponents."""
 
 WHAT = {
     "reading": "all samples at every step, from the shards",
@@ -42,7 +42,7 @@ WHAT = {
 
 
 def growth(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """Time and memory against samples."""
+    """Measures time and memory by the number of samples."""
     counts = QUICK if setting.quick else SAMPLES
     shape = (8, 2, 2) if setting.quick else SHAPE
     folders = [
@@ -58,7 +58,7 @@ def growth(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 
 
 def exponent(counts: tuple[int, ...], values: list[float]) -> float:
-    """The slope of log(values) over log(counts)."""
+    """Computes the slope of log(values) over log(counts)."""
     return float(np.polyfit(np.log(counts), np.log(np.maximum(values, 1e-6)), 1)[0])
 
 
@@ -84,7 +84,7 @@ def _row(
 
 
 def grown(what: str, folder: str) -> dict[str, Any]:
-    """One thing done once in this process: what it took. The clock starts before the run opens."""
+    """Measures one task in this process. The clock starts before the run opens."""
     work = _WORK[what]
     with one_thread():
         clock = Clock()

@@ -1,14 +1,15 @@
-"""How fast the dashboard follows the hand: page to page, a step slider, a one-step preview, in a
-real browser.
+"""How fast the dashboard responds in a real browser.
 
-Two runs are laid out in a home of their own, through the cache's own writers: a large one of drawn
-faces with made-up activations, and a small extraction of the shipped model for the preview. The
-README's own command serves them, and Chromium clicks and presses keys. A time is from the key or
-the click to the first moment at which the page shows what was asked for and is idle.
+Measured are the ways from page to page, a step slider, and a one-step preview.
+
+Two runs are written into a new home by the cache's own writers: a large run of drawn faces with
+made-up activations, and a small extraction of the shipped model for the preview. The README's own
+command serves them, and Chromium clicks and presses keys. A time counts from the key or the click to
+the first moment at which the page is idle and shows the expected result.
 
     python -m hcache.bench.hand --samples 2000 --repeats 5
 
-Needs playwright and a Chromium (or Google Chrome) on the PATH.
+The command needs playwright and a Chromium (or Google Chrome) on the PATH.
 """
 
 from __future__ import annotations
@@ -50,16 +51,16 @@ STORE = {
     "skip.4": "pooled",
 }
 MADE_UP = 2**31
-"""The large run's first seed, which no run begins with by chance."""
+"""The first seed of the large run. No other run begins with it by chance."""
 
 WITH_MODEL = ("Swap", "Edit")
-"""Pages that take up trajectories with the model, which made-up activations do not have."""
+"""Pages that continue trajectories with the model. Made-up activations have none."""
 
 FIRST = 4
-"""How many times the limit a page is given that is opened or seen for the first time."""
+"""The factor of the limit for a page that is opened or seen for the first time."""
 
 SETTLE = 1000
-"""Milliseconds for what a page does after it is drawn, before the first time is taken."""
+"""Milliseconds to wait after a page is drawn, before the first measurement."""
 
 CHROMIUM_ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -91,9 +92,9 @@ _WATCH = """
   look();
 })
 """
-"""Resolves to the milliseconds from the last click or key to the first moment of an idle page that
-shows what it must; idle for 200 ms, which do not count. Fails after ``limit`` milliseconds, saying
-what was waited for."""
+"""JavaScript that resolves to the milliseconds from the last click or key until the page is idle and
+shows the expected result. The page must be idle for 200 ms, which do not count. After ``limit``
+milliseconds it fails and says what it waited for."""
 
 _LISTEN = """
 for (const kind of ['pointerdown', 'keydown'])
@@ -109,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--samples", type=int, default=2000, help="of the large run")
     parser.add_argument("--repeats", type=int, default=5, help="how often every page is visited")
     parser.add_argument(
-        "--home", type=Path, help="a folder to lay the runs out in, kept; else a temporary one"
+        "--home", type=Path, help="folder for the runs, which is kept (default: a temporary folder)"
     )
     parser.add_argument(
         "--limit",
@@ -144,21 +145,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def tell(what: str) -> None:
-    """What is being done, to whoever waits."""
+    """Prints what is being done."""
     print(f"{time.strftime('%H:%M:%S')} {what}", file=sys.stderr, flush=True)
 
 
 class Found:
-    """``times`` in milliseconds by what was done, and in words what ``failed``."""
+    """The ``times`` in milliseconds by action, and what ``failed``."""
 
     def __init__(self) -> None:
         self.times: dict[str, list[float]] = {}
         self.failed: list[str] = []
 
     def take(self, name: str, move: Callable[[], float | None], kept: bool = True) -> bool:
-        """Does something in the browser and keeps the time it took.
+        """Does something in the browser and keeps the time.
 
-        False if it failed.
+        Returns False if it failed.
         """
         from playwright.sync_api import Error
 
@@ -176,7 +177,7 @@ class Found:
 
 
 def in_words(times: dict[str, list[float]], samples: int) -> str:
-    """A line a kind of move: the median, the slowest, how many."""
+    """Returns one line per kind of action: median, slowest, and number."""
     lines = [
         f"{samples} samples, {os.cpu_count()} cores; milliseconds from the key or click to an idle"
         " page"
@@ -191,7 +192,7 @@ def in_words(times: dict[str, list[float]], samples: int) -> str:
 
 
 def small_run(home: Path) -> Run:
-    """A small extraction of the shipped model, made unless it is there."""
+    """Makes a small extraction of the shipped model unless it exists."""
     from ..extraction.run import extract
     from ..models.loading import load_model
 
@@ -200,9 +201,9 @@ def small_run(home: Path) -> Run:
 
 
 def large_run(home: Path, samples: int, timesteps: Sequence[float]) -> Run:
-    """A large run, written unless it is there.
+    """Writes a large run unless it exists.
 
-    Of so many drawn faces with made-up activations.
+    The run has drawn faces with made-up activations.
     """
     from ..models.loading import load_anatomy
 
@@ -230,7 +231,7 @@ def large_run(home: Path, samples: int, timesteps: Sequence[float]) -> Run:
 def _write_shard(
     folder: Path, start: int, stop: int, anatomy: Any, timesteps: Sequence[float]
 ) -> None:
-    """Drawn faces with their factors as labels; activations that follow the factors, and noise."""
+    """Writes drawn faces with their factors as labels. Activations are factors and noise."""
     from ..toyfaces.drawing import draw_face
     from ..toyfaces.factors import NAMES, sample_face
 
@@ -262,7 +263,7 @@ def _write_shard(
 
 @contextlib.contextmanager
 def browse(width: int = 1366, height: int = 768) -> Iterator[Page]:
-    """A page of a real browser.
+    """Opens a page of a real browser.
 
     Raises:
         UsageError: playwright or a browser is missing; the message says what to install.
@@ -285,15 +286,18 @@ def browse(width: int = 1366, height: int = 768) -> Iterator[Page]:
 
 
 class Watch:
-    """Times what one click or key brings about. ``limit``: seconds after which it has failed."""
+    """Times the effect of one click or key.
+
+    ``limit``: seconds after which it has failed.
+    """
 
     def __init__(self, page: Page, limit: float) -> None:
         self.page, self.limit = page, limit
 
     def click(self, link: str, patience: float = 1) -> float:
-        """Milliseconds from a click on a link to its page.
+        """Measures milliseconds from a click on a sidebar link to its page.
 
-        A link of the sidebar; ``patience``: times the limit.
+        ``patience`` multiplies the limit.
         """
         self._begin("document.querySelector('h1')?.textContent")
         self.page.locator("[data-testid=stSidebar]").get_by_role(
@@ -302,16 +306,16 @@ class Watch:
         return self._watch(link, None, patience)
 
     def links(self) -> list[str]:
-        """The pages that the sidebar leads to."""
+        """Returns the pages that the sidebar links to."""
         found = self.page.locator(
             "[data-testid=stSidebar] [data-testid=stPageLink] a"
         ).all_inner_texts()
         return [text.strip().split("\n")[-1] for text in found]
 
     def press(self, key: str, shows: str) -> float:
-        """Milliseconds from a key to a change on the page.
+        """Measures milliseconds from a key to a change on the page.
 
-        A change of what the JavaScript expression ``shows`` gives.
+        A change is a new value of the JavaScript expression ``shows``.
         """
         before = self._begin(shows)
         self.page.keyboard.press(key)
@@ -325,7 +329,7 @@ class Watch:
         self._watch(heading, None, FIRST)
 
     def focus_slider(self, name: str) -> None:
-        """Puts the focus on a slider, by the name of its choice."""
+        """Focuses a slider, by the name of its choice."""
         self.page.locator(f".st-key-choose-{name} input[type=range]").first.focus()
 
     def _begin(self, shows: str) -> str:
@@ -340,7 +344,7 @@ class Watch:
 
 
 def measure(found: Found, home: Path, large: str, small: str, repeats: int, limit: float) -> None:
-    """All times, into ``found``. What fails is left out of what follows."""
+    """Measures all times into ``found``. Later steps leave out what failed."""
     with serve(home) as server, browse() as page:
         address = server.address
         page.set_default_timeout(1000 * limit * FIRST)
@@ -357,7 +361,7 @@ def measure(found: Found, home: Path, large: str, small: str, repeats: int, limi
 def look_at_pages(found: Found, watch: Watch, overview: str, repeats: int) -> None:
     """Times the way from page to page.
 
-    What is read or computed once, at the first visit, is not counted.
+    Work that is done only at the first visit is not counted.
     """
     fine = []
     for name in (name for name in watch.links() if name not in WITH_MODEL):
@@ -376,7 +380,7 @@ def look_at_pages(found: Found, watch: Watch, overview: str, repeats: int) -> No
 
 
 def _step_slider(found: Found, watch: Watch, address: str, run: str) -> None:
-    """The PCA page's step slider: to steps that were not shown before, and back over those that
+    """Times the PCA page's step slider, to steps that were not shown before and back over those that
     were.
     """
     shows = (
@@ -392,7 +396,7 @@ def _step_slider(found: Found, watch: Watch, address: str, run: str) -> None:
 
 
 def _preview(found: Found, watch: Watch, address: str, run: str) -> None:
-    """The Edit page's one-step preview: along γ at one step, and over steps."""
+    """Times the Edit page's one-step preview, along γ at one step and over steps."""
     images = "[...document.querySelectorAll('[data-testid=stImage] img')].slice(-1)[0]?.src"
     if found.take("Edit, opened", lambda: watch.open(f"{address}/edit?run={run}", "Edit")):
         _along(
@@ -410,7 +414,7 @@ def _preview(found: Found, watch: Watch, address: str, run: str) -> None:
 def _along(
     found: Found, watch: Watch, slider: str, shows: str, moves: Sequence[tuple[str, str, int]]
 ) -> None:
-    """Keys on a slider, (name, key, how often) each, after one key that is not counted."""
+    """Times keys on a slider, (name, key, how often) each. The first key is not counted."""
 
     def first() -> float:
         watch.focus_slider(slider)

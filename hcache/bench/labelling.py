@@ -1,7 +1,7 @@
-"""Reading a run's pictures by texts, beside the loop that one writes with transformers.
+"""Compares reading pictures by texts with a plain loop of transformers.
 
-The encoder has the shape of CLIP ViT-B/32 and random weights: what it costs does not depend on
-them. Its text tower is small, since texts are embedded once.
+The encoder has the shape of CLIP ViT-B/32 and random weights, because the cost does not depend on
+them. Its text tower is small, because texts are embedded only once.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ WORDS = ("<unk>", "a", "photo", "of", "happy", "sad", "face")
 
 
 def labelling(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """Times labelling by a reader against the plain encoder's loop.
+    """Compares labelling by a reader with the plain encoder's loop.
 
     A round reads a batch of 64 pictures of 256 x 256; 16 rounds are 1,024 pictures.
     """
@@ -86,7 +86,7 @@ def labelling(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 
 
 def _planted_pictures(home: Path, samples: int, side: int) -> Run:
-    """A run of nothing but noisy pictures, in one shard."""
+    """Writes a run of noisy pictures only, in one shard."""
     spec = RunSpec(model="pictures", samples=samples, steps=1, batch=samples)
     folder = home / "runs" / spec.name
     folder.mkdir(parents=True)
@@ -104,7 +104,7 @@ def _planted_pictures(home: Path, samples: int, side: int) -> Run:
 
 
 def _random_clip(folder: Path, vision: dict[str, int]) -> Path:
-    """A CLIP in the format of transformers, with random weights and a tokenizer of a few words."""
+    """Makes a CLIP of transformers, with random weights and a tokenizer of a few words."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace

@@ -1,4 +1,4 @@
-"""The machine that a table was measured on, as far as it bears on the figures."""
+"""Describes the machine of a table, as far as it matters for the numbers."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ..cache.provenance import library_versions
 
 
 def describe_machine(kept: bool) -> dict[str, Any]:
-    """Processor, cores, threads, memory, GPUs, libraries.
+    """Returns processor, cores, threads, memory, GPUs and libraries.
 
-    ``kept``: whether freed memory is kept in the process.
+    ``kept``: whether freed memory stays in the process.
     """
     import torch
 
@@ -37,7 +37,7 @@ def describe_machine(kept: bool) -> dict[str, Any]:
 
 
 def in_words(machine: dict[str, Any]) -> str:
-    """One or two lines."""
+    """Returns the machine in one or two lines."""
     versions = ", ".join(f"{name} {version}" for name, version in machine["libraries"].items())
     gpus = ", ".join(machine["gpus"]) or "no GPU"
     return (

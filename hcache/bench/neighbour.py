@@ -1,6 +1,6 @@
-"""Work with another process busy on one of two cores: a browser is such a neighbour.
+"""Work while another process, such as a browser, keeps one of two cores busy.
 
-Both sides are processes of their own that are held to the same two cores, whatever the machine has.
+Both sides are separate processes on the same two cores, however many cores the machine has.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ COMMANDS = {
     "a measure (decodability)": ("measure", "RUN", "--what", "decodability"),
     "renders (swaps)": ("measure", "RUN", "--what", "swaps", "--samples", "PAIRS"),
 }
-"""What else computes in the background -> the command, which is timed as a whole."""
+"""Other work in the background -> its command, which is timed as a whole."""
 
 
 def neighbour(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """Time of extraction alone and beside a busy process.
+    """Times extraction alone and beside a busy process.
 
-    Of other work in the background, too.
+    It does the same for other work in the background.
     """
     if not hasattr(os, "sched_setaffinity"):
         note = "not measured: this system cannot hold a process to some cores"
@@ -95,9 +95,9 @@ def neighbour(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 
 
 def _background(setting: BenchSetting, cores: Sequence[int]) -> list[BenchRow]:
-    """Commands that compute in the background, alone and beside a busy process.
+    """Times commands that compute in the background, alone and beside a busy process.
 
-    Each begins from a copy of one run, since what is stored is not computed again.
+    Each begins from a copy of one run, because stored results are not computed again.
     """
     home, on = setting.work / "background", f"{len(cores)} cores"
     run = in_child(
@@ -129,10 +129,10 @@ def _background(setting: BenchSetting, cores: Sequence[int]) -> list[BenchRow]:
 
 
 def _command(words: Sequence[str], home: Path, cores: Sequence[int]) -> Spent:
-    """A command of hcache on a copy of a home, held to some cores, from its start to its end.
+    """Times a whole command of hcache on a copy of a home, on some cores.
 
     Raises:
-        HcacheError: it failed; the message has its last words.
+        HcacheError: the command failed. The message has its last output.
     """
     copy = home.with_name("copy")
     shutil.copytree(home, copy)
@@ -172,9 +172,9 @@ def _extract(
 
 @contextlib.contextmanager
 def busy(cores: Sequence[int]) -> Iterator[None]:
-    """A process that takes as much as it is given.
+    """Starts a process that uses as much as it can get.
 
-    Of one of these cores.
+    It runs on one of these cores.
     """
     process = subprocess.Popen(
         [sys.executable, "-c", BUSY, ",".join(map(str, cores))], cwd=Path(__file__).parent

@@ -1,5 +1,6 @@
-"""Runs written without a model: numbers of the shape and spread of h, with a few directions in
-which they vary most.
+"""Runs without a model, with planted directions.
+
+Their numbers have the shape and spread of h, and vary most in a few directions.
 """
 
 from __future__ import annotations
@@ -16,15 +17,15 @@ from ..cache.shards import ShardWriter
 from ..specs import Anatomy, RunSpec
 
 RANK = 16
-"""Directions in which the samples vary, each by 0.8 of the one before."""
+"""The number of directions in which the samples vary, each by 0.8 of the one before."""
 
 
 def planted_run(
     home: Path, samples: int, steps: int, shape: tuple[int, int, int], batch: int
 ) -> Run:
-    """A run of h alone, with planted directions.
+    """Writes a run of h alone, with planted directions.
 
-    At every step a mean, ``RANK`` directions with the samples' own coordinates, and noise.
+    Every step has a mean, ``RANK`` directions with the samples' own coordinates, and noise.
     """
     spec = RunSpec(model="planted", samples=samples, steps=steps, batch=batch)
     folder = home / "runs" / spec.name

@@ -1,9 +1,8 @@
-"""How long the probe heat map takes: a label at every site and step of a run, with its controls and
-intervals.
+"""Times the probe heat map: a label at every site and step of a run.
 
-The run is of toyfaces' shapes, h in full and the skips as one chooses, made of numbers: some
-factors that grow over the steps, in noise; the labels are one factor each. It is read from disk as
-any run is, and its results are stored.
+The time includes controls and intervals. The run has toyfaces' shapes, with h in full and the skips
+as chosen. It is made of numbers: factors that grow over the steps, with noise. Each label is one
+factor. The run is read from disk like any run, and its results are stored.
 
     python -m hcache.bench.probes --samples 512 --steps 20 --skips pooled
 """
@@ -43,18 +42,18 @@ def heat_map_seconds(
     controls: int = 19,
     home: Path | None = None,
 ) -> float:
-    """Seconds that a heat map takes.
+    """Measures the seconds that a heat map takes.
 
-    Of h and four skip groups, from asking for it to having all of it stored.
+    The map has h and four skip groups. The time counts from the request until everything is stored.
 
     Args:
-        kind: ``ridge``, of a continuous label, or ``logistic``, of two classes.
-        samples: Of the run.
-        steps: Of the run.
-        skips: Stored ``pooled`` or ``full``.
-        controls: Shuffled labels at every site and step.
-        home: Where the run is made, or was made before with the same numbers; a temporary folder if
-            None.
+        kind: ``ridge`` for a continuous label, or ``logistic`` for two classes.
+        samples: The number of samples of the run.
+        steps: The number of steps of the run.
+        skips: How skips are stored, ``pooled`` or ``full``.
+        controls: The number of shuffled labels at every site and step.
+        home: The folder where the run is made, or was made before with the same numbers. None means
+            a temporary folder.
     """
     if home is None:
         with tempfile.TemporaryDirectory() as folder:
@@ -67,9 +66,9 @@ def heat_map_seconds(
 
 
 def made_up_run(home: Path, samples: int, steps: int, skips: str, seed: int = 0) -> Run:
-    """A run with toyfaces' sites and made-up numbers.
+    """Returns a run with toyfaces' sites and made-up numbers.
 
-    The one that is there, if it was made before.
+    It is made only if it does not exist.
     """
     anatomy = load_anatomy(MODEL)
     store = {site: FULL if site == "h" else skips for site in anatomy.sites}
@@ -123,14 +122,14 @@ def made_up_run(home: Path, samples: int, steps: int, skips: str, seed: int = 0)
 
 
 def _site_of(member: str) -> str:
-    """``skip.2`` of ``skip.2.0``."""
+    """Returns ``skip.2`` for ``skip.2.0``."""
     return ".".join(member.split(".")[:2])
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """The command: prints the seconds of heat maps as JSON.
+    """Runs the command: prints the seconds of heat maps as JSON.
 
-    For each kind of probe.
+    There is a heat map for each kind of probe.
     """
     parser = argparse.ArgumentParser(
         prog="python -m hcache.bench.probes", description=__doc__.splitlines()[0]

@@ -1,6 +1,4 @@
-"""What is measured in processes of its own: memory at the peak, starting up, and the allocator's
-settings.
-"""
+"""Measurements in separate processes: peak memory, start-up, and the allocator's settings."""
 
 from __future__ import annotations
 
@@ -15,9 +13,9 @@ COMPONENTS = 10
 
 
 def components(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """Joint PCA over all steps, against scikit-learn's.
+    """Compares joint PCA over all steps with scikit-learn's.
 
-    Ours reads the cache, theirs the array in memory.
+    hcache reads its cache. scikit-learn has the array in memory.
     """
     from scipy.linalg import subspace_angles
 
@@ -56,7 +54,7 @@ def components(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 
 
 def memory(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """The most memory an extraction holds does not grow with its samples."""
+    """Measures that peak memory of extraction does not grow with samples."""
     few, many = setting.size(64, 4), setting.size(1024, 12)
     found: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     for way, samples in (("theirs", few), ("ours", many)):
@@ -79,9 +77,9 @@ def memory(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 
 
 def dashboard(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """From the process's start to the first page.
+    """Times the dashboard from the process's start to the first page.
 
-    To the end of the first run of the page's script.
+    The time ends with the first run of the page's script.
     """
     home = setting.work / "home"
     planted_run(home, 16, 2, (4, 4, 4), 8)
@@ -104,7 +102,7 @@ def dashboard(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 
 
 def allocator(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """The network with freed memory kept in the process, against glibc's defaults."""
+    """Compares keeping freed memory in the process with glibc's defaults."""
     calls = setting.size(8, 1)
     timed = yield from _children(
         {
@@ -126,7 +124,7 @@ def allocator(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 def _children(
     ways: dict[str, Callable[[], dict[str, Any]]], rounds: int
 ) -> Generator[float, None, Timed]:
-    """Like ``interleaved``, of processes that time themselves."""
+    """Does the same as ``interleaved`` for processes that time themselves."""
     timed: dict[str, list[Spent]] = {way: [] for way in ways}
     for number in range(rounds):
         for name in list(ways) if number % 2 == 0 else reversed(ways):

@@ -1,5 +1,6 @@
-"""All samples at one step: from the cache, from one flat file of the same bytes, and from a
-``.pt`` a sample.
+"""Reads all samples at one step from the cache, a flat file, and one ``.pt`` per sample.
+
+The flat file holds the same bytes.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .timing import Ratio, Timed, interleaved
 
 
 def reading(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """Warm: every file was read just before."""
+    """Times reading warm: every file was read just before."""
     samples, steps = setting.size(1000, 12), setting.size(20, 2)
     shape = (128, 8, 8) if not setting.quick else (4, 2, 2)
     run = planted_run(setting.work, samples, steps, shape, 8)
@@ -58,13 +59,13 @@ def reading(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 def _write_others(
     run: Run, flat: Path, paths: Mapping[str, Sequence[Path]], shape: tuple[int, ...]
 ) -> None:
-    """Writes the same h as one array, and as one .pt a sample without and with what a loop keeps.
+    """Writes the same h as one array, and as one .pt per sample, with and without a loop's extras.
 
     Args:
-        run: What is written.
-        flat: Where the array goes.
-        paths: Where the files of samples go: of ``h`` alone, and as the ``loop`` writes them.
-        shape: Of h.
+        run: The run to write.
+        flat: The path of the array.
+        paths: The paths of the samples' files: ``h`` alone, and as the ``loop`` writes them.
+        shape: The shape of h.
     """
     import torch
 
@@ -85,7 +86,7 @@ def _write_others(
 
 
 def _rows(fast: Timed, timed: Timed, note: str) -> list[BenchRow]:
-    """The rows of the table, from the times of both rounds."""
+    """Returns the table's rows from the times of both rounds."""
     what = "all samples at one step, warm"
     return [
         BenchRow(

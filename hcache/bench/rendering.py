@@ -1,6 +1,4 @@
-"""What a page asks a model for: the preview, an edit from its first step, and the U-figure in
-one batch.
-"""
+"""The requests of pages to a model: preview, edit from its first step, and batched U-figure."""
 
 from __future__ import annotations
 
@@ -30,9 +28,9 @@ from .timing import Ratio, interleaved
 
 
 def preview(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """P_t from cached features, against the whole network.
+    """Compares P_t from cached features with the whole network.
 
-    At one slider's move.
+    This happens when a slider moves.
     """
     rows, (model, run) = [], _run_of(setting, samples=8, steps=4, store="all")
     for count, batch in enumerate((1, 8)):
@@ -73,9 +71,9 @@ def preview(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 
 
 def edit(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """A picture moved along a direction.
+    """Times moving a picture along a direction.
 
-    Taken up at the cached x_t of its first edited step.
+    The edit starts from the cached x_t of its first edited step.
     """
     model, run = _run_of(setting, samples=2, steps=setting.size(20, 4), store="h")
     steps = run.spec.steps
@@ -109,9 +107,9 @@ def edit(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
 
 
 def figure(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
-    """A donor's activations at each site alone.
+    """Times swapping a donor's activations at each site alone.
 
-    At h and at each skip group.
+    The sites are h and each skip group.
     """
     model, run = _run_of(setting, samples=2, steps=setting.size(8, 2), store="h")
     donor, window = DonorRef(run=run.name, sample=1), Window(first=0, last=run.spec.steps - 1)
@@ -144,6 +142,6 @@ def _run_of(setting: BenchSetting, samples: int, steps: int, store: str) -> tupl
 
 
 def _wait(model: Model, result: torch.Tensor) -> None:
-    """CUDA computes behind the caller's back."""
+    """Waits for CUDA, which computes asynchronously."""
     if result.is_cuda:
         torch.cuda.synchronize(model.device)

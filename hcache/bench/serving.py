@@ -1,7 +1,6 @@
-"""The dashboard's server, started by the command that the README gives first, as whoever follows
-the README types it.
+"""The dashboard's server, started by the first command of the README.
 
-Two things only are another's than the reader's: the port (``--server.port``) and the home
+Only two things differ from what a user types: the port (``--server.port``) and the home
 (``HCACHE_HOME``).
 """
 
@@ -27,35 +26,35 @@ from ..errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENT = ".venv"
-"""The folder of the virtual environment that the README makes."""
+"""The folder of the README's virtual environment."""
 
 PATIENCE = 120.0
-"""Seconds that a server is given to answer."""
+"""The seconds in which a server must answer."""
 
 _LINE = re.compile(r"&& (\S*streamlit run .*)$", re.M)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """``began``: when the command was typed, of ``time.monotonic()``."""
+    """A running server; ``began``: the start in ``time.monotonic()``."""
 
     address: str
     process: psutil.Process
     began: float
 
     def processor_time(self) -> float:
-        """Seconds of processor time that the server has taken.
+        """Returns the seconds of processor time that the server has taken.
 
-        Without those of the processes that it started.
+        Processes that it started do not count.
         """
         spent = self.process.cpu_times()
         return spent.user + spent.system
 
 
 def typed_command(root: Path = ROOT) -> list[str]:
-    """What the README says to type to start the dashboard, in words.
+    """Returns the README's command that starts the dashboard, as a list.
 
-    Of the environment that runs this, where ``root`` has none of its own.
+    If ``root`` has no environment of its own, the present one is used.
 
     Raises:
         UsageError: there is no README with such a line, as in an installed package.
@@ -75,15 +74,15 @@ def typed_command(root: Path = ROOT) -> list[str]:
 
 @contextlib.contextmanager
 def serve(home: Path, root: Path = ROOT, without: Sequence[str] = ()) -> Iterator[Server]:
-    """The dashboard over a home, on a free port of this machine.
+    """Serves the dashboard for a home on a free port.
 
     Args:
-        home: May be empty, or not there yet.
+        home: The home. It may be empty or missing.
         root: The checkout.
-        without: Environment variables that the server is not to have.
+        without: Environment variables that the server must not have.
 
     Raises:
-        UsageError: it did not start; the message has its last words.
+        UsageError: the server did not start. The message has its last output.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -123,7 +122,7 @@ def serve(home: Path, root: Path = ROOT, without: Sequence[str] = ()) -> Iterato
 
 
 def is_healthy(address: str) -> bool:
-    """Whether a Streamlit server answers there."""
+    """Returns whether a Streamlit server answers there."""
     try:
         return urllib.request.urlopen(f"{address}/_stcore/health", timeout=2).read() == b"ok"
     except OSError:

@@ -1,4 +1,4 @@
-"""How large and how often a benchmark is, and where it may write."""
+"""Settings of a benchmark: size, repetitions, and folder."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from .timing import Ratio
 
 @dataclass(frozen=True, kw_only=True)
 class BenchSetting:
-    """``quick``: as small as it gets, to see that it works.
+    """Settings of a benchmark.
 
-    Its figures mean nothing. ``rounds``: of every timing.
+    ``quick``: as small as possible, only to test that it works. Its numbers mean nothing.
+    ``rounds``: the repetitions of every timing.
     """
 
     work: Path
@@ -27,15 +28,15 @@ class BenchSetting:
         return quick if self.quick else full
 
     def at(self, name: str) -> BenchSetting:
-        """The same with a folder of its own."""
+        """Returns the same settings with another folder."""
         (self.work / name).mkdir(parents=True, exist_ok=True)
         return replace(self, work=self.work / name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchRow:
-    """A row of the table. ``aim``: the largest ratio that would do; None where none was set.
-    ``ratio`` is None where nothing could be measured, and ``note`` says why."""
+    """A row of the table. ``aim``: the largest acceptable ratio, or None if none was set.
+    ``ratio`` is None if nothing could be measured. ``note`` then says why."""
 
     name: str
     what: str
@@ -48,5 +49,5 @@ class BenchRow:
 
     @property
     def met(self) -> bool | None:
-        """None where there is no aim or no measurement."""
+        """Whether the aim is met, or None without aim or measurement."""
         return None if self.aim is None or self.ratio is None else self.ratio.ratio <= self.aim

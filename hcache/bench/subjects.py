@@ -1,7 +1,7 @@
-"""What is measured on: the model that ships with hcache, or full-size networks with random weights.
+"""Models to measure on: a shipped model, or full-size networks with random weights.
 
-The arithmetic of a network does not depend on its weights, so that of a model whose weights are not
-at hand can be measured all the same. Its pictures are noise.
+The cost of a network does not depend on its weights. A model can therefore be measured without
+them. Its pictures are noise.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ TOKENS = 77
 
 @dataclass(frozen=True, kw_only=True)
 class Amount:
-    """What is extracted of a subject in a round.
+    """The amount that a round extracts of a subject.
 
-    ``of_skips``: samples where all skips are stored.
+    ``of_skips``: the number of samples if all skips are stored.
     """
 
     samples: int
@@ -46,9 +46,9 @@ class Amount:
 
 
 def amount_of(subject: str, device: str) -> Amount:
-    """As much as takes a few seconds.
+    """Returns an amount that takes a few seconds.
 
-    a GPU gets batches that it is not idle at. All skips of one sample at one step are 72 MB of
+    A GPU gets batches that keep it busy. All skips of one sample at one step are 72 MB of
     ddpm-celebahq-256 in half precision, 13 MB of SD 1.5 and 1.3 MB of toyfaces.
     """
     if subject != "toyfaces":
@@ -60,9 +60,9 @@ def amount_of(subject: str, device: str) -> Amount:
 
 @dataclass(frozen=True)
 class RandomText:
-    """Stands in the place of a text encoder.
+    """A replacement for a text encoder.
 
-    The same random tokens (1, 77, width) for every sample.
+    It gives every sample the same random tokens (1, 77, width).
     """
 
     width: int
@@ -76,10 +76,10 @@ class RandomText:
 
 
 def load_subject(name: str, device: str, dtype: str) -> Model:
-    """A subject, ready to run.
+    """Loads a subject.
 
     Raises:
-        UsageError: no subject goes by that name.
+        UsageError: no subject has this name.
     """
     if name not in SUBJECTS:
         raise UsageError(f"a subject is one of {', '.join(SUBJECTS)}; got {name!r}")
@@ -89,9 +89,9 @@ def load_subject(name: str, device: str, dtype: str) -> Model:
 
 
 def random_model(name: str, device: str, dtype: str) -> Model:
-    """A card's network at full size, with random weights.
+    """Makes a card's network at full size, with random weights.
 
-    And its autoencoder if it has one.
+    If the model has an autoencoder, it is made, too.
     """
     card = find_card(name)
     folder = card.folder or card.configs
@@ -121,7 +121,7 @@ def random_model(name: str, device: str, dtype: str) -> Model:
 def subject_spec(
     model: Model, samples: int, steps: int, batch: int, dtype: str, store: dict[str, str]
 ) -> RunSpec:
-    """A run of a subject."""
+    """Returns the spec of a run of a subject."""
     if model.card.name == SUBJECTS["toyfaces"]:
         return default_spec(
             model.card.name, samples=samples, steps=steps, batch=batch, dtype=dtype, store=store

@@ -1,4 +1,4 @@
-"""The whole table: which comparisons there are, on what, and what cannot be measured here."""
+"""The whole table: all comparisons, their subjects, and what cannot be measured here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OF_MODELS: dict[str, Comparison] = {
     "edit": edit,
     "figure": figure,
 }
-"""What is measured of every model, on every kind of device."""
+"""The comparisons for every model, on every kind of device."""
 
 OF_THE_MACHINE: dict[str, Comparison] = {
     "reading": reading,
@@ -46,10 +46,10 @@ GPU_DTYPES = ("float16", "bfloat16")
 
 
 def check_names(only: Sequence[str]) -> tuple[str, ...]:
-    """The comparisons that were asked for; all, if none was.
+    """Returns the requested comparisons, or all if none is named.
 
     Raises:
-        UsageError: there is none of a name.
+        UsageError: a name is unknown.
     """
     for name in only:
         if name not in NAMES:
@@ -60,12 +60,12 @@ def check_names(only: Sequence[str]) -> tuple[str, ...]:
 def bench(
     setting: BenchSetting, only: Sequence[str] = ()
 ) -> Generator[float, None, dict[str, Any]]:
-    """Measures what there is to measure.
+    """Measures the comparisons.
 
-    Yields the share done and returns the machine and the rows, in plain data.
+    Yields the share done and returns the machine and the rows as plain data.
 
-    Comparisons of models are made on the CPU with toyfaces, and where there is a GPU on it as well,
-    in half precision, also with full-size networks. Those of no model are made once.
+    Comparisons of models run on the CPU with toyfaces. If there is a GPU, they also run on it, in
+    half precision and also with full-size networks. Comparisons without a model run once.
     """
     import torch
 
@@ -95,7 +95,7 @@ def bench(
 def pieces(
     setting: BenchSetting, names: Sequence[str], cuda: bool
 ) -> Iterator[tuple[str, BenchSetting]]:
-    """Lists what is measured, each with its own setting."""
+    """Lists the comparisons, each with its own setting."""
     for name in names:
         yield name, setting.at(f"{name}-cpu")
     for subject in GPU_SUBJECTS if cuda else ():

@@ -1,9 +1,9 @@
-"""Two or more ways to do the same, measured side by side: one after the other, again and again.
+"""Compares ways to do the same by running them in turn, again and again.
 
-Whatever else the machine does meanwhile then falls on all of them alike, and a ratio means
-something where the times themselves do not. What is told is the median of every way, and the
-median, least and largest of the ratios that the rounds gave; and beside it the ratio of processor
-time, which others on the machine hardly change, but which knows nothing of waiting for a disk.
+Other work on the machine then affects all ways alike, so ratios are meaningful even if the times
+are not. The result has the median of every way, and the median, least and largest ratio over
+rounds. It also has the ratio of processor time. Other processes hardly change that ratio, but it
+does not include waiting for a disk.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from ..errors import HcacheError
 class Spent:
     """Seconds by the clock, and of the processor.
 
-    Of all threads of the process together.
+    Processor time is that of all threads of the process together.
     """
 
     clock: float
@@ -35,15 +35,15 @@ class Spent:
 
 
 Timed = Mapping[str, list[Spent]]
-"""Way -> what it took, a round each."""
+"""Way -> what it took, for each round."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ratio:
     """How one way compares with another.
 
-    Medians of both in their unit, and the ratio's median, least and largest over rounds.
-    ``processor``: the median ratio of processor time; None of what is not a time.
+    It has the medians of both in their unit, and the ratio's median, least and largest over rounds.
+    ``processor``: the median ratio of processor time, or None if the values are not times.
     """
 
     ours: float
@@ -56,7 +56,7 @@ class Ratio:
 
     @classmethod
     def of(cls, timed: Timed, ours: str, theirs: str) -> Ratio:
-        """Of times."""
+        """Compares times."""
         pairs = list(zip(timed[ours], timed[theirs], strict=True))
         found = cls.of_numbers(
             [spent.clock for spent in timed[ours]], [spent.clock for spent in timed[theirs]]
@@ -65,7 +65,7 @@ class Ratio:
 
     @classmethod
     def of_numbers(cls, ours: Sequence[float], theirs: Sequence[float]) -> Ratio:
-        """Of bytes, say; a round each."""
+        """Compares numbers such as bytes, one per round."""
         ratios = [a / b for a, b in zip(ours, theirs, strict=True)]
         return cls(
             ours=median(ours),
@@ -78,7 +78,7 @@ class Ratio:
 
 
 class Clock:
-    """Runs from when it is made."""
+    """A clock that runs from its creation."""
 
     def __init__(self) -> None:
         self._clock, self._processor = time.perf_counter(), time.process_time()
@@ -91,9 +91,9 @@ class Clock:
 def interleaved(
     ways: Mapping[str, Callable[[], Any]], rounds: int
 ) -> Generator[float, None, Timed]:
-    """Every way once unmeasured, then all in turn, ``rounds`` times.
+    """Runs every way once unmeasured, then all in turn, ``rounds`` times.
 
-    Every other round in the opposite order.
+    Every other round has the opposite order.
     """
     timed: dict[str, list[Spent]] = {way: [] for way in ways}
     for way in ways.values():
@@ -108,12 +108,12 @@ def interleaved(
 
 
 def in_child(task: str, **arguments: Any) -> dict[str, Any]:
-    """What a task finds in a process of its own.
+    """Runs a task in a separate process and returns its results.
 
-    A task of :mod:`hcache.bench.child`; the memory is its alone.
+    It is a task of :mod:`hcache.bench.child`. The memory is that of this process only.
 
     Raises:
-        HcacheError: it failed; the message has its last words.
+        HcacheError: the task failed. The message has its last output.
     """
     command = [sys.executable, "-m", "hcache.bench.child", task, json.dumps(arguments)]
     root = Path(__file__).resolve().parents[2]
@@ -125,10 +125,10 @@ def in_child(task: str, **arguments: Any) -> dict[str, Any]:
 
 
 def peak() -> float:
-    """The most memory that this process ever held, in MB.
+    """Returns the peak memory of this process in MB.
 
-    Of a process that was forked ``ru_maxrss`` counts what its parent held then, even when it has
-    become another program since; Linux tells of the program alone elsewhere.
+    For a forked process, ``ru_maxrss`` includes what its parent held at the fork, even if the
+    process runs another program since. Linux gives the program's own value elsewhere.
     """
     with contextlib.suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():

@@ -155,7 +155,7 @@ def read_description(path: Path) -> RunDescription:
         text = read_file(path, MOST_BYTES)
     except OSError as error:
         raise CacheError(
-            f"{path} could not be read: {reason(error)}; nothing was found wrong with it"
+            f"{path} could not be read: {reason(error)}; this does not mean that it is damaged"
         ) from error
     try:
         data = parse_json(text)
@@ -164,7 +164,7 @@ def read_description(path: Path) -> RunDescription:
             return _described(checked(data, RunFile), data["provenance"])
     except (ValueError, RecursionError) as error:
         raise CacheError(
-            f"{path} is not a run's description: {error}; put it right, or remove the run"
+            f"{path} is not a run's description: {error}; correct it, or remove the run"
         ) from error
     raise CacheError(
         f"{path} was written by a newer hcache (schema {written_by}; known: {SCHEMA}); update"
@@ -195,10 +195,12 @@ def _described(file: RunFile, provenance: dict[str, Any]) -> RunDescription:
     spec = file.spec.spec()
     if file.name != spec.name:
         raise ValueError(
-            f"name: {file.name!r}, but what it says of the run gives {spec.name!r}; was it edited?"
+            f"name: {file.name!r}, but its other fields give {spec.name!r}; was it edited?"
         )
     if len(file.timesteps) != spec.steps:
-        raise ValueError(f"timesteps: expected {spec.steps}, one a step, got {len(file.timesteps)}")
+        raise ValueError(
+            f"timesteps: expected {spec.steps}, one per step, got {len(file.timesteps)}"
+        )
     if bool(file.anatomy.without) == (file.anatomy.h is not None):
         raise ValueError("anatomy: expected either h or, in without, the reason why there is none")
     return RunDescription(

@@ -84,7 +84,7 @@ class IndexWriter:
         except (Malformed, FileNotFoundError, KeyError) as error:
             raise CacheError(
                 f"the shard {path} is damaged ({error}); `python -m hcache repair"
-                f" {self.folder.name}` mends it"
+                f" {self.folder.name}` repairs it"
             ) from error
         except OSError as error:
             raise unreadable(f"the shard {path}", error) from error

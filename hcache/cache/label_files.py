@@ -73,7 +73,7 @@ def parse_labels(
                 " labels"
             )
         if fault := _fault_of(label):
-            raise UsageError(f"{name}, line 1: a label cannot be called {label!r}, since {fault}")
+            raise UsageError(f"{name}, line 1: a label cannot be called {label!r}, because {fault}")
     columns: dict[str, dict[int, float]] = {label: {} for label in labels}
     seen: dict[int, int] = {}
     for line, row in enumerate(rows[1:], 2):
@@ -151,7 +151,7 @@ def _header_told(header: list[str]) -> str:
     told = ", ".join(header)
     other = next((sign for sign in (";", "\t") if len(header) == 1 and sign in header[0]), "")
     return told.replace("\t", " ") + (
-        f" (columns are separated by commas, not by {other!r}; save it so)" if other else ""
+        f" (expected commas between columns, not {other!r})" if other else ""
     )
 
 
@@ -289,9 +289,8 @@ def _how_changed(table: LabelTable, run: str, name: str) -> str:
 
 def _what_to_do(run: str, name: str) -> str:
     return (
-        "if you changed it on purpose, accept it with `python -m hcache labels-accept"
-        f" {run} --set {shlex.quote(name)}`; else put a copy of before in its place, or import it"
-        " again"
+        f"if you changed it on purpose, accept it with `python -m hcache labels-accept {run} --set"
+        f" {shlex.quote(name)}`; otherwise put an earlier copy in its place, or import it again"
     )
 
 

@@ -112,12 +112,12 @@ def _check_set(run: Run, label_set: str) -> None:
         )
     if other := same_but_for_case(label_set, (path.stem for path in table_paths(run.folder))):
         raise UsageError(
-            f"{run.name} has a label set {other!r}, and many disks do not tell {label_set!r} from"
-            " it; choose another name"
+            f"{run.name} has a label set {other!r}, and many disks do not distinguish"
+            f" {label_set!r} from it; choose another name"
         )
     if any(name == label_set for name in run.labels_in_shards):
         raise UsageError(
-            f"the label set {label_set} was read off the images and cannot be replaced; choose"
+            f"the label set {label_set} was read from the images and cannot be replaced; choose"
             " another name"
         )
 
@@ -209,7 +209,7 @@ def _problem(run: Run, label_set: str) -> str:
     if why := found.changed.get(label_set):
         return f"{what} cannot be used: {why}"
     why = found.problems.get(label_set)
-    return f"{what} cannot be used ({why}); put its file right, or take it away" if why else ""
+    return f"{what} cannot be used ({why}); correct its file, or remove it" if why else ""
 
 
 def export_labels(run: Run, label_set: str | None = None) -> str:

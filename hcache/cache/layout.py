@@ -35,7 +35,7 @@ A shard holds samples ``start`` to ``stop`` of the run:
     x_0             (step, sample, height, width, 3)  uint8: predicted x_0, at most 64 pixels a side
     image           (sample, height, width, 3)      uint8
     seed (sample), timestep (step)                  dimension scales; of a flow they are fractions
-    labels/<set>/<name>  (sample)                   float32, read off the image when it was made
+    labels/<set>/<name>  (sample)                   float32, read from the image when it was made
 """
 
 from __future__ import annotations
@@ -221,7 +221,7 @@ def new_run_folder(home: Path, name: str) -> Path:
     """
     if len(name) > 255 or not _NAME.fullmatch(name):
         raise UnknownRunError(
-            f"no run can be named {name!r}: it is not that of a folder in {home / 'runs'}"
+            f"no run can be named {name!r}: it is not the name of a folder in {home / 'runs'}"
         )
     refuse_link(home / "runs" / name)
     return home / "runs" / name

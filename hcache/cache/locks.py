@@ -127,8 +127,8 @@ def check_run_lock(folder: Path) -> None:
     path, holder = os.path.realpath(folder / LOCK), holder_of(folder / HOLDER_JSON)
     if holder is not None and (path not in _held or holder.token != _held[path].token):
         raise RunBusyError(
-            f"{folder.name} was taken over by {holder.in_words()}, as this process gave no sign of"
-            " life"
+            f"{folder.name} was taken over by {holder.in_words()}, because this process gave no"
+            " sign of life"
         )
 
 

@@ -74,7 +74,7 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
         return []
     except OSError as error:
         raise CacheError(
-            f"{path} could not be read: {reason(error)}; nothing was found wrong with it"
+            f"{path} could not be read: {reason(error)}; this does not mean that it is damaged"
         ) from error
     torn = lines.pop()  # empty, unless the last line is incomplete
     del torn
@@ -85,8 +85,8 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
         except (ValueError, RecursionError) as error:
             if broken is None:
                 raise CacheError(
-                    f"{path}, line {number} is not a shard's entry: {error}; "
-                    f"`python -m hcache repair {run.name}` mends it"
+                    f"{path}, line {number} is not a shard's entry: {error}; `python -m hcache"
+                    f" repair {run.name}` repairs it"
                 ) from error
             broken.append(f"line {number} is not a shard's entry: {error}")
             continue

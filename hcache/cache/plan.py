@@ -103,9 +103,9 @@ def fit_budget(spec: RunSpec, anatomy: Anatomy, budget: int) -> tuple[RunSpec, l
     if not fits({}):
         least = make_plan(dataclasses.replace(spec, store={}), anatomy).total
         raise UsageError(
-            f"{format_bytes(budget)} are too little: x_t, previews and pictures of {spec.samples}"
-            f" samples alone weigh {format_bytes(least)}; take fewer samples or steps, or a larger"
-            " budget"
+            f"a budget of {format_bytes(budget)} is too small: x_t, previews and pictures of"
+            f" {spec.samples} samples alone take {format_bytes(least)}; use fewer samples or"
+            " steps, or a larger budget"
         )
     for policies in ((FULL, POOLED), (POOLED,), (FULL,)):
         for site in ("h",) if policies[0] == FULL and len(policies) == 2 else anatomy.sites:

@@ -471,7 +471,7 @@ class Run:
             raise
         except MemoryError as error:
             raise CacheError(
-                f"memory does not suffice to read the shard {path}; ask for less at a time"
+                f"there is not enough memory to read the shard {path}; request less at a time"
             ) from error
         except (FileNotFoundError, Malformed, LookupError, ValueError, TypeError) as error:
             why = "it is gone" if isinstance(error, FileNotFoundError) else error
@@ -544,8 +544,8 @@ def open_run(
     if shards and shards[-1].stop > found.spec.samples:
         raise CacheError(
             f"{folder / MANIFEST} has samples up to {shards[-1].stop - 1}, run.json"
-            f" {found.spec.samples} of them; one of the two is damaged: put it right, or remove"
-            " the run"
+            f" {found.spec.samples} of them; one of the two is damaged: correct it, or remove the"
+            " run"
         )
     return Run(
         folder=folder,
@@ -595,8 +595,8 @@ def check_folders(folder: Path) -> None:
     for name in FOLDERS:
         if (folder / name).is_symlink():
             raise CacheError(
-                f"{folder / name} is a link, and what a run holds lies in the run itself: put the"
-                " folder it leads to in its place, or take a home on that disk (--home)"
+                f"{folder / name} is a link, and the contents of a run must lie in the run itself:"
+                " put the folder it leads to in its place, or take a home on that disk (--home)"
             )
 
 
@@ -606,8 +606,8 @@ def unreadable(what: str, error: OSError) -> CacheError:
     Such a file is not known to be damaged.
     """
     return CacheError(
-        f"{what} could not be read: {reason(error)}; nothing was found wrong with it. Try again"
-        " later"
+        f"{what} could not be read: {reason(error)}; this does not mean that it is damaged. Try"
+        " again later"
     )
 
 

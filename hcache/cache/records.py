@@ -227,7 +227,9 @@ def plain(value: Any) -> Any:
         return None
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
-    raise UsageError(f"a measure's parameters and results are data; {type(value).__name__} is not")
+    raise UsageError(
+        f"a measure's parameters and results must be plain data; {type(value).__name__} is not"
+    )
 
 
 def _read(path: Path, state: str | None = None) -> Record | None:

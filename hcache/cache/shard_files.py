@@ -131,18 +131,18 @@ def check_identity(file: ShardFile, shard: Shard, spec: RunSpec) -> None:
             "run"
         )
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
-        raise Malformed("it does not say of which samples it is") from error
+        raise Malformed("it does not say which samples it holds") from error
     if held != (shard.start, shard.stop):
         raise Malformed(
             f"it holds samples {held[0]} to {held[1] - 1}, not those that the manifest says"
         )
     if of not in (None, spec.name):
-        raise Malformed(f"it is of another run, {str(of)[:100]!r}")
+        raise Malformed(f"it belongs to another run, {str(of)[:100]!r}")
     if SEED in file.places:
         seeds = file.all(SEED)
         if not np.array_equal(seeds, spec.seed + np.arange(shard.start, shard.stop)):
             raise Malformed(
-                f"it is of other seeds, from {seeds[0]} on; expected {spec.seed + shard.start}"
+                f"it has other seeds, from {seeds[0]} on; expected {spec.seed + shard.start}"
             )
 
 

@@ -310,6 +310,6 @@ def gone(run: Path) -> CacheError:
     """Returns the message for a run that was moved or removed."""
     return CacheError(
         f"{run} was removed or renamed while it was being written; what had been committed went"
-        " with it. Start the same run again, or go on with `python -m hcache repair` under its new"
-        " name"
+        " with it. Start the same run again, or continue with `python -m hcache repair` under its"
+        " new name"
     )

@@ -1,4 +1,4 @@
-"""``python -m hcache attention``: where the words of a prompt are attended to."""
+"""``python -m hcache attention``: which places of a picture attend to which words."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from .progress import drive_with_bar
 
 
 def attention(arguments: argparse.Namespace) -> Result:
-    """Maps the words of a sample's prompt.
+    """Maps which places attend to the words of a sample's prompt.
 
-    It writes the maps over the picture if a file is named.
+    If a file is named, the maps over the picture are written to it.
     """
     from ..extraction.run import load_model_of
     from ..figures.overlay import overlay
@@ -29,7 +29,7 @@ def attention(arguments: argparse.Namespace) -> Result:
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     out = None if arguments.out is None else Path(arguments.out)
     if out is not None and out.suffix.lower() != ".png":
-        raise UsageError(f"--out names a file that ends in .png, got {out}")
+        raise UsageError(f"--out takes a file that ends in .png, got {out}")
     work = word_maps(lambda: load_model_of(run, arguments.device), run, arguments.sample)
     found = drive_with_bar(work, "mapping words")
     step = arguments.step
@@ -56,14 +56,18 @@ def attention(arguments: argparse.Namespace) -> Result:
 
 
 def add_attention(command: Any) -> None:
-    """The command's arguments."""
+    """Adds the command's parser."""
     child = command(
         "attention",
         attention,
-        "Map to which word of the prompt each place of a picture attends, by step.",
+        "Show which word of the prompt each place of a picture attends to, by step.",
     )
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--sample", type=int, required=True, metavar="N", help="of the run")
-    child.add_argument("--step", type=int, metavar="K", help="(default: the mean over all steps)")
-    child.add_argument("--out", metavar="FILE", help="a PNG with the maps over the picture")
-    child.add_argument("--device", default="auto", help="to compute on (default: the best)")
+    child.add_argument("--sample", type=int, required=True, metavar="N", help="sample number")
+    child.add_argument(
+        "--step", type=int, metavar="K", help="step (default: the mean over all steps)"
+    )
+    child.add_argument("--out", metavar="FILE", help="PNG to write, with the maps over the picture")
+    child.add_argument(
+        "--device", default="auto", help="device of the computation (default: the best available)"
+    )

@@ -1,8 +1,8 @@
-"""``python -m hcache background``: does a piece of work that is described on the standard input.
+"""``python -m hcache background``: does the work described on the standard input.
 
-That is how the dashboard starts what goes on beside it. The description is JSON with the fields
-``home``, ``run``, ``kind``, ``order`` and ``folder``. It is checked as one of a closed set of
-kinds, and names no file to write: the status file follows from folder and kind.
+The dashboard starts its background work in this way. The description is JSON with the fields
+``home``, ``run``, ``kind``, ``order`` and ``folder``. Its kind must be one of a closed set. The
+description does not name the status file, which follows from folder and kind.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ MOST_BYTES = 2**28
 
 
 class Order(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a process of the dashboard is told to do.
+    """The order that a process of the dashboard gets.
 
-    ``folder``: the name of the run's folder, where it is not that of the run.
+    ``folder``: the name of the run's folder, if it differs from the run's name.
     """
 
     home: str
@@ -66,7 +66,7 @@ class Order(Struct, frozen=True, forbid_unknown_fields=True):
 def background(_: argparse.Namespace) -> Result:
     """Does the work that the standard input describes.
 
-    It keeps its status file.
+    It keeps the work's status file up to date.
     """
     folder, work = read_order(sys.stdin.buffer.read(MOST_BYTES))
     with reported(str(status_path(folder, task_id(work)))):
@@ -74,13 +74,13 @@ def background(_: argparse.Namespace) -> Result:
 
 
 def read_order(text: bytes) -> tuple[Path, Work]:
-    """The run's folder and the work of a description.
+    """Returns the run's folder and the work of a description.
 
     ``folder`` is the folder's name, ``run`` if it is not given. An extraction asks for a run by its
     own name, and a user may have renamed its folder.
 
     Raises:
-        UsageError: it is none; the message says what is wrong.
+        UsageError: it is no description. The message says what is wrong.
         UnknownRunError: there is no such run.
     """
     try:
@@ -155,10 +155,10 @@ DOERS: Mapping[str, Callable[[Any, Path], Result]] = {
     MEASURE: _measure,
     READ: _read,
 }
-"""Who does a kind of work; a test holds it to all that there are."""
+"""Kind of work -> the function that does it. A test checks that all kinds are here."""
 
 
 def add_background(command: Any) -> None:
-    """The command's parser; ``command`` makes one."""
+    """Adds the command's parser; ``command`` makes it."""
     text = "Run a task that is described on standard input. The dashboard uses this command."
     command(COMMAND, background, text, home=False)

@@ -1,4 +1,4 @@
-"""``python -m hcache bench``: what hcache costs on this machine, beside what people use today."""
+"""``python -m hcache bench``: the cost of hcache on this machine, as ratios to alternatives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .progress import drive_with_bar
 
 
 def bench(arguments: argparse.Namespace) -> Result:
-    """Measures, and prints the machine and a table of ratios."""
+    """Measures, and returns the machine and a table of ratios."""
     from ..bench.machine import in_words
     from ..bench.setting import BenchSetting
     from ..bench.suite import bench as run_bench

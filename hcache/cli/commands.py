@@ -1,4 +1,4 @@
-"""One function a command: arguments in, text and data out."""
+"""The functions of the commands: arguments in, text and data out."""
 
 from __future__ import annotations
 
@@ -155,9 +155,9 @@ def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
 
 
 def added(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The LoRAs and the schedule that the arguments add.
+    """Returns the LoRAs and the schedule that the arguments add.
 
-    As ``load_model`` takes them.
+    They are in the form for ``load_model``.
     """
     from ..loras import find_lora
     from ..noise_schedules import find_schedule
@@ -275,7 +275,7 @@ def invert(arguments: argparse.Namespace) -> Result:
 
 
 def _plain_errors(run: Run, device: str) -> list[float]:
-    """The errors of plain DDIM inversion of a run's pictures, as they were kept or measured now."""
+    """Returns the stored or newly measured errors of plain DDIM inversion of a run's pictures."""
     from ..extraction.plain_inversion import ERROR, LABELS, plain_error
     from ..extraction.run import load_model_of
 
@@ -331,7 +331,7 @@ def _converted(
 
 
 def _without_reader(run: Run) -> str:
-    """What to do next with a run that no reader has read; nothing where one has."""
+    """Says what to do next with a run that no reader has read. Otherwise the text is empty."""
     from ..readers.reading import attribute_set_of, readers_of
 
     if run.labels or readers_of(run):
@@ -353,11 +353,10 @@ def run_job(
 ) -> Result:
     """Extracts a run in this process, keeping its ``job.json``.
 
-    a signal ends it after the current step.
-
-    With ``devices`` (``cuda:0,cuda:1``) a process of its own on each of them computes, and this one
-    writes. ``folder``: the run's, if it bears another name than the run gives it; ``locked``:
-    whether its lock is held already; ``place``: where to compute, if not here or on ``devices``.
+    A signal ends it after the current step. With ``devices`` (``cuda:0,cuda:1``), one process per
+    device computes and this one writes. ``folder``: the run's folder, if its name differs from the
+    run's. ``locked``: whether its lock is held already. ``place``: where to compute, if not here or
+    on ``devices``.
     """
     folder = folder or home / "runs" / spec.name
     refuse_link(folder)
@@ -397,7 +396,7 @@ def run_job(
 
 @contextmanager
 def _told(spec: RunSpec, job: StatusFile, in_work: InWorkFile) -> Iterator[Callable[[Any], None]]:
-    """Tells how far an extraction is, by a bar and in ``job.json``, and how it ended."""
+    """Reports progress and end of an extraction, by a bar and in ``job.json``."""
     with ProgressBar(total=spec.samples, unit="sample", title=spec.name) as bar:
 
         def report(progress: Any) -> None:
@@ -425,16 +424,16 @@ def _told(spec: RunSpec, job: StatusFile, in_work: InWorkFile) -> Iterator[Calla
 def say_what_changed(folder: Path) -> None:
     """Says which libraries have changed since a run began.
 
-    Of a run that is there already.
+    It does so for a run that exists already.
     """
     if is_there(folder / RUN_JSON) and (changed := changes_in_words(open_run(folder).provenance)):
         print(f"{folder.name} was started with other libraries: {changed}", file=sys.stderr)
 
 
 def runs(arguments: argparse.Namespace) -> Result:
-    """All runs of the home.
+    """Lists all runs of the home.
 
-    One that cannot be read is reported on standard error.
+    A run that cannot be read is reported on standard error.
     """
     home = home_folder(arguments.home)
     found = []
@@ -489,7 +488,7 @@ def info(arguments: argparse.Namespace) -> Result:
 
 
 def run_facts(run: Run) -> dict[str, Any]:
-    """Returns what the list of runs says of a run."""
+    """Returns the facts about a run for the list of runs."""
     return {
         "name": run.name,
         "model": run.spec.model,
@@ -549,8 +548,8 @@ def repair_run(folder: Path, device: str, agree: Callable[[RunSpec], None]) -> R
     """Repairs a run in this process, keeping its ``job.json``.
 
     Args:
-        folder: The run's.
-        device: To compute on.
+        folder: The run's folder.
+        device: The device to compute on.
         agree: See :func:`hcache.extraction.repair.repair`.
     """
     home = folder.parent.parent
@@ -563,10 +562,10 @@ def repair_run(folder: Path, device: str, agree: Callable[[RunSpec], None]) -> R
 
 
 def _ask(folder: Path, spec: RunSpec, yes: bool) -> None:
-    """Lets a run be extracted that this user began on this machine; of another one it asks.
+    """Asks before a run is extracted that this user did not begin on this machine.
 
     Raises:
-        UsageError: it came from elsewhere, and the answer is no or nobody can be asked.
+        UsageError: the run came from elsewhere, and the answer is no or nobody can be asked.
     """
     if yes or jobs.is_from_here(folder, spec):
         return
@@ -591,7 +590,7 @@ def labels_import(arguments: argparse.Namespace) -> Result:
 
 
 def labels_accept(arguments: argparse.Namespace) -> Result:
-    """Accepts a label set in the present state of its file."""
+    """Accepts a label set with the present contents of its file."""
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))
     names = accept_labels(run, arguments.set)
     text = f"{arguments.set}: accepted as it is, with {', '.join(names)}"

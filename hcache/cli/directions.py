@@ -42,7 +42,7 @@ def fit_and_save(
 ) -> Result:
     """Fits directions and saves them under a name.
 
-    The name has to be free unless ``replace`` is said.
+    The name must be free unless ``replace`` is set.
     """
     from ..directions.direction import digest_of
     from ..directions.fitting import METHODS, MODEL
@@ -54,7 +54,7 @@ def fit_and_save(
     taken = any(e.name == name or e.name.startswith(f"{name}.") for e in there)
     if taken and not replace and not interrupted(there, name, what.to_json()):
         raise UsageError(
-            f"run {run.name} has a direction named {name!r}; choose another --name, or say"
+            f"run {run.name} has a direction named {name!r}; choose another --name, or give"
             " --replace"
         )
     model = _model_of(run, device) if MODEL in method.needs else None
@@ -74,9 +74,7 @@ def fit_and_save(
 
 
 def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
-    """What to fit: by a method and the samples chosen, or as another direction says that it was
-    made.
-    """
+    """Returns what to fit, by method and samples or by the description of another direction."""
     from ..directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, check_options
 
     chosen = ("method", "label", "positives", "negatives", "option")
@@ -137,7 +135,7 @@ def chosen_samples(
 
 
 def parse_options(items: list[str]) -> dict[str, str]:
-    """``["k=v"]`` as a mapping; ``k=@FILE`` gives a picture's bytes in base64."""
+    """Parses ``["k=v"]``; ``k=@FILE`` gives a picture's bytes in base64."""
     options: dict[str, str] = {}
     for item in items:
         key, equals, value = item.partition("=")
@@ -155,9 +153,9 @@ def _picture(path: str) -> str:
 
 
 def list_directions(arguments: argparse.Namespace) -> Result:
-    """The saved directions of a run.
+    """Lists the saved directions of a run.
 
-    Files that cannot be used are told on standard error.
+    Files that cannot be used are reported on standard error.
     """
     from ..directions.store import damaged_moves, list_moves
 
@@ -185,9 +183,9 @@ def list_directions(arguments: argparse.Namespace) -> Result:
 
 
 def show(arguments: argparse.Namespace) -> Result:
-    """What made a direction, and how long it is.
+    """Shows how a direction was made, and its length at each step.
 
-    At each step, with its cosines with the run's others.
+    It also shows its cosines with the run's other directions.
     """
     from ..directions.direction import Direction, digest_of
     from ..directions.store import list_moves, load_move
@@ -301,7 +299,7 @@ def _methods() -> str:
 
 
 def add_direction(command: Any) -> None:
-    """The parsers of ``direction`` and its commands; ``command`` makes one."""
+    """Adds the parsers of ``direction`` and its commands; ``command`` makes one."""
     _add_fit(command)
     command("list", list_directions, "List a run's saved directions.").add_argument(
         "run_name", metavar="RUN"
@@ -324,7 +322,7 @@ def add_direction(command: Any) -> None:
 
 
 def _add_fit(command: Any) -> None:
-    """The parser of ``direction fit``."""
+    """Adds the parser of ``direction fit``."""
     child = command("fit", fit, "Fit a direction by one of the methods, and save it.")
     child.add_argument("run_name", metavar="RUN")
     child.listing = _methods
@@ -370,7 +368,7 @@ def _add_fit(command: Any) -> None:
 
 
 def _add_import(command: Any) -> None:
-    """The parser of ``direction import``."""
+    """Adds the parser of ``direction import``."""
     child = command(
         "import", import_blocks, "Import Asyrp's attribute blocks (.pth) as a direction."
     )

@@ -24,7 +24,7 @@ def edit_steps(arguments: argparse.Namespace) -> Result:
     if cosine is None:
         if not arguments.clip:
             raise UsageError(
-                "the rule takes the cosine of two texts: say --clip MODEL --source TEXT --target"
+                "the rule needs the cosine of two texts: give --clip MODEL --source TEXT --target"
                 " TEXT, or --cosine C"
             )
         cosine = cosine_of(arguments.clip, arguments.source, arguments.target, arguments.device)
@@ -64,49 +64,75 @@ def edit_steps(arguments: argparse.Namespace) -> Result:
 
 
 def add_edit_steps(command: Any) -> None:
-    """The command's arguments."""
+    """Adds the command's parser."""
     child = command(
         "edit-steps",
         edit_steps,
         "Choose the steps of an edit as Asyrp does: by LPIPS along the inversion of pictures.",
     )
     child.add_argument("run_name", metavar="RUN")
-    child.add_argument("--source", default="", metavar="TEXT", help="what pictures show: face")
     child.add_argument(
-        "--target", default="", metavar="TEXT", help="what they are to show: smiling face"
+        "--source", default="", metavar="TEXT", help="text for what pictures show, such as face"
     )
     child.add_argument(
-        "--clip", default="", metavar="MODEL", help="of the texts: openai/clip-vit-base-patch16"
+        "--target",
+        default="",
+        metavar="TEXT",
+        help="text for what they should show, such as smiling face",
     )
     child.add_argument(
-        "--cosine", type=float, metavar="C", help="of the texts' embeddings, if it is known"
+        "--clip",
+        default="",
+        metavar="MODEL",
+        help="CLIP that compares the texts, such as openai/clip-vit-base-patch16",
     )
+    child.add_argument(
+        "--cosine", type=float, metavar="C", help="cosine of the texts' embeddings, if you know it"
+    )
+    _add_rule(child)
+    child.add_argument(
+        "--samples",
+        metavar="N[,N...]",
+        help="samples whose pictures are inverted (default: the first 32)",
+    )
+    child.add_argument(
+        "--inversion-steps",
+        type=int,
+        default=0,
+        metavar="S",
+        help="number of inversion steps (default: the run's)",
+    )
+    child.add_argument(
+        "--encoder", default="", metavar="MODEL", help="image encoder for gram and layout"
+    )
+    child.add_argument(
+        "--device", default="auto", help="device of the computation (default: the best available)"
+    )
+
+
+def _add_rule(child: Any) -> None:
+    """Adds the options of the distance and its thresholds."""
     child.add_argument(
         "--distance",
         default="lpips",
         metavar="NAME",
-        help="another similarity than LPIPS, as `measure --similarities` names them; say both"
-        " thresholds with it",
+        help="similarity instead of LPIPS, by its name for `measure --similarities`; needs both"
+        " thresholds",
     )
     child.add_argument(
-        "--edit-threshold", type=float, metavar="D", help="of t_edit (default: 0.33 of LPIPS)"
+        "--edit-threshold",
+        type=float,
+        metavar="D",
+        help="threshold of t_edit (default for LPIPS: 0.33)",
     )
     child.add_argument(
         "--boost-threshold",
         type=float,
         metavar="D",
-        help="of t_boost (default: 0.1 of LPIPS; with --from-xt 1.2)",
+        help="threshold of t_boost (default for LPIPS: 0.1, or 1.2 with --from-xt)",
     )
     child.add_argument(
-        "--from-xt", action="store_true", help="t_boost by the distance of x_t, not of P_t"
+        "--from-xt",
+        action="store_true",
+        help="choose t_boost by the distance of x_t instead of P_t",
     )
-    child.add_argument(
-        "--samples", metavar="N[,N...]", help="whose pictures are inverted (default: the first 32)"
-    )
-    child.add_argument(
-        "--inversion-steps", type=int, default=0, metavar="S", help="(default: the run's steps)"
-    )
-    child.add_argument(
-        "--encoder", default="", metavar="MODEL", help="image encoder of gram, layout"
-    )
-    child.add_argument("--device", default="auto", help="to compute on (default: the best)")

@@ -95,7 +95,7 @@ def _grid(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[st
 
 
 def _cka(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
-    """The map of a site's steps, measured if it is not stored."""
+    """Returns the map of a site's steps. It is measured if it is not stored."""
     from ..figures.plots import similarity_map
     from ..measures.alike import other_run, runs_alike, steps_alike
     from ..measures.declared.cka import COMPARED, TIMES, map_of
@@ -116,7 +116,7 @@ def _cka(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str
 
 
 def _swap_map(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
-    """The swap map of what was measured: a row a site."""
+    """Returns the map of the measured swaps, with one row per site."""
     from ..figures.plots import swap_map as drawn
     from ..measures.declared.swaps import swap_map
     from ..measures.evidence import Evidence
@@ -131,7 +131,7 @@ def _swap_map(notebook: Any, run: Any, arguments: argparse.Namespace, style: dic
 
 
 def _groups(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
-    """The table which group carries what, of what was measured."""
+    """Returns the table of which group carries what, from the measured swaps."""
     from ..figures.plots import group_map as drawn
     from ..measures.declared.swaps import group_map
     from ..measures.evidence import Evidence
@@ -146,7 +146,7 @@ def _groups(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[
 
 
 def _only(values: Any) -> Any:
-    """The one value of those given; None if there are none."""
+    """Returns the only value given, or None if there is none."""
     if values and len(values) > 1:
         raise UsageError(f"give only one of these for this figure: {', '.join(map(str, values))}")
     return values[0] if values else None

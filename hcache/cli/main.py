@@ -44,10 +44,10 @@ MODEL = (
 
 
 class _Parser(argparse.ArgumentParser):
-    """Wrong usage is reported in one line, like every other error.
+    """A parser that reports wrong usage in one line, like every other error.
 
-    ``listing``: what the help ends with; made when the help is printed. ``fill`` adds options that
-    take their time to know: it is called when the parser is used.
+    ``listing``: makes the end of the help when the help is printed. ``fill``: adds options that are
+    slow to find. It is called when the parser is used.
     """
 
     listing: Callable[[], str] | None = None
@@ -60,17 +60,17 @@ class _Parser(argparse.ArgumentParser):
             fill(self)
 
     def parse_known_args(self, *given: Any, **named: Any) -> Any:
-        """As argparse does, with all options."""
+        """Parses as argparse does, with all options."""
         self.filled()
         return super().parse_known_args(*given, **named)
 
     def format_usage(self) -> str:
-        """As argparse does, with all options."""
+        """Formats the usage as argparse does, with all options."""
         self.filled()
         return super().format_usage()
 
     def format_help(self) -> str:
-        """As argparse does, with all options and the listing."""
+        """Formats the help as argparse does, with all options and the listing."""
         self.filled()
         return super().format_help() + (f"\n{self.listing()}\n" if self.listing else "")
 
@@ -81,7 +81,10 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}; see `{self.prog} --help`")
 
     def parse_args(self, *given: Any, **named: Any) -> argparse.Namespace:
-        """As argparse does; a value that is ``--`` alone, which it loses, is refused."""
+        """Parses as argparse does, and refuses ``--`` alone as a value.
+
+        argparse would lose such a value.
+        """
         found = super().parse_args(*given, **named)
         for name in [name for name, value in vars(found).items() if value == []]:
             self.error(f"--{name.replace('_', '-')} cannot be two dashes alone")
@@ -89,20 +92,19 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands.
+    """Builds the parser of all commands.
 
-    Each sets ``run`` to the function that does it.
+    Each command sets ``run`` to its function.
     """
     return parsers()[""]
 
 
 @cache
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    """The parser of each command, built once.
+    """Returns the parser of each command. They are built once.
 
-    By what is typed: ``runs``, ``direction fit``.
-
-    That of the whole program has the name "".
+    The keys are what a user types: ``runs``, ``direction fit``. The parser of the whole program has
+    the key "".
     """
     parser = _Parser(
         prog=_typed(), description="Extract and inspect the h-space and skips of diffusion U-Nets."
@@ -128,16 +130,16 @@ def _add_command(
     text: str,
     home: bool = True,
 ) -> argparse.ArgumentParser:
-    """A command with the options that all have.
+    """Adds a command with the options that all commands have.
 
     Args:
-        known: Where it is kept by what is typed.
+        known: The parsers by what a user types. The new one is added.
         under: The subparsers that it is added to.
-        prefix: What is typed before its name.
-        name: Its name.
-        run: The function that does it.
-        text: What it does, for ``--help``.
-        home: Whether it has to do with runs.
+        prefix: What a user types before its name.
+        name: The command's name.
+        run: The command's function.
+        text: What the command does, for ``--help``.
+        home: Whether the command works with runs.
     """
     known[prefix + name] = child = under.add_parser(name, help=text, description=text)
     child.set_defaults(run=run)
@@ -154,7 +156,7 @@ def _add_command(
 
 
 def _typed() -> str:
-    """What was typed to start this command: ``hcache`` where it is installed, else ``python -m
+    """Returns how this command was started: ``hcache`` if it is installed, else ``python -m
     hcache``.
     """
     return "hcache" if Path(sys.argv[0]).stem == "hcache" else "python -m hcache"
@@ -222,7 +224,7 @@ def _add_runs(command: Any) -> None:
 
 
 def _add_watching(command: Any) -> None:
-    """What is there, what is at work on it, and how to stop that."""
+    """Adds the commands that list runs and tasks, and stop tasks."""
     for name, run, text in (
         ("info", commands.info, "Describe one run."),
         (
@@ -392,12 +394,12 @@ def _add_checkpoint(child: argparse.ArgumentParser) -> None:
 
 
 def _both_spellings(name: str) -> list[str]:
-    """``--num-heads`` and, as the original has it, ``--num_heads``."""
+    """Returns both spellings, such as ``--num-heads`` and the original ``--num_heads``."""
     return list(dict.fromkeys([f"--{name.replace('_', '-')}", f"--{name}"]))
 
 
 def _truth(text: str) -> bool:
-    """``True`` or ``False``, as guided-diffusion's scripts read them."""
+    """Parses ``True`` or ``False``, as guided-diffusion's scripts do."""
     if text.lower() in ("yes", "true", "t", "y", "1"):
         return True
     if text.lower() in ("no", "false", "f", "n", "0"):
@@ -406,7 +408,7 @@ def _truth(text: str) -> bool:
 
 
 def _add_additions(child: argparse.ArgumentParser) -> None:
-    """What a user adds to a model that its files do not hold."""
+    """Adds the options for what a model's files do not contain."""
     child.add_argument(
         "--lora",
         action="append",
@@ -509,7 +511,7 @@ def _add_storage(child: argparse.ArgumentParser) -> None:
 
 
 def _batch(text: str) -> int:
-    """A number of samples; ``auto`` as 0."""
+    """Parses a number of samples; ``auto`` becomes 0."""
     if text == "auto":
         return 0
     if not text.isdecimal() or int(text) == 0:
@@ -540,7 +542,7 @@ ADM_OPTIONS = (
     ),
     ("predict_xstart", _truth, "the network predicts x_0 instead of the noise (default: False)"),
 )
-"""Options of the original's scripts that its files do not tell: name, kind, meaning."""
+"""Options of the original scripts that files do not contain: name, kind, meaning."""
 
 ADM_COMPARED = (
     ("num_channels", int),
@@ -552,7 +554,7 @@ ADM_COMPARED = (
     ("use_scale_shift_norm", _truth),
     ("resblock_updown", _truth),
 )
-"""Options that the tensors tell as well."""
+"""Options that the tensors show as well."""
 
 ADDED = (
     _add_models,
@@ -574,19 +576,19 @@ ADDED = (
     add_background,
     add_schema,
 )
-"""What adds commands, in the order of ``--help``."""
+"""The functions that add commands, in the order of ``--help``."""
 
 GROUPS = {
     "reader": ("List, check and delete attribute readers.", add_reader),
     "direction": ("Fit, list, show, delete and import directions in h-space.", add_direction),
 }
-"""Commands that have commands: name -> what they are for, and what adds them."""
+"""Commands with subcommands: name -> their purpose, and the function that adds them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; returns the exit code.
+    """Runs one command and returns the exit code.
 
-    0 done, 1 failed, 2 wrong usage, 3 damaged, 5 no space, 130 interrupted.
+    The codes are 0 done, 1 failed, 2 wrong usage, 3 damaged, 5 no space, 130 interrupted.
     """
     try:
         arguments = build_parser().parse_args(argv)

@@ -66,9 +66,9 @@ def measure_run(
     encoder: str = "",
     lpips: bool = False,
 ) -> Result:
-    """Takes those measures of a run that are not stored yet.
+    """Takes the measures of a run that are not stored yet.
 
-    The arguments are the command's.
+    The arguments are those of the command.
     """
     from ..measures.cells import cells_of
     from ..measures.parameter import check_options
@@ -149,8 +149,8 @@ def warn_of_copies(run: Run) -> None:
 
 
 def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
-    """How many samples an interval of that width takes, from what was measured; nothing where
-    none is asked for.
+    """Returns how many samples an interval of the requested width takes, estimated from results.
+    The text is empty if no width is requested.
     """
     if width is None:
         return ()
@@ -161,8 +161,8 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
 
 
 def _driver(run: Run, device: str, name: str, encoder: str = "", similarities: str = "") -> Driver:
-    """The run's model with its reader, and the distances of an encoder, the named one or the
-    reader's; and the similarities that are asked for.
+    """Returns the run's model with its reader, the distances of the named encoder or the reader's,
+    and the requested similarities.
     """
     from ..extraction.run import load_model_of
     from ..measures.driver import Driver, no_readings
@@ -191,10 +191,10 @@ def _driver(run: Run, device: str, name: str, encoder: str = "", similarities: s
 
 
 def _asked(similarities: str, lpips: bool) -> str:
-    """The similarities that are asked for, LPIPS among them if it is.
+    """Returns the names of the requested similarities, including LPIPS if requested.
 
     Raises:
-        UsageError: a name is none; it is said before anything is measured.
+        UsageError: a name is unknown. This is raised before anything is measured.
     """
     from ..similarities.registry import names_of
 
@@ -204,7 +204,7 @@ def _asked(similarities: str, lpips: bool) -> str:
 
 
 def _similarities(run: Run, device: str, name: str, encoder: str, asked: str) -> Opened:
-    """The similarities that are asked for; of ``all``, those that can be opened."""
+    """Opens the requested similarities; for ``all``, those that can be opened."""
     from ..readers.saved import encoder_of, texts_of
     from ..similarities.registry import names_of, open_similarities
     from ..similarities.similarity import Opening
@@ -226,9 +226,9 @@ def _similarities(run: Run, device: str, name: str, encoder: str, asked: str) ->
 
 
 def compare(arguments: argparse.Namespace) -> Result:
-    """What was measured on several runs, side by side.
+    """Compares the results of several runs side by side.
 
-    With ``--html`` in a file, with all evidence.
+    ``--html`` writes a file with all evidence.
     """
     from ..measures.verdict import compare as side_by_side
 
@@ -265,9 +265,9 @@ def compare(arguments: argparse.Namespace) -> Result:
 
 
 def _measure_first(runs: Sequence[Run]) -> None:
-    """Takes, on the first samples of runs of different sizes, what was measured on the whole runs.
+    """Repeats measures on the first samples, if runs have different sizes.
 
-    Only what needs no model and is done in seconds; the others are named by the table.
+    Only measures are repeated that need no model and take seconds. The table names the others.
     """
     from ..measures.costs import is_cheap
     from ..measures.measure import MODEL
@@ -289,7 +289,7 @@ def _measure_first(runs: Sequence[Run]) -> None:
 
 
 def _report(runs: Sequence[Run], path: str | None, reader: str) -> str:
-    """Writes the report, if one is asked for; what to say of it."""
+    """Writes the report if one is requested, and returns a message about it."""
     if path is None:
         return ""
     from ..report.document import verdict_report
@@ -308,7 +308,7 @@ def _answer(cell: Cell) -> str:
 
 
 def _in_words(row: Row, names: Sequence[str]) -> str:
-    """``B > A``, every pair of which it is known; or why nothing compares."""
+    """Returns ``B > A`` for every pair with a known order, or why nothing can be compared."""
     at = f" (first {row.first} of each)" if row.first else ""
     if not row.larger:
         return (row.why_not or f"not distinguishable{at}") if len(row.cells) > 1 else ""
@@ -392,7 +392,7 @@ def add_measures(command: Any) -> None:
 
 
 def _add_choices(child: argparse.ArgumentParser) -> None:
-    """What can be measured, and what can be chosen for it: as the measures say it."""
+    """Adds options for the measures and their parameters, as the measures declare them."""
     from ..measures.registry import registry
 
     found = registry()
@@ -412,7 +412,7 @@ def _add_choices(child: argparse.ArgumentParser) -> None:
 
 
 def typed_by(parameter: Parameter) -> Callable[[str], Any]:
-    """Returns what parses a parameter's value, for argparse."""
+    """Returns the function that parses a parameter's value, for argparse."""
 
     def value(text: str) -> Any:
         try:
@@ -424,7 +424,7 @@ def typed_by(parameter: Parameter) -> Callable[[str], Any]:
 
 
 def _add_parameter(child: argparse.ArgumentParser, parameter: Parameter) -> None:
-    """An option for a parameter of measures."""
+    """Adds an option for a parameter of measures."""
     shown = parameter.default
     if isinstance(shown, bool):
         shown = "yes" if shown else "no"

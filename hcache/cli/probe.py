@@ -1,5 +1,5 @@
-"""``python -m hcache probe``: what linear probes read off the sites of a run, and from how many
-labels.
+"""``python -m hcache probe``: what linear probes read from the sites of a run, and from how
+many labels.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Probed:
-    """What the command asks of a run.
+    """The question that the command asks about a run.
 
-    It is some labels, at some sites, by a measure that is taken cell by cell, with its options.
+    It names labels, sites, a measure that is taken cell by cell, and the measure's options.
     """
 
     run: Run
@@ -43,7 +43,7 @@ class Probed:
 def probe(arguments: argparse.Namespace) -> Result:
     """Probes a run for a label.
 
-    What is stored already is looked up.
+    Stored results are reused.
     """
     from ..measures.measure import faults_named
     from ..measures.noise import middle_step
@@ -71,7 +71,7 @@ def probe(arguments: argparse.Namespace) -> Result:
 
 
 def _measure(arguments: argparse.Namespace) -> tuple[Measure, ByCell]:
-    """The chosen measure, or the first that is taken cell by cell."""
+    """Returns the chosen measure, or the first that is taken cell by cell."""
     from ..measures.registry import registry
 
     offered = registry().by_cell()
@@ -80,10 +80,10 @@ def _measure(arguments: argparse.Namespace) -> tuple[Measure, ByCell]:
 
 
 def _options(arguments: argparse.Namespace, measure: Measure, by_cell: ByCell) -> dict[str, Any]:
-    """The options of the measure, as they were typed.
+    """Returns the options of the measure, as they were typed.
 
     Raises:
-        UsageError: one of them is another measure's.
+        UsageError: an option belongs to another measure.
     """
     from ..measures.registry import registry
 
@@ -229,7 +229,7 @@ def add_probes(command: Any) -> None:
 
 
 def _add_choices(child: argparse.ArgumentParser) -> None:
-    """What the measures that are taken cell by cell say themselves."""
+    """Adds the options that measures which are taken cell by cell declare."""
     from ..measures.registry import registry
 
     known = registry()
@@ -240,7 +240,7 @@ def _add_choices(child: argparse.ArgumentParser) -> None:
 
 
 def _add_option(child: argparse.ArgumentParser, parameter: Parameter) -> None:
-    """An option; None where it is not typed, for it may be another measure's."""
+    """Adds an option. It is None if it is not typed, because it may belong to another measure."""
     default = parameter.default
     if default is False:
         child.add_argument(

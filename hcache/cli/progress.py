@@ -1,6 +1,4 @@
-"""How far a command is: a bar for who sits before it, and with ``--status`` a file for who
-watches from elsewhere.
-"""
+"""The progress of a command: a bar, and with ``--status`` a file for other programs."""
 
 from __future__ import annotations
 
@@ -29,10 +27,10 @@ def drive_with_bar(
     """Runs a piece of work to its end under a bar.
 
     Args:
-        work: Yields the share done.
-        text: What it is; a function, if that changes on the way.
-        stage: Of a command that does several pieces, which this is, from 0, and of how many: the
-            status file counts them as equal shares of the whole.
+        work: The work, which yields the share done.
+        text: A description of the work, or a function if the description changes.
+        stage: The number of this piece from 0, and the number of pieces, if a command has several.
+            The status file counts them as equal shares of the whole.
     """
     status, (k, n) = _status.get(), stage
     now = (lambda: text) if isinstance(text, str) else text
@@ -49,9 +47,8 @@ def drive_with_bar(
 def reported(path: str | None) -> Iterator[None]:
     """Keeps a status file about the command within.
 
-    To its end, however that comes; nothing for no path.
-
-    SIGTERM then ends it as Ctrl-C does: at the next line of Python, which is within a step.
+    The file is kept up to the end, however the command ends. Without a path there is none. SIGTERM
+    then ends the command as Ctrl-C does: at the next line of Python, which is within a step.
 
     Raises:
         UsageError: the file cannot be written.
@@ -82,9 +79,9 @@ def reported(path: str | None) -> Iterator[None]:
 
 
 def extraction_status(folder: Path, spec: RunSpec) -> StatusFile:
-    """The status file of a run's extraction.
+    """Returns the status file of a run's extraction.
 
-    That which this command keeps already, if it is that one.
+    If this command already keeps that file, its status file is returned.
     """
     status = _status.get()
     return (
@@ -96,9 +93,9 @@ def extraction_status(folder: Path, spec: RunSpec) -> StatusFile:
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within it SIGINT and SIGTERM only raise a flag.
+    """Makes SIGINT and SIGTERM only set a flag.
 
-    It is asked for between steps; the process is not ended.
+    The flag is checked between steps. The signals do not end the process.
     """
     asked: list[int] = []
     before = {

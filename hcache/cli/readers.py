@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..readers.reader import Description
 
 SMALL = 512
-"""Pixels a side; larger pictures are larger than what any encoder takes."""
+"""The pixels of a side. Larger pictures exceed the input of any encoder."""
 
 FORMS = (
     "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the"
@@ -69,9 +69,9 @@ def keep_and_read(
     replace: bool = False,
     ray: str | None = None,
 ) -> Result:
-    """Keeps a reader, if it is described, and reads with it.
+    """Saves a reader if it is described, and reads with it.
 
-    In the run's home; the run is read with the reader of that name.
+    The reader is saved in the run's home. The run is read with the reader of this name.
     """
     from ..readers.reading import read_run, unread
     from ..readers.saved import list_readers, save_reader
@@ -100,8 +100,8 @@ def keep_and_read(
 
 
 def _notes(run: Run, name: str, device: str) -> str:
-    """What to know of the readings: of pictures that are enlarged first, and of attributes that
-    tell nothing.
+    """Returns notes on the readings: pictures that are enlarged first, and attributes without
+    information.
     """
     from ..readers.saved import open_saved
 
@@ -134,7 +134,7 @@ def describe(
     probability: bool = False,
     device: str = "auto",
 ) -> Description:
-    """The reader that ``--reader KIND:REST`` and the other options describe."""
+    """Makes the reader that ``--reader KIND:REST`` and other options describe."""
     from ..readers.classifier import Classifier
     from ..readers.function import Function
     from ..readers.reading import attribute_set_of
@@ -159,13 +159,13 @@ def describe(
 
 
 def _proposed(kind: str, rest: str) -> str:
-    """A name for a reader: of its model, label or function."""
+    """Proposes a name for a reader, from its model, label or function."""
     last = Path(rest.rpartition(":")[2] if kind == "function" else rest).name
     return f"{last}-clicks" if kind == "clicks" else last
 
 
 def _quality(home: Path, name: str, data: dict[str, Any]) -> str:
-    """How well a reader from clicks reads held-out samples, if it is one."""
+    """Says how well a reader from clicks reads held-out samples."""
     from ..readers.clicks import Clicks
     from ..readers.registry import functions
     from ..readers.saved import load_description
@@ -204,9 +204,9 @@ def list_all(arguments: argparse.Namespace) -> Result:
 
 
 def check(arguments: argparse.Namespace) -> Result:
-    """Checks a reader against correct labels, and keeps the result.
+    """Checks a reader against correct labels, and saves the result.
 
-    The user says that these labels are right.
+    The user states that these labels are correct.
     """
     from ..cache.label_files import SET_NAME
     from ..readers.checks import check_on_pictures, check_on_run
@@ -241,7 +241,7 @@ def _plain(found: Any) -> dict[str, Any]:
 
 
 def _pairs(texts: Sequence[str]) -> dict[str, str]:
-    """``ATTRIBUTE=LABEL`` as a pair each."""
+    """Parses ``ATTRIBUTE=LABEL`` as pairs."""
     split = [text.partition("=") for text in texts]
     if wrong := [text for text, (a, _, b) in zip(texts, split, strict=True) if not (a and b)]:
         raise UsageError(f"--label takes ATTRIBUTE=LABEL, got {wrong[0]!r}")
@@ -249,7 +249,7 @@ def _pairs(texts: Sequence[str]) -> dict[str, str]:
 
 
 def delete(arguments: argparse.Namespace) -> Result:
-    """Takes a reader out of the home.
+    """Deletes a reader of the home.
 
     The labels that it has read stay.
     """

@@ -1,5 +1,5 @@
-"""``python -m hcache render``: a recipe's picture again, and whether it is the same to the last
-bit.
+"""``python -m hcache render``: renders a recipe's picture again, and says whether it is
+bit-identical.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class _Source:
 
 
 def add_render(command: Any) -> None:
-    """The command's arguments."""
+    """Adds the command's parser."""
     child = command(
         "render", render, "Render a recipe again, and say whether the picture is identical."
     )
@@ -57,7 +57,7 @@ def add_render(command: Any) -> None:
 
 
 def _edits() -> str:
-    """The edits that a recipe may have, as the help ends with them."""
+    """Returns the edits that a recipe may have, for the end of the help."""
     from ..recipes.edits import EDITS
 
     listed = [f"  {edit.kind}: {edit.title}. {edit.help}" for edit in EDITS.values()]
@@ -67,7 +67,7 @@ def _edits() -> str:
 def render(arguments: argparse.Namespace) -> Result:
     """Renders a file's recipes again.
 
-    Exit code 0 whether or not they come out the same.
+    The exit code is 0 whether or not the pictures are identical.
     """
     source = _read(Path(arguments.recipe))
     chosen = _chosen(source.cells, arguments.cell)
@@ -147,7 +147,7 @@ def _render(
 
 
 def _load(run: Run, device: str, versions: Mapping[str, str]) -> Model:
-    """The run's model, on as many threads as the picture was rendered on: their number may
+    """Loads the run's model, with as many threads as the picture was rendered on. Their number may
     change the rounding.
     """
     import torch
@@ -164,7 +164,7 @@ def _load(run: Run, device: str, versions: Mapping[str, str]) -> Model:
 def _write(
     again: Mapping[int, Rendered], out: str | None, single: bool
 ) -> dict[int, dict[str, str]]:
-    """Where each cell went; nothing if nowhere."""
+    """Writes the cells, and returns where each one is."""
     if out is None:
         return {}
     path = Path(out)
@@ -181,8 +181,8 @@ def _write(
 def _compare(
     k: int, cell: SheetCell, again: Rendered, picture: np.ndarray | None
 ) -> dict[str, Any]:
-    """Whether a cell came out the same (None if there is nothing to hold it against), by how
-    much not, and why.
+    """Returns whether a cell is the same (None if there is nothing to compare with), the
+    difference, and its reason.
     """
     then, now = cell.recipe.versions, again.recipe.versions
     facts: dict[str, Any] = {
@@ -210,7 +210,7 @@ def _compare(
 
 
 def _cut(cell: SheetCell, picture: np.ndarray | None) -> np.ndarray | None:
-    """What the file shows of a cell."""
+    """Returns the part of the file's picture that shows a cell."""
     if picture is None or cell.box is None:
         return picture
     box = cell.box

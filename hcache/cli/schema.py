@@ -29,11 +29,11 @@ FILES: dict[str, Callable[[], dict[str, Any]]] = {
     "reading": lambda: msgspec.json.schema(ReadBy),
     "recipe": recipe_schema,
 }
-"""Name -> what makes the JSON Schema of the type that a file is checked against when it is read."""
+"""Name -> function that makes the JSON Schema of a file's type, which checks it when it is read."""
 
 
 def json_schema(name: str) -> dict[str, Any]:
-    """The JSON Schema of a kind of file, as plain JSON.
+    """Returns the JSON Schema of a kind of file, as plain JSON.
 
     The kind is one of ``FILES``.
     """
@@ -41,7 +41,7 @@ def json_schema(name: str) -> dict[str, Any]:
 
 
 def _on_one_line(found: Any) -> Any:
-    """A schema whose descriptions, which are docstrings, have no line breaks."""
+    """Returns a schema without line breaks in its descriptions, which are docstrings."""
     if isinstance(found, dict):
         return {
             key: " ".join(value.split())
@@ -59,7 +59,7 @@ def schema(arguments: argparse.Namespace) -> Result:
 
 
 def add_schema(command: Any) -> None:
-    """The command's parser; ``command`` makes one."""
+    """Adds the command's parser; ``command`` makes it."""
     text = "Print the JSON Schema of a file that hcache writes, for other programs."
     child = command("schema", schema, text, home=False)
     child.add_argument(

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ..extraction.places import Place
 
 LOCAL = ""
-"""The address of ``--ray`` alone: a cluster of this machine's devices."""
+"""The value of ``--ray`` without an address: a cluster of this machine's devices."""
 
 
 def add_ray(child: Any) -> None:
@@ -53,10 +53,10 @@ def add_places(child: Any) -> None:
 def place_of(arguments: argparse.Namespace) -> Place | None:
     """Finds the place that ``--ray`` or ``--slurm`` names.
 
-    It is None for this process or ``--devices``.
+    Returns None for this process or ``--devices``.
 
     Raises:
-        UsageError: two places were named, or options of one that was not.
+        UsageError: two places are named, or options of a place that is not named.
     """
     given = [
         f"--{name}"

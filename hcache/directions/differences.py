@@ -4,7 +4,7 @@ A direction to positives is a difference of two means of h. What such a differen
 what it does for two sets of samples chosen at random. With z = h / σ, every difference is a row of
 weights times z, so that one pass over h makes them all.
 
-Each difference is told at three lengths:
+Each difference is measured at three lengths:
 
 - **equal**: of unit length, as any direction is;
 - **own**: as long as the difference of the two means is;

@@ -63,10 +63,10 @@ def feature_directions(
 
     Args:
         run: The run, holding h in full.
-        dictionary: Trained on h of the run.
-        features: Their numbers.
-        made_by: What is told of each direction.
-        everywhere: They move all steps and places alike, and not as the features fire.
+        dictionary: A dictionary that was trained on h of the run.
+        features: The numbers of the features.
+        made_by: The description of each direction.
+        everywhere: Whether directions move all steps and places equally, and not as features fire.
 
     Raises:
         UsageError: a feature is not there, or is dead.

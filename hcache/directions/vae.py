@@ -1,22 +1,23 @@
 r"""A VAE of the positives' h: a sample's h is moved to where the VAE reconstructs it better.
 
 The VAE is trained on h of the positives alone, at all steps, in units of σ: z_t = (h_t - μ_t) /
-σ_t, with μ and σ over all samples of the run. It has one hidden layer each way and is told the
-step. What it has learned to reconstruct is what positives look like, so the gradient of its
+σ_t, with μ and σ over all samples of the run. Encoder and decoder have one hidden layer each,
+and the step is an input. The VAE has learned to reconstruct positives. The gradient of its
 reconstruction loss
 
     L(z) = mean (z - D(E(z), t))²
 
-at some sample's own z points off the positives, and following it downhill leads onto them: Δh =
-h_optimised - h. Each sample is moved by its own Δh. The loss is minimised to convergence: gradient
-steps on each row by itself, their length after Barzilai and Borwein, until the gradient is 1 % of
-the first. The strength γ then multiplies Δh, scaled so that its root mean square over samples and
-steps is γ in units of σ (:mod:`.unit`), and goes over the steps as that of the naive direction to
-the same positives does: the two differ in where they lead, not in how far or when.
+at a sample's own z therefore points away from the positives, and descending it leads to them: Δh =
+h_optimised - h. Each sample is moved by its own Δh. The loss is minimised to convergence. Gradient
+steps are taken on each row by itself, with Barzilai and Borwein's step length, until the gradient
+is 1 % of the first. The strength γ then multiplies Δh. It is scaled so that its root mean square
+over samples and steps is γ in units of σ (:mod:`.unit`), and has the same profile over the steps as
+the naive direction to the same positives. The two differ in where they lead, but not in how far or
+when.
 
-A VAE of few positives reconstructs what is average best, so that most of such a move is the way to
-the mean of all samples, -z. That part is projected out of every sample's Δz, unless ``to_mean``
-keeps it; what it was is told with the move (``net``).
+A VAE of few positives reconstructs average samples best. Most of such a move is therefore the way
+to the mean of all samples, -z. That part is projected out of every sample's Δz, unless ``to_mean``
+keeps it. Its size is stored with the move (``net``).
 
 Moves that were fitted before there was a unit go ``STRIDES`` strides of fixed length down the
 gradient instead; option ``descent`` makes such a one again.

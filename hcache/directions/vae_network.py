@@ -1,8 +1,8 @@
 """The VAE's networks, how they are trained, and how a row descends their reconstruction loss.
 
-A network has one hidden layer each way and is told the step. Its weights are plain arrays by name.
-One network may know all steps, or there may be one network for each step; then every array has the
-step as its first axis.
+Encoder and decoder have one hidden layer each, and the step is an input. Its weights are plain
+arrays by name. One network may know all steps, or there may be one network for each step; then
+every array has the step as its first axis.
 
 References:
     Auto-Encoding Variational Bayes (Kingma, Welling, 2013), https://arxiv.org/abs/1312.6114

@@ -196,6 +196,7 @@ def one_direction(move: Move) -> Direction:
     if not isinstance(move, Direction):
         raise AnalysisError(
             "a distance is measured along one direction for all samples; a move of kind"
-            f" {move.kind} has each its own. Shift along it instead, or choose another direction"
+            f" {move.kind} differs from sample to sample. Shift along it instead, or choose"
+            " another direction"
         )
     return move

@@ -42,7 +42,7 @@ class FreeUEdit(RecipeEdit, tag="freeu", frozen=True, kw_only=True):
 
     title: ClassVar[str] = "FreeU"
     help: ClassVar[str] = (
-        "Scales what the first two up blocks are given (Si et al. 2023, FreeU: Free Lunch in"
+        "Scales the inputs of the first two up blocks (Si et al. 2023, FreeU: Free Lunch in"
         " Diffusion U-Net). It acts in all steps, whatever the window."
     )
     network: ClassVar[bool] = True

@@ -45,8 +45,9 @@ def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
         if digest_of(move) == ref.digest:
             return move
     raise UsageError(
-        f"{what} is not saved, and was fitted again from what made it, but came out as another "
-        f"({', '.join(digest_of(move) for move in moves)}): the run or a library has changed since"
+        f"{what} is not saved. It was fitted again from its description, but the result differs"
+        f" ({', '.join(digest_of(move) for move in moves)}): the run or a library has changed"
+        " since"
     )
 
 

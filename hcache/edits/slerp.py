@@ -113,7 +113,7 @@ class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
             raise UsageError("dt_end says where dt_lambda acts; give dt_lambda, too")
         if self.omega is not None and self.dt_lambda is not None:
             raise UsageError(
-                "a slerp has omega or dt_lambda: with omega the plain network predicts D_t anew"
+                "give either omega or dt_lambda: with omega the plain network predicts D_t again"
             )
 
     @property

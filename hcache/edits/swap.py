@@ -79,8 +79,8 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
     widgets: ClassVar[tuple[Widget, ...]] = (
         SitesWidget(
             help=(
-                "Skip groups, single members, or other places: what a down or up block puts out,"
-                " counted from 0 as diffusers counts, and the mid block's attention. SkipInject"
+                "Skip groups, single members, or other places: the output of a down or up block,"
+                " counted from 0 as in diffusers, and the mid block's attention. SkipInject"
                 " (Schaerf et al. 2025, Training-Free Style and Content Transfer by Leveraging"
                 " U-Net Skip Connections in Stable Diffusion) uses skip.2.0 and skip.2.1."
             )
@@ -111,7 +111,7 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
 
     @property
     def picture_name(self) -> str:
-        """Its sites."""
+        """The names of its sites."""
         return " + ".join(self.sites)
 
     @property

@@ -66,8 +66,8 @@ def advice(dtype: str) -> str:
     if dtype == "float16":
         return "half precision overflows in this model: compute in bfloat16 or float32 (--dtype)"
     return (
-        "the model's weights or its schedule are spoilt: load the model anew, or compare it with"
-        " its own pipeline"
+        "the model's weights or its schedule are damaged: load the model again, or compare it"
+        " with its own pipeline"
     )
 
 

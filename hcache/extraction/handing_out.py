@@ -162,7 +162,9 @@ def _take(
 def _bury(worker: Worker, waiting: deque[Samples], ranges: Ranges) -> None:
     """Returns a dead worker's range for others, and deletes its unfinished files."""
     worker.ended = worker.how_it_ended()
-    logging.getLogger(__name__).warning("a worker died (%s); the others do its part", worker.ended)
+    logging.getLogger(__name__).warning(
+        "a worker died (%s); the others take over its part", worker.ended
+    )
     if worker.range:
         _remove_partial(worker, ranges)
         waiting.appendleft(worker.range)
@@ -180,7 +182,7 @@ def _all_died(workers: Sequence[Worker]) -> str:
         return "there is no worker; what was committed is kept"
     ends = "; ".join(worker.ended for worker in workers)
     return (
-        f"every worker died ({ends}), perhaps for want of memory: take a smaller --batch or fewer"
+        f"every worker died ({ends}), perhaps for lack of memory: use a smaller --batch or fewer"
         " --devices; what was committed is kept"
     )
 

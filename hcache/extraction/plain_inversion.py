@@ -57,5 +57,7 @@ def _original(run: Run, sample: int) -> np.ndarray:
     """A real picture (height, width, 3) uint8, as it was inverted."""
     found = run.original(sample)
     if found is None:
-        raise UsageError(f"{run.name} is of noise, not of real pictures; invert pictures first")
+        raise UsageError(
+            f"{run.name} was sampled from noise, not from real pictures; invert pictures first"
+        )
     return found

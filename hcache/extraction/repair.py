@@ -85,7 +85,7 @@ def repair(
         found = drive(verify(folder), f"verifying {folder.name}")
         if found.unread:
             raise CacheError(
-                f"nothing was touched: {found.in_words()}. Try again once it can be read"
+                f"nothing was changed: {found.in_words()}. Try again once it can be read"
             )
         lost = any(fault.stop or fault.file == MANIFEST for fault in found.faults)
         if lost or not found.complete:

@@ -220,7 +220,7 @@ def check_revision(model: Model, run: Run) -> None:
     if then and model.revision != then:
         raise ModelError(
             f"{run.name} was extracted from commit {then} of {run.spec.model}, which is at"
-            f" {model.revision} now; give {run.spec.model.partition('@')[0]}@{then} to have that"
+            f" {model.revision} now; give {run.spec.model.partition('@')[0]}@{then} to use that"
             " one, or extract into a new run"
         )
 
@@ -283,9 +283,9 @@ def _check_schedule(model: Model, run: Run) -> None:
         )
     if run.spec.schedule == BEFORE and not schedules_agree(model, run.spec.steps):
         logging.getLogger(__name__).warning(
-            "%s was begun with diffusers' steps, which end at other noise levels than the next ones"
-            " begin at; it goes on so. For steps that meet, extract into a new run, with another"
-            " --seed or --home",
+            "%s was started with diffusers' steps, which end at other noise levels than the next"
+            " ones begin at. It continues with them. For steps that meet, extract into a new run,"
+            " with another --seed or --home",
             run.name,
         )
 

@@ -186,7 +186,7 @@ def compute_range(
                 raise
             if piece.size == 1:
                 raise ModelError(
-                    f"memory on {part.model.device} does not suffice for one sample of"
+                    f"memory on {part.model.device} is too small for one sample of"
                     f" {part.spec.model}: {error}. Compute in half precision (--dtype float16), or"
                     " on another device (--device)"
                 ) from error
@@ -195,7 +195,7 @@ def compute_range(
             continue
         most = (piece.size + 1) // 2
         logging.getLogger(__name__).warning(
-            "memory on %s does not suffice for %d samples at once; going on with %d",
+            "memory on %s is too small for %d samples at once; continuing with %d",
             part.model.device,
             piece.size,
             most,

@@ -1,11 +1,11 @@
-"""Colours that colour-blind readers can tell apart, scales whose steps look even, and drawings on
-dark pages.
+"""Colours that colour-blind readers can distinguish, even scales, and dark pages.
 
-Categories: Okabe and Ito (2008), Color Universal Design, https://jfly.uni-koeln.de/color/, in an
-order in which neighbours differ in lightness too; its yellow, too faint on white for a line, comes
-last. Sequential: viridis (van der Walt, Smith 2015, https://bids.github.io/colormap/). Diverging,
-only around a zero that means something: blue to orange over a neutral grey. .streamlit/config.toml
-has the same for charts that name no colours.
+Categories have the colours of Okabe and Ito (2008), Color Universal Design,
+https://jfly.uni-koeln.de/color/. In their order, neighbours also differ in lightness. Yellow comes
+last, because a yellow line is too faint on white. The sequential scale is viridis (van der Walt,
+Smith 2015, https://bids.github.io/colormap/). The diverging scale goes from blue to orange over a
+neutral grey. It is used only around a meaningful zero. .streamlit/config.toml has the same colours
+for charts that name none.
 """
 
 from __future__ import annotations

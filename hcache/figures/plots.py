@@ -1,8 +1,8 @@
-"""Plots for print of what was measured: probes as a heat map, samples on components, responses.
+"""Plots for print: probes as a heat map, samples on components, and responses.
 
-``heat_map``, ``scatter`` and ``response_curve`` give a plot of the size of a column or a page.
+``heat_map``, ``scatter`` and ``response_curve`` make a plot in the size of a column or a page.
 ``draw_heat_map``, ``draw_scatter`` and ``draw_response_curve`` draw the same on an Axes of
-matplotlib and return it, so that they fit into a figure of your own:
+matplotlib and return it. You can use them in a figure of your own:
 
     figure, (left, right) = plt.subplots(1, 2)
     figures.draw_scatter(pca, left, values=labels["yaw"], name="yaw").set_title("h")
@@ -40,7 +40,7 @@ named.
 def heat_map(probes: ProbeMap, timesteps: Sequence[float], **options: Any) -> Plot:
     """Plots how well a label is read at every site and step.
 
-    The same with shuffled labels is shown beside it.
+    A second map shows the same with shuffled labels.
 
     Args:
         probes: The result of ``hcache.measures.decodability.stored_decodability``.
@@ -91,7 +91,7 @@ def draw_heat_map(probes: ProbeMap, ax: Axes, quantity: str = "score") -> Axes:
 def similarity_map(found: HeatMap, **options: Any) -> Plot:
     """Plots CKA of every row with every column.
 
-    A dot marks cells where shuffled samples give as much.
+    A dot marks cells where shuffled samples give a CKA as large.
 
     Args:
         found: The result of ``hcache.measures.declared.cka.map_of``.
@@ -124,7 +124,7 @@ def group_map(found: HeatMap, **options: Any) -> Plot:
     its 95 % interval, and a star if the value is significant.
 
     Args:
-        found: Of ``hcache.measures.declared.swaps.group_map``.
+        found: The result of ``hcache.measures.declared.swaps.group_map``.
         options: Style and caption, as in ``u_figure``.
     """
     options.setdefault("width", "double")
@@ -160,7 +160,7 @@ def draw_value_map(found: HeatMap, ax: Axes, in_words: bool = False) -> Axes:
     Args:
         found: Estimates by row and column, with their p if there is one.
         ax: The axes to draw on.
-        in_words: Write every value with its interval into its cell, in place of dots.
+        in_words: Whether to write every value with its interval into its cell, instead of dots.
     """
     rows, columns = len(found.rows), len(found.columns)
     values = [[each.value if each.defined else math.nan for each in row] for row in found.estimates]
@@ -193,7 +193,7 @@ def draw_value_map(found: HeatMap, ax: Axes, in_words: bool = False) -> Axes:
 
 
 def _write_values(found: HeatMap, ax: Axes) -> None:
-    """Writes every value with its interval into its cell; a star if it is significant."""
+    """Writes every value with its interval into its cell, and a star if it is significant."""
     for i, row in enumerate(found.estimates):
         for j, each in enumerate(row):
             p = found.p[i][j]
@@ -218,20 +218,20 @@ def _name(
     names: Sequence[str],
     most: int = MOST_NAMES,
 ) -> None:
-    """Puts names at the middle of cells, as many as there is room for."""
+    """Puts as many names as there is room for at the middle of cells."""
     shown = range(0, len(names), max(1, -(-len(names) // most)))
     set_ticks([place + 0.5 for place in shown], [names[place] for place in shown])
 
 
 def exhibit_plot(exhibit: Exhibit, **options: Any) -> Plot:
-    """Evidence of a measure that draws itself, for print.
+    """Plots the evidence of a measure that draws itself, for print.
 
     Args:
-        exhibit: What is shown has a method ``draw``, which is given an Axes of matplotlib.
-        options: Style and caption, as in ``u_figure``.
+        exhibit: The exhibit. What it shows has a method ``draw``, which takes an Axes of
+            matplotlib. options: Style and caption, as in ``u_figure``.
 
     Raises:
-        UsageError: it has no such method.
+        UsageError: there is no such method.
     """
     draw = getattr(exhibit.shown, "draw", None)
     if draw is None:

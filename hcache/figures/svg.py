@@ -1,9 +1,8 @@
-"""A figure as SVG. It states its size in points, so that it is as large in a paper as it was meant
-to be.
+"""A figure as SVG, with its size in points, so that a paper shows it in the intended size.
 
-Texts stay texts. Their font is inside for browsers; programs that look for fonts on the machine
-take Arial or what has its widths, and where there is none, ``textLength`` keeps every text as wide
-as the layout has it.
+Texts stay texts. Their font is embedded for browsers. Programs that use the machine's fonts take
+Arial or a font with its widths. If there is none, ``textLength`` keeps every text as wide as in the
+layout.
 """
 
 from __future__ import annotations

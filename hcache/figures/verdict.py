@@ -32,7 +32,7 @@ def anchor_of(row: Row) -> str:
 
 
 def row_title(row: Row) -> str:
-    """Returns a row in words: ``smile: read off h``."""
+    """Returns a row in words: ``smile: decodable from h``."""
     question = find_question(*row.key)
     return row.question if question is None else question.title(*row.key)
 

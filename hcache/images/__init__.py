@@ -1,1 +1,1 @@
-"""Pictures: read, brought to sRGB and to a size, and written as PNG files."""
+"""Reads pictures, converts them to sRGB and a size, and writes PNG files."""

@@ -1,7 +1,7 @@
-"""Every kind of pixels that Pillow opens as sRGB of 8 bits: right, or refused.
+"""Converts all kinds of pixels that Pillow opens to 8-bit sRGB, or refuses them.
 
-Pillow's own ``convert("RGB")`` clips 16-bit and float tones at 255, so that a picture turns white
-or black, and knows nothing of colour profiles.
+Pillow's own ``convert("RGB")`` clips 16-bit and float tones at 255, which turns a picture white or
+black. It also ignores colour profiles.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ _BITS_A_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0  # of TIFF
 
 
 def in_srgb(image: Image.Image, source: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
-    """A picture in sRGB of 8 bits.
+    """Converts a picture to sRGB of 8 bits.
 
-    And what had to be done to it, in words.
+    Also returns what was done to the picture, in words.
 
     Args:
-        image: Decoded, upright.
-        source: As it was opened; it knows what the file says of its samples.
-        name: For messages.
+        image: The decoded, upright picture.
+        source: The picture as it was opened. It knows the file's description of its samples.
+        name: The picture's name, for messages.
 
     Raises:
-        UsageError: its numbers have no agreed black and white, or its mode is not known.
+        UsageError: its numbers have no agreed black and white, or its mode is unknown.
     """
     notes: list[str] = []
     mode, profile, alpha = image.mode, image.info.get("icc_profile"), _alpha(image)
@@ -43,7 +43,7 @@ def in_srgb(image: Image.Image, source: Image.Image, name: str) -> tuple[Image.I
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:
-    """How opaque each pixel is (L); None of a picture that is so throughout."""
+    """Returns how opaque each pixel is (L), or None if all are."""
     if image.mode in ("RGBA", "LA", "PA"):
         return image.getchannel("A")
     if image.mode in ("RGBa", "La"):
@@ -61,7 +61,7 @@ def _alpha(image: Image.Image) -> Image.Image | None:
 def _eight_bits(
     image: Image.Image, source: Image.Image, name: str, notes: list[str]
 ) -> Image.Image:
-    """Grey tones of 16 bits, or floats from 0 to 1, in 8 bits."""
+    """Converts grey tones of 16 bits, or floats from 0 to 1, to 8 bits."""
     values, tags = np.asarray(image).astype(np.float64), getattr(source, "tag_v2", {})
     if image.mode == "F":
         if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
@@ -73,8 +73,8 @@ def _eight_bits(
         white, told = 1.0, "floating-point tones from 0 to 1"
     elif image.mode == "I" and source.format not in ("PNG", "PPM"):
         raise UsageError(
-            f"{name} holds 32-bit whole numbers ({values.min():.0f} to {values.max():.0f}), and"
-            " none is agreed to be white: save it with 8 or 16 bits"
+            f"{name} holds 32-bit whole numbers ({values.min():.0f} to {values.max():.0f}), and no"
+            " value is agreed to be white: save it with 8 or 16 bits"
         )
     else:
         bits = int(np.ravel(tags.get(_BITS_A_SAMPLE, 16))[0])
@@ -89,7 +89,7 @@ def _eight_bits(
 def _converted(
     image: Image.Image, profile: bytes | None, name: str, notes: list[str]
 ) -> Image.Image:
-    """In RGB, by its colour profile if it has one that is not sRGB."""
+    """Converts to RGB, by the colour profile if there is one other than sRGB."""
     plain = {"RGBA": "RGB", "RGBX": "RGB", "LA": "L", "1": "L"}
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA").convert("RGB")

@@ -1,6 +1,4 @@
-"""Real pictures, made ready for a model: upright, in sRGB of 8 bits, square, of the model's
-size.
-"""
+"""Prepares real pictures for a model: upright, 8-bit sRGB, in the model's size."""
 
 from __future__ import annotations
 
@@ -17,28 +15,31 @@ from ..errors import CacheError, UsageError
 from .colours import in_srgb
 
 MOST_PIXELS = 80_000_000
-"""A file that claims more is refused before it is unpacked."""
+"""The most pixels of a picture. A file that claims more is refused before it is unpacked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """``pixels``: (height, width, 3) uint8. ``notes``: what had to be done to it, in words."""
+    """A prepared picture.
+
+    ``pixels``: (height, width, 3) uint8. ``notes``: what was done to it, in words.
+    """
 
     pixels: np.ndarray
     notes: tuple[str, ...]
 
     @property
     def digest(self) -> str:
-        """Hex digits that tell the picture from others."""
+        """Hex digits that identify the picture."""
         return hashlib.sha256(repr(self.pixels.shape).encode() + self.pixels.tobytes()).hexdigest()
 
     def save(self, folder: Path) -> Path:
-        """Keeps it as ``<digest>.png`` in a folder.
+        """Saves the picture as ``<digest>.png`` in a folder.
 
-        Again only where what is there is not this picture.
+        An existing file is replaced only if it is not this picture.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the file cannot be written.
         """
         path = folder / f"{self.digest}.png"
         make_folder(folder)
@@ -55,27 +56,27 @@ class Picture:
 
 
 def prepare_picture(source: Path | bytes, name: str, height: int, width: int) -> Picture:
-    """A picture file as the model takes it.
+    """Prepares a picture file for the model.
 
-    Turned upright by its EXIF, on white where it is transparent, in sRGB of 8 bits, its centre
-    cropped to the right proportions and resized.
+    The picture is turned upright by its EXIF, put on white where it is transparent, and converted
+    to 8-bit sRGB. Its centre is cropped to the right proportions and resized.
 
     Args:
-        source: The file or what is in it.
-        name: For messages.
-        height: Of the result.
-        width: Of the result.
+        source: The file or its contents.
+        name: The picture's name, for messages.
+        height: The height of the result.
+        width: The width of the result.
 
     Raises:
-        UsageError: it is no picture, one of too many pixels, or one whose tones have no agreed
-            black and white.
+        UsageError: it is no picture, has too many pixels, or has tones without an agreed black and
+            white.
     """
     try:
         image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source)
         if image.width * image.height > MOST_PIXELS:
             raise UsageError(
-                f"{name} claims {image.width} x {image.height} pixels; at most"
-                f" {MOST_PIXELS // 10**6} million are taken: reduce it first"
+                f"{name} claims {image.width} x {image.height} pixels; expected at most"
+                f" {MOST_PIXELS // 10**6} million: reduce it first"
             )
         image.load()
     except UsageError:
@@ -106,19 +107,19 @@ def _fit(image: Image.Image, name: str, height: int, width: int) -> Picture:
 
 
 def greyed(pixels: np.ndarray) -> np.ndarray:
-    """Pictures (..., 3) uint8 by their luminance (ITU-R BT.601).
+    """Makes pictures (..., 3) uint8 grey by their luminance (ITU-R BT.601).
 
-    They have three channels still: what a grey model takes.
+    The result still has three channels, as grey models need.
     """
     luminance = pixels.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
     return np.repeat(luminance.round().astype(np.uint8)[..., None], 3, axis=-1)
 
 
 def load_prepared(folder: Path, digest: str) -> np.ndarray:
-    """A picture that was saved (height, width, 3) uint8.
+    """Loads a saved picture (height, width, 3) uint8.
 
     Raises:
-        UsageError: it is not there any more, or is another by now.
+        UsageError: the picture is gone, or is another one now.
         CacheError: it could not be read.
     """
     path = folder / f"{digest}.png"
@@ -141,7 +142,7 @@ def load_prepared(folder: Path, digest: str) -> np.ndarray:
 
 
 def _decoded(data: bytes) -> np.ndarray:
-    """The pixels of a PNG file (height, width, 3) uint8."""
+    """Decodes the pixels of a PNG file (height, width, 3) uint8."""
     image = Image.open(io.BytesIO(data), formats=["PNG"])
     if image.width * image.height > MOST_PIXELS:
         raise ValueError(f"it claims {image.width} x {image.height} pixels")

@@ -1,5 +1,6 @@
-"""Pictures as PNG files, lossless, with what made them inside: an ``iTXt`` chunk named
-``hcache``.
+"""Pictures as lossless PNG files that contain their recipe.
+
+The recipe is in an ``iTXt`` chunk named ``hcache``.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from .pictures import MOST_PIXELS
 
 CHUNK = "hcache"
 MOST_TEXT = 8 * 2**20
-"""Bytes of what a picture says of itself."""
+"""The most bytes of the text in a picture."""
 
 
 def png_bytes(picture: np.ndarray, recipe: str | None = None, dpi: float | None = None) -> bytes:
-    """A picture (height, width, 3) uint8 as a PNG file.
+    """Encodes a picture (height, width, 3) uint8 as a PNG file.
 
-    ``recipe`` is a JSON text that it carries, ``dpi`` how many of its pixels are an inch in
-    print.
+    ``recipe``: a JSON text to store in it. ``dpi``: pixels per inch in print.
 
     Raises:
         UsageError: the text is longer than a picture may carry.
@@ -45,19 +45,19 @@ def png_bytes(picture: np.ndarray, recipe: str | None = None, dpi: float | None 
 
 
 def read_picture(data: bytes) -> np.ndarray:
-    """The pixels of a PNG file (height, width, 3) uint8.
+    """Reads the pixels of a PNG file (height, width, 3) uint8.
 
     Raises:
-        UsageError: it is none.
+        UsageError: it is no PNG file.
     """
     return np.asarray(_open(data).convert("RGB"))
 
 
 def read_recipe(data: bytes) -> str:
-    """The JSON text that a PNG file carries.
+    """Reads the JSON text that a PNG file carries.
 
     Raises:
-        UsageError: it is no PNG, or carries none.
+        UsageError: it is no PNG, or carries no such text.
     """
     text = getattr(_open(data), "text", {}).get(CHUNK)
     if not text:
@@ -74,9 +74,9 @@ def read_recipe(data: bytes) -> str:
 
 
 def pixels_digest(picture: np.ndarray) -> str:
-    """SHA-256 of a picture's shape and pixels.
+    """Returns the SHA-256 of a picture's shape and pixels.
 
-    Of (height, width, 3) uint8.
+    The picture is (height, width, 3) uint8.
     """
     return hashlib.sha256(
         repr(picture.shape).encode() + np.ascontiguousarray(picture).tobytes()

@@ -1,8 +1,7 @@
 """A measure that is read cell by cell: a score of a label at every site and step.
 
-A measure that declares a :class:`ByCell` is offered on the Probes page and by the command
-``probe``, which know none by name. ``probes_by_cell.py`` has the declaration of hcache's linear
-probes.
+The Probes page and the command ``probe`` offer every measure that declares a :class:`ByCell`; they
+know no measure by name. ``probes_by_cell.py`` declares hcache's linear probes.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from ..cache.reading import Run
 from .parameter import Parameter
 
 Options = Mapping[str, Any]
-"""The values of parameters by name; what is not there has its default."""
+"""The values of parameters by name. Missing ones have their defaults."""
 
 Work = Generator[float, None, Any]
 
@@ -31,12 +30,12 @@ def chance_of(metric: str) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeMap:
-    """A label at some sites and all steps of a run.
+    """A label's scores at some sites and all steps of a run.
 
-    ``cells``: (site, step) -> row of a record, those that are known. A row has ``step``, ``score``
-    and ``selectivity`` (an Estimate as JSON each), ``control`` and ``p``; ``accuracy`` (an Estimate
-    as JSON) and ``drawn`` if there are any. ``chance``: the score where there is nothing to read;
-    None: 0.5 of an AUC, 0 of anything else.
+    ``cells``: (site, step) -> row of a record, for the known cells. A row has ``step``, ``score``
+    and ``selectivity`` (an Estimate as JSON each), ``control`` and ``p``, and where available
+    ``accuracy`` (an Estimate as JSON) and ``drawn``. ``chance``: the score if there is nothing to
+    read. None means 0.5 for an AUC and 0 for anything else.
     """
 
     label: str
@@ -48,12 +47,12 @@ class ProbeMap:
 
     @property
     def nothing(self) -> float:
-        """The score where there is nothing to read."""
+        """The score if there is nothing to read."""
         return chance_of(self.metric) if self.chance is None else self.chance
 
     @property
     def missing(self) -> int:
-        """How many cells are not known."""
+        """The number of cells that are not known."""
         return len(self.sites) * self.steps - len(self.cells)
 
     @property
@@ -116,9 +115,9 @@ class ProbeMap:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """A parameter with words for each value, for the page.
+    """A parameter with a text for each value, for the page.
 
-    ``values``: value -> words. ``key``: what links call the choice.
+    ``values``: value -> text. ``key``: the name of the choice in links.
     """
 
     parameter: Parameter
@@ -143,18 +142,18 @@ class LearningCurves:
 
 @dataclass(frozen=True, kw_only=True)
 class ByCell:
-    """How a measure is taken and shown cell by cell.
+    """Declares how a measure is taken and shown cell by cell.
 
     Attributes:
-        title: What the page calls it.
-        measure: Is given (run, labels, sites, steps, options): work that stores every cell.
-        stored: Is given (run, label, sites, options): what is known. Computes nothing.
-        sites: Of a run, at which it can be taken.
-        seconds: Is given (run, what is known, options): what the missing cells take.
-        words: Is given (run, what is known, options): what is measured, for the page's caption.
-        parameters: What can be chosen; the command has an option for each.
-        asks: Is given (run, labels): what the page asks for, in order.
-        curves: Learning curves, if there are any.
+        title: Its name on the page.
+        measure: (run, labels, sites, steps, options) -> work that stores every cell.
+        stored: (run, label, sites, options) -> the known cells. Computes nothing.
+        sites: run -> the sites at which the measure can be taken.
+        seconds: (run, known cells, options) -> the time that the missing cells take.
+        words: (run, known cells, options) -> what is measured, for the page's caption.
+        parameters: The measure's parameters. The command has an option for each.
+        asks: (run, labels) -> the choices that the page offers, in order.
+        curves: Learning curves, if the measure has any.
     """
 
     title: str
@@ -168,5 +167,5 @@ class ByCell:
     curves: LearningCurves | None = None
 
     def options(self, given: Options) -> dict[str, Any]:
-        """The value of every parameter: what is given, or its default."""
+        """Returns the value of every parameter, given or by default."""
         return {each.name: given.get(each.name, each.default) for each in self.parameters}

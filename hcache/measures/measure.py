@@ -146,7 +146,7 @@ class Question:
         return {LABEL: subject, SITE: site}.get(self.of, "")
 
     def title(self, question: str, subject: str) -> str:
-        """Returns a row in words: ``smile: read off h``."""
+        """Returns a row in words: ``smile: decodable from h``."""
         of = self.asked_of(question, subject)
         if self.of == SITE:
             return f"{of}: {self.words}" if self.asked_for else of

@@ -1,4 +1,4 @@
-"""Linear probes as the Probes page and the command ``probe`` offer them."""
+"""Declares linear probes for the Probes page and the command ``probe``."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _stored(run: Run, label: str, sites: Sequence[str], options: Options) -> Pro
 
 
 def _seconds(run: Run, known: ProbeMap, options: Options) -> float:
-    """What the cells that are not known will take."""
+    """Estimates the seconds that the unknown cells will take."""
     missing = {
         site: sum((site, step) not in known.cells for step in range(known.steps))
         for site in known.sites
@@ -86,7 +86,9 @@ def _seconds(run: Run, known: ProbeMap, options: Options) -> float:
 
 
 def _asks(run: Run, labels: Sequence[str]) -> list[Choice | Parameter]:
-    """The kind of probe; and the groups, where the run says that samples belong together."""
+    """Returns the choices: the kind of probe, and groups if the run says that samples belong
+    together.
+    """
     kind = Choice(
         parameter=KIND,
         label="Probe",
@@ -113,7 +115,7 @@ def _asks(run: Run, labels: Sequence[str]) -> list[Choice | Parameter]:
 
 
 def _words(run: Run, known: ProbeMap, options: Options) -> str:
-    """What is measured, and what is not stored."""
+    """Says what is measured, and which sites are not stored."""
     chosen = probe_options(options)
     kind = "logistic" if known.metric == AUC else "ridge"
     chance = "0.5 is chance" if known.metric == AUC else "0 is as good as predicting the mean"

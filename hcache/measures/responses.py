@@ -110,7 +110,7 @@ def responses_to(
 def trial_of(
     driver: Driver, move: Move, grid: TrialGrid, *, name: str, nulls: int, null: str, repeats: int
 ) -> dict[str, Any]:
-    """The parameters of a direction that is tried beside random ones."""
+    """Returns the parameters of a direction that is compared with random ones."""
     return {
         "name": name,
         "move": digest_of(move),
@@ -174,7 +174,7 @@ def response_of(
     """Measures a reading's response to a direction and to m random ones.
 
     Args:
-        values: Readings (1 + m, n, s), of the direction first.
+        values: Readings (1 + m, n, s). Those of the direction come first.
     """
     gamma, zero = np.array(grid.strengths), grid.strengths.index(0)
     straight = linearity(values[0], grid.strengths, values[1:], repeats=repeats)

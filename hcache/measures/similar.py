@@ -1,4 +1,4 @@
-"""The questions of the verdict that are answered by similarities of pictures."""
+"""Questions of the verdict that similarities of pictures answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ..similarities.registry import similarity_of
 from ..similarities.similarity import ASPECTS, Similarity
 
 READ = "read attributes"
-"""The aspect of quantities that a reader reads."""
+"""The aspect of quantities that come from a reader."""
 
 
 def question_of(similarity: Similarity) -> str:
@@ -17,20 +17,20 @@ def question_of(similarity: Similarity) -> str:
 
 
 def carried_question(similarity: Similarity) -> str:
-    """Names the question what a swap carries; a site follows."""
+    """Names the question what a swap carries, without the site."""
     return f"carried by {similarity.name} at"
 
 
 def further_of(quantity: str) -> Similarity | None:
-    """The similarity of a quantity, if it has to be asked for."""
+    """Returns a quantity's similarity if it is measured only on request."""
     found = similarity_of(quantity)
     return None if found is None or found.always else found
 
 
 def by_aspect(quantities: Iterable[str], read: Collection[str]) -> dict[str, list[str]]:
-    """Quantities by what they see, in the order of tables.
+    """Sorts quantities by the aspect they see, in table order.
 
-    ``read``: those that a reader reads, which may have the name of a similarity.
+    ``read``: the quantities that come from a reader. They may have the name of a similarity.
     """
     known = {name: None if name in read else similarity_of(name) for name in quantities}
     found = {

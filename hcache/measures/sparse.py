@@ -1,4 +1,4 @@
-"""Trains sparse features of a site, and stores what they are worth. No model is run."""
+"""Trains sparse features of a site, and stores their quality. No model is run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..sparse.dictionary import Dictionary
 
 SHOWN = 24
-"""Features whose firing and samples are part of the result."""
+"""The number of features whose firing and samples are part of the result."""
 
 
 def sparse_features(run: Run, plan: DictionaryPlan) -> Measuring:
@@ -30,7 +30,7 @@ def sparse_features(run: Run, plan: DictionaryPlan) -> Measuring:
     strongest features: how often each fires at a step, and the samples where it is strongest.
 
     Raises:
-        AnalysisError: the site holds numbers that are not finite, or does not vary.
+        AnalysisError: the site holds values that are not finite, or does not vary.
     """
 
     dictionary = yield from part(make_dictionary(run, plan), 0.0, 0.99)
@@ -45,13 +45,13 @@ def sparse_features(run: Run, plan: DictionaryPlan) -> Measuring:
 def measured_features(run: Run, plan: DictionaryPlan) -> Record | None:
     """Looks for the stored result of a plan.
 
-    It is None if there is none.
+    Returns None if there is none.
     """
     return load_record(run, SPARSE, plan.to_json())
 
 
 def result_of(run: Run, dictionary: Dictionary) -> dict[str, Any]:
-    """What a result says of a dictionary."""
+    """Returns the result that describes a dictionary."""
     about, shown = dictionary.about, min(SHOWN, dictionary.alive)
     told = ("explained", "null", "pca", "losses", "alive", "held_out")
     return {

@@ -1,9 +1,9 @@
 """Whether a sparse feature detects a label, and whether moving h along it moves the label.
 
-For each label three directions are held against each other: the sparse feature of h, the principal
-component, and the naive direction. The feature and the component are those whose values go best
-with the label in the samples that the dictionary was trained on; the naive direction is fitted to
-these samples as well. All is then measured on the samples that were held out.
+For each label three directions are compared: a sparse feature of h, a principal component, and the
+naive direction. The feature and the component are those whose values correlate most with the label
+in the samples that the dictionary was trained on. The naive direction is fitted to the same
+samples. Everything else is measured on the held-out samples.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ from .stored import Measuring, measured
 FEATURE, COMPONENT, NAIVE = "sparse feature", "principal component", "naive"
 WAYS = (FEATURE, COMPONENT, NAIVE)
 COMPONENTS, SHUFFLES = 5, 999
-"""Components to choose from, and shuffles of a label."""
+"""The number of components to choose from, and of shuffles of a label."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Steered:
     """A direction for a label, and how well it detects it.
 
-    ``values`` (n,): of every sample, from the direction that goes up with the label. ``number``:
-    of the feature or component.
+    ``values`` (n,): each sample's value along the direction, signed to rise with the label.
+    ``number``: the number of the feature or component.
     """
 
     move: Direction
@@ -72,21 +72,21 @@ def steering(
     ``{"labels": {label: {way: {"number", "detects", "detects_p", "response"}, "beside"}},
     "leakage": {way: {"leakage", "chance", "p"}}}``. ``detects``: the correlation with the label in
     held-out samples, with p from shuffled labels. ``beside``: the feature's slope less that of each
-    other way, in spreads a unit of strength.
+    other way, in spreads per unit of strength.
 
     Args:
         driver: The model with its reader.
-        plan: Of the dictionary, of h.
+        plan: The plan of a dictionary of h.
         labels: Each label's values (n,), by the reader's name for it.
-        samples: How many of the held-out samples edits are tried on.
-        strengths: With 0 among them.
-        nulls: How many random directions.
-        null: Of which kind.
-        repeats: Of the bootstrap.
-        groups: The samples that belong together (n,).
+        samples: The number of held-out samples that edits are tried on.
+        strengths: The strengths of edits. 0 must be among them.
+        nulls: The number of random directions.
+        null: The kind of random directions.
+        repeats: The number of bootstrap draws.
+        groups: The group of each sample (n,). Samples of one group belong together.
 
     Raises:
-        AnalysisError: too few held-out samples.
+        AnalysisError: there are too few held-out samples.
     """
     parameters = {
         **of_groups(groups),
@@ -126,8 +126,8 @@ def detection(
 ) -> dict[str, Any]:
     """Correlates values with a label in held-out samples.
 
-    ``{"detects": Estimate, "detects_p"}``. p is that shuffled labels correlate as much. All
-    arguments are (n,); ``groups`` are drawn as a whole.
+    The result is ``{"detects": Estimate, "detects_p"}``. p is the probability that shuffled labels
+    correlate as much. All arguments are (n,). ``groups`` are drawn as a whole.
     """
     rows = np.flatnonzero(held_out & np.isfinite(label))
     x, y = values[rows].astype(np.float64), label[rows].astype(np.float64)
@@ -152,7 +152,7 @@ def detection(
 def _found(
     run: Run, dictionary: Dictionary, labels: Mapping[str, np.ndarray], trained: np.ndarray
 ) -> Generator[float, None, dict[str, dict[str, Steered]]]:
-    """The three directions of every label; fitted to training samples."""
+    """Fits the three directions of every label to the training samples."""
     components = yield from part(pca_directions(run, min(COMPONENTS, len(run) - 1)), 0.0, 0.5)
     features, scores = dictionary.samples[:, : dictionary.alive], _along(run, components)
     best = {}
@@ -173,7 +173,7 @@ def _found(
 
 
 def _best(values: np.ndarray, label: np.ndarray) -> tuple[int, int]:
-    """Which column of values (n, k) goes best with a label (n,), and in which sense."""
+    """Returns the column of values (n, k) that correlates most with a label (n,), and the sign."""
     x, y = values - values.mean(0), label - label.mean()
     length = np.linalg.norm(x, axis=0)
     along = np.divide(y @ x, length, out=np.zeros(len(length)), where=length > 0)
@@ -182,13 +182,13 @@ def _best(values: np.ndarray, label: np.ndarray) -> tuple[int, int]:
 
 
 def _turned(move: Direction, values: np.ndarray, number: int, sense: int) -> Steered:
-    """A direction, turned so that it goes up with the label."""
+    """Returns a direction with the sign that makes it rise with the label."""
     turned = replace(move, delta=move.delta * np.float32(sense))
     return Steered(move=turned, values=values * sense, number=number)
 
 
 def _along(run: Run, moves: Sequence[Direction]) -> np.ndarray:
-    """How far every sample lies along some directions, in σ over all steps (n, moves)."""
+    """Projects every sample onto some directions, in σ over all steps (n, moves)."""
     found = np.zeros((len(run), len(moves)))
     for step in range(run.spec.steps):
         h = run.matrix("h", step).reshape(len(run), *run.anatomy.shape("h"))
@@ -207,7 +207,7 @@ def _detect(
     held_out: np.ndarray,
     groups: np.ndarray | None,
 ) -> None:
-    """Adds to the answers which directions were taken, and how well each detects its label."""
+    """Adds to the answers the chosen directions, and how well each detects its label."""
     for name, ways in found.items():
         for way, each in ways.items():
             answers[name][way] |= detection(each.values, labels[name], held_out, groups)
@@ -221,7 +221,7 @@ def _measured(
     chance: tuple[int, str, int],
     groups: np.ndarray | None,
 ) -> Generator[float, None, tuple[dict[str, Any], dict[str, Any]]]:
-    """The responses to all directions and to random ones, and how much leaks by each way."""
+    """Measures the responses to all directions and to random ones, and the leakage of each way."""
     nulls, null, repeats = chance
     moves = [found[name][way].move for way in WAYS for name in found]
     randoms = driver.randoms(nulls, null, moves[-1], grid.samples)

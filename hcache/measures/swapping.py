@@ -85,9 +85,8 @@ def swaps(
     It yields the share that is done, and returns a record for every site. ``own``: recipients are
     also swapped with themselves, which must change nothing. The result of a record is a
     :class:`~hcache.analysis.swaps.SwapEffect`. Each is stored as soon as it is known, so cancelled
-    work continues where it stopped. :mod:`.evidence` makes a table from them. ``groups``: numbers
-    (n,) of the run's samples that belong together; intervals and tests are over the groups of
-    recipients.
+    work continues where it stopped. :mod:`.evidence` makes a table from them. ``groups``: the group
+    of each of the run's samples (n,). Intervals and tests are over the groups of recipients.
     """
     chosen = tuple(driver.run.anatomy.sites if sites is None else sites)
     _check_sites(driver, chosen)

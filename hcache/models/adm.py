@@ -216,8 +216,9 @@ def _completed(given: Flags, checkpoint: Path) -> tuple[Flags, list[str]]:
     assumed = [f"{k} {v}" for k, v in full.given.items() if k not in given.given]
     if assumed:
         notes.append(
-            f"not given, and not to be seen in tensors, so taken to be: {', '.join(assumed)}; if"
-            " the training had other options, what this model computes is wrong"
+            "assumed, because they are not given and tensors do not show them:"
+            f" {', '.join(assumed)}; if the training had other options, this model's results are"
+            " wrong"
         )
     return full, notes
 
@@ -244,7 +245,7 @@ def check_flags(flags: Flags, structure: AdmStructure, tensors: Tensors) -> None
         if getattr(flags, name) is not None and getattr(flags, name) != seen:
             raise UsageError(
                 f"--{name.replace('_', '-')} {getattr(flags, name)} does not fit the checkpoint,"
-                f" whose tensors are of {name} {seen}; leave it out, or give the right file"
+                f" whose tensors have {name} {seen}; leave it out, or give the right file"
             )
     if flags.channel_mult:
         widths = tuple(int(m * base) for m in _numbers("channel_mult", flags.channel_mult))
@@ -260,9 +261,9 @@ def check_flags(flags: Flags, structure: AdmStructure, tensors: Tensors) -> None
         asked = [size // 2**level for level in range(len(structure.widths)) if 2**level in rates]
         if asked != attended:
             raise UsageError(
-                f"--attention-resolutions {flags.attention_resolutions} at --image-size {size} is"
-                f" attention at {asked}, but the checkpoint has it at {attended}; the image size or"
-                " the file is another"
+                f"--attention-resolutions {flags.attention_resolutions} at --image-size {size}"
+                f" means attention at {asked}, but the checkpoint has it at {attended}; give"
+                " another image size or another file"
             )
 
 
@@ -318,7 +319,7 @@ def read_structure(tensors: Tensors) -> AdmStructure:
         scale_shift = len(tensors["middle_block.0.emb_layers.1.weight"]) == 2 * widths[-1]
         channels = (tensors["input_blocks.0.0.weight"].shape[1], len(tensors["out.2.weight"]))
     except KeyError as error:
-        raise ModelError(f"the checkpoint lacks {error.args[0]}; it is not whole") from error
+        raise ModelError(f"the checkpoint lacks {error.args[0]}; it is incomplete") from error
     if channels[0] not in (1, 3) or channels[1] not in (channels[0], 2 * channels[0]):
         why = (
             "as a super-resolution model does"

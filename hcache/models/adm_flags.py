@@ -1,10 +1,9 @@
-"""The options of guided-diffusion's scripts, and those that its published checkpoints were trained
-with.
+"""The options of guided-diffusion's scripts, and those of its published checkpoints.
 
-A checkpoint of tensors does not say how many attention heads it has, in which order queries, keys
-and values lie, nor what its noise schedule is. The options of the original's ``script_util.py`` do;
-they bear its names here. What tensors do show (widths, depth, attention, classes) may be given too,
-and is compared.
+The tensors of a checkpoint do not show the number of attention heads, the order of queries, keys
+and values, or the noise schedule. The options of the original's ``script_util.py`` do. They have
+the same names here. What tensors do show (widths, depth, attention, classes) may also be given, and
+is then compared with the tensors.
 
 References:
     https://github.com/openai/guided-diffusion, README and guided_diffusion/script_util.py
@@ -130,7 +129,7 @@ def _guided(**more: Any) -> Flags:
 
 
 def _improved(**more: Any) -> Flags:
-    """Returns those of improved-diffusion, with the defaults of its script_util."""
+    """Returns the options of improved-diffusion, with the defaults of its script_util."""
     common: dict[str, Any] = {
         "attention_resolutions": "16,8",
         "class_cond": False,
@@ -220,7 +219,7 @@ def preset_of(name: str) -> Flags:
     """Returns the options of a published checkpoint.
 
     Raises:
-        UsageError: no checkpoint of that name is known.
+        UsageError: no checkpoint of this name is known.
     """
     if name not in PRESETS:
         raise UsageError(

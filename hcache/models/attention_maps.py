@@ -41,7 +41,7 @@ def attention_maps(model: Model, x_t: torch.Tensor, t: float, condition: Conditi
         UsageError: the model is no U-Net with cross-attention, or x_t is of several samples.
     """
     if len(x_t) != 1:
-        raise UsageError(f"attention maps are of one sample at a time, got {len(x_t)}")
+        raise UsageError(f"attention maps take one sample at a time, got {len(x_t)}")
     layers = cross_attentions(model)
     with torch.inference_mode(), _recording(layers) as shares:
         model.trace(x_t, t, condition)
@@ -53,7 +53,7 @@ def attention_maps(model: Model, x_t: torch.Tensor, t: float, condition: Conditi
             large = interpolate(maps, (height, width), mode="bicubic").clamp_min(0)[0]
             total = large if total is None else total + large
         if total is None:
-            raise UsageError("no cross-attention layer of this model was run; it has no maps")
+            raise UsageError("no cross-attention layer of this model ran, so there are no maps")
         return total / len(shares)
 
 
@@ -75,7 +75,7 @@ def cross_attentions(model: Model) -> dict[str, Any]:
     if model.anatomy.without or not found:
         raise UsageError(
             f"{model.card.name} has no cross-attention to a prompt in its blocks; attention maps"
-            " are of text U-Nets such as Stable Diffusion"
+            " need a text U-Net such as Stable Diffusion"
         )
     return found
 
@@ -127,7 +127,7 @@ def _size_of(places: int, height: int, width: int) -> tuple[int, int]:
         h, w = -(-h // 2), -(-w // 2)
     if h * w != places:
         raise UsageError(
-            f"a cross-attention layer has {places} places, which is no halving of {height} x"
-            f" {width}; its maps cannot be laid over the picture"
+            f"a cross-attention layer has {places} places, which does not come from halving"
+            f" {height} x {width}; its maps cannot be drawn over the picture"
         )
     return h, w

@@ -1,10 +1,9 @@
-"""Transformers, which have no bottleneck and no skips: what their blocks put out is read, and
-called ``block.<k>``.
+"""Transformers without bottleneck and skips: the outputs of their blocks, ``block.<k>``.
 
 A diffusion transformer keeps one width and one number of tokens from its first block to its last.
-Nothing in it is narrow, so nothing in it is an h-space, and nothing bypasses anything, so there are
-no skip groups. The outputs of its blocks can be cached and probed like any activation. They are not
-called h anywhere.
+It has no bottleneck, so it has no h-space. It has no connections around blocks, so it has no skip
+groups. The outputs of its blocks can be cached and probed like any activation. They are not called
+h anywhere.
 """
 
 from __future__ import annotations
@@ -43,7 +42,7 @@ WITHOUT = (
 
 
 def why_no_unet(transformer: Transformer) -> str:
-    """The reason to give when h or skips are requested."""
+    """Returns the reason to give when h or skips are requested."""
     return WITHOUT.format(kind=type(transformer).__name__, last=len(blocks_of(transformer)) - 1)
 
 
@@ -58,7 +57,7 @@ def blocks_of(transformer: Transformer) -> list[nn.Module]:
 def trace(
     transformer: Transformer, x_t: torch.Tensor, t: float, condition: Condition
 ) -> tuple[Features, torch.Tensor]:
-    """Evaluates the network: the outputs of all blocks, and the prediction.
+    """Evaluates the network and returns all blocks' outputs and the prediction.
 
     Args:
         x_t: Noisy latents (n, c, h, w) in the transformer's dtype.

@@ -1,9 +1,9 @@
-"""Stable Diffusion in one file, as its users trade it: read by diffusers' own single-file loader.
+"""Stable Diffusion in one file, read by diffusers' own single-file loader.
 
-A file holds weights and no configuration. What it says of itself is read: the width of the text and
-the channels of the picture off its tensors; what it predicts off marks that trainers leave (tensors
-``v_pred`` and ``ztsnr``, entries of its metadata). The rest is the configuration's of a model of
-its kind, or the card's ``config``; it is said.
+A file holds weights and no configuration. Its tensors show the width of the text and the channels
+of the picture. Marks of trainers (the tensors ``v_pred`` and ``ztsnr``, entries of the metadata)
+show what it predicts. Everything else comes from the configuration of a model of its kind, or from
+the card's ``config``. The choice is reported.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def _file_of(card: Card) -> Path:
     """Returns the file of a single-file card. It may have disappeared since the card was read."""
     if card.file is None:
         raise ModelError(
-            f"{card.source} is no file; expected a checkpoint (.safetensors) that is on this disk"
+            f"{card.source} is not a file; expected a checkpoint (.safetensors) on this disk"
         )
     return card.file
 
@@ -139,8 +139,8 @@ def schedule_of_file(
         for name, value in told.items():
             if (given := stated.get(name, _UNSAID[name])) != value:
                 raise ModelError(
-                    f"{file} is marked as of {name} {value}, and the stated schedule"
-                    f" (--scheduler) has {given}; state one that agrees, or leave it out"
+                    f"{file} is marked with {name} {value}, but the given schedule (--scheduler)"
+                    f" has {given}; give one that agrees, or leave it out"
                 )
         by_pipeline = {"clip_sample": False, "steps_offset": configured.config.steps_offset}
         return scheduler_from({**stated, **by_pipeline}, "the stated schedule (--scheduler)")
@@ -317,7 +317,7 @@ def _side(metadata: dict[str, str]) -> int | None:
 
 
 def _check_against(marks: Marks, folder: Path, file: Path) -> None:
-    """Makes sure that the configuration describes a network like the file's."""
+    """Checks that the configuration describes a network like the file's."""
     try:
         config = json.loads((folder / "unet" / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

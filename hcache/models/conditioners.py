@@ -95,8 +95,9 @@ class ByClass:
         if conditioning.guidance > 1:
             if null is None:
                 raise UsageError(
-                    "this model has no class that is known to stand for none, which guidance needs;"
-                    " leave --guidance out, or name the one it was trained with: --null-class N"
+                    "guidance needs a class that stands for no class, and this model has none"
+                    " that is known; leave --guidance out, or give the one it was trained with:"
+                    " --null-class N"
                 )
             branches[UNCOND] = Condition(class_labels=torch.full((n,), null, device=device))
         return Guided(branches=branches, scale=conditioning.guidance)

@@ -133,7 +133,7 @@ def read_structure(tensors: Tensors) -> DdpmStructure:
             len(tensors[f"down.{level}.block.0.conv1.weight"]) for level in range(levels)
         )
     except KeyError as error:
-        raise ModelError(f"the checkpoint lacks {error.args[0]}; it is not whole") from error
+        raise ModelError(f"the checkpoint lacks {error.args[0]}; it is incomplete") from error
     if levels > 1 and "down.0.downsample.conv.weight" not in tensors:
         raise ModelError(
             "the checkpoint resamples without convolutions (resamp_with_conv: false), which is not "
@@ -226,8 +226,8 @@ def _size_of(structure: DdpmStructure, given: int | None) -> tuple[int, str]:
     attended = [level for level, attends in enumerate(structure.attention) if attends]
     if len(attended) != 1:
         raise UsageError(
-            f"the checkpoint attends at {len(attended)} levels, which does not tell the size of its"
-            " pictures; give --image-size"
+            f"the checkpoint has attention at {len(attended)} levels, which does not determine the"
+            " size of its pictures; give --image-size"
         )
     size = ATTENDED * 2 ** attended[0]
     return (

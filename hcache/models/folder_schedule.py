@@ -29,15 +29,15 @@ def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Sched
     own = schedule_file(parts.folder)
     if own and stated:
         raise ModelError(
-            f"{parts.folder} says its noise schedule itself ({own.relative_to(parts.folder)});"
-            " leave --scheduler out"
+            f"{parts.folder} contains its noise schedule ({own.relative_to(parts.folder)}); leave"
+            " --scheduler out"
         )
     if own:
         config = read_config(own) | _set_by_pipeline(parts)
         return scheduler_from(config, str(own), network=network)
     if named is not None:
         raise ModelError(
-            f"{parts.folder} misses scheduler/scheduler_config.json, which its model_index.json"
+            f"{parts.folder} lacks scheduler/scheduler_config.json, which its model_index.json"
             " names; complete the folder"
         )
     if network in FLOWS:
@@ -47,13 +47,13 @@ def scheduler_of(parts: Parts, stated: Mapping[str, Any] | None = None) -> Sched
         )
     if not stated:
         raise ModelError(
-            f"{parts.folder} says nothing of its noise schedule (no scheduler_config.json, there or"
-            " in scheduler/); state the one that it was trained with: --scheduler"
+            f"{parts.folder} does not contain its noise schedule (no scheduler_config.json, there"
+            " or in scheduler/); give the one that it was trained with: --scheduler"
             f" {' or '.join(NAMED)}, or --scheduler FOLDER_OR_FILE with a scheduler_config.json"
         )
     if parts.codec is not None and stated.get("clip_sample"):
         raise ModelError(
-            "the stated noise schedule clips the predicted x_0 to [-1, 1] (clip_sample), which is"
+            "the given noise schedule clips the predicted x_0 to [-1, 1] (clip_sample), which is"
             f" for pixels, and {parts.folder} works on latents; give a scheduler_config.json with"
             " clip_sample: false"
         )

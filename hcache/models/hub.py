@@ -56,7 +56,7 @@ def folder_of(card: Card, revision: str | None = None) -> Path:
         return card.folder
     if not card.source:
         raise ModelError(
-            f"{card.name} has to be made first: {card.get}; then give FOLDER as the model"
+            f"{card.name} must be made first: {card.get}; then give FOLDER as the model"
         )
     wanted = revision or card.revision or None
     local = local_folder(card, wanted)
@@ -65,9 +65,9 @@ def folder_of(card: Card, revision: str | None = None) -> Path:
     folder = _download(card, wanted, None)
     if missing := missing_configs(folder) or missing_weights(folder):
         raise ModelError(
-            f"{card.source} on this disk is not whole: {folder} lacks the {missing[0]}; get the"
-            f" rest with `hf download {card.source}` where there is a network, or give a folder"
-            " with the whole model in it"
+            f"{card.source} on this disk is incomplete: {folder} lacks the {missing[0]}; get the"
+            f" rest with `hf download {card.source}` on a machine with a network, or give a folder"
+            " with the whole model"
         )
     return folder
 
@@ -226,8 +226,8 @@ def _download(card: Card, revision: str | None, patterns: list[str] | None) -> P
         else:
             state = "could not be downloaded to its end (what is here is kept)"
         raise ModelError(
-            f"{card.source} {state}; download it with `hf download {card.source}` where there is a"
-            " network, or give a folder with the model in it"
+            f"{card.source} {state}; download it with `hf download {card.source}` on a machine"
+            " with a network, or give a folder with the model"
         ) from error
 
 

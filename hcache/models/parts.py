@@ -72,7 +72,7 @@ def read_parts(folder: Path, name: str) -> Parts:
     for part in ("vae", "vqvae"):
         if codec is None and (index.get(part) or [None])[0] is not None:
             raise ModelError(
-                f"{folder} misses {part}/config.json, which its model_index.json names; complete"
+                f"{folder} lacks {part}/config.json, which its model_index.json names; complete"
                 " the folder"
             )
     beside = channels_beside(index, config)

@@ -93,8 +93,8 @@ def check_weights_suffice(parameters: int, folder: Path, what: str) -> None:
     if there < parameters:
         raise ModelError(
             f"{what} cannot be loaded: its configuration describes {parameters:,} parameters, and"
-            f" its weights in {folder} have {there:,} bytes. The file is cut off, or config.json is"
-            " another model's; get both anew"
+            f" its weights in {folder} have {there:,} bytes. The file is cut off, or config.json"
+            " is another model's; download both again"
         )
 
 

@@ -1,11 +1,11 @@
-"""What passes at other places of a U-Net than h and its skips: read, and changed on the way.
+"""Reads and changes activations at other places of a U-Net than h and skips.
 
-    down.<k>  what ``down_blocks[k]`` puts out, which the next block takes
-    mid.attn  what the mid block's last attention puts out, before the resnet after it
-    up.<k>    what ``up_blocks[k]`` puts out
+    down.<k>  the output of ``down_blocks[k]``, which is the input of the next block
+    mid.attn  the output of the mid block's last attention, before the resnet after it
+    up.<k>    the output of ``up_blocks[k]``
 
-A change at a place acts on all that is computed after it: at ``down.0`` on the blocks and skips
-below it, on h, and on the decoder.
+A change at a place affects everything that is computed after it. At ``down.0`` these are the blocks
+and skips below it, h, and the decoder.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MID_ATTN = "mid.attn"
 
 Passing = Callable[[torch.Tensor, slice], torch.Tensor]
 """A function from activations (n, c, h, w), and their rows in the whole batch, to the activations
-that go on.
+that replace them.
 """
 
 

@@ -21,8 +21,8 @@ def check_donor(donor: Run, recipient: Run) -> None:
     """
     if (theirs := _model(donor)) != (ours := _model(recipient)):
         raise UsageError(
-            f"the donor's run {donor.name} is of another model than {recipient.name}: {theirs}, not"
-            f" {ours}"
+            f"the donor's run {donor.name} comes from another model than {recipient.name}:"
+            f" {theirs}, not {ours}"
         )
     if donor.timesteps != recipient.timesteps:
         raise UsageError(

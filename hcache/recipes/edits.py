@@ -242,7 +242,7 @@ class _AnyEdit(Struct, frozen=True, kw_only=True):
 
 def _check_edit(name: str, found: Any) -> None:
     if not (isinstance(found, type) and issubclass(found, RecipeEdit)):
-        raise TypeError("it is no class under hcache.recipes.edits.RecipeEdit")
+        raise TypeError("it is not a subclass of hcache.recipes.edits.RecipeEdit")
     if found.kind != name:
         raise TypeError(f"its tag is {found.kind!r}, and not the name of the entry point")
 

@@ -126,11 +126,12 @@ class Recipe:
         if self.t_boost is not None:
             object.__setattr__(self, "t_boost", float(self.t_boost))
             if not math.isfinite(self.t_boost):
-                raise UsageError(f"t_boost is a training timestep, got {self.t_boost}")
+                raise UsageError(f"t_boost must be a training timestep, got {self.t_boost}")
         for edit in self.edits:
             if edit.needs_asymmetric and not self.asymmetric:
                 raise UsageError(
-                    f"this {edit.kind} is calibrated, which is of asymmetric edits: set asymmetric"
+                    f"this {edit.kind} is calibrated, which needs an asymmetric edit: set"
+                    " asymmetric"
                 )
             if edit.acts_in and edit.acts_in.last >= self.steps:
                 raise UsageError(

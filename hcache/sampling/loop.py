@@ -145,7 +145,7 @@ def _check_edits(
     if edit is not None:
         model.anatomy.need_unet("an edit of h or skips")
     if calibrate is not None and not (asymmetric and isinstance(levels, DiffusionSchedule)):
-        raise UsageError("calibration is of an asymmetric edit of a diffusion model, not of a flow")
+        raise UsageError("calibration needs an asymmetric edit of a diffusion model, not of a flow")
 
 
 def predict(
@@ -293,7 +293,7 @@ def _first(
     if not 0 <= start <= steps:
         raise UsageError(f"start must lie in 0 to {steps}, got {start}")
     if len(etas) != steps:
-        raise UsageError(f"eta is one number, or one a step: {steps}; got {len(etas)}")
+        raise UsageError(f"eta must be one number, or one per step ({steps}); got {len(etas)}")
     for eta in etas:
         if not 0 <= eta <= 1:
             raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")

@@ -1,1 +1,1 @@
-"""How alike two pictures are, by the measures that the field's papers use."""
+"""Similarities of two pictures, by the measures that papers in the field use."""

@@ -1,8 +1,8 @@
-"""All similarities there are: those of this package, and those that installed packages add.
+"""All known similarities: those of this package, and those that installed packages add.
 
-Another package adds one by an entry point in the group ``hcache.similarities``: the entry's name is
-the similarity's, its value names a :class:`~hcache.similarities.similarity.Similarity`. Listing
-them imports no torch.
+Another package adds one by an entry point in the group ``hcache.similarities``. The entry's name is
+the similarity's name. Its value names a :class:`~hcache.similarities.similarity.Similarity`.
+Listing similarities does not import torch.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DECLARED = {
     "lpips": "lpips:SIMILARITY",
     "s_dir": "s_dir:SIMILARITY",
 }
-"""Module and name in ``declared/``, in the order of tables."""
+"""The module in ``declared/`` and the name in it, in the order of tables."""
 
 
 def _check(name: str, found: Any) -> None:
@@ -38,9 +38,11 @@ def _check(name: str, found: Any) -> None:
             f"expected an hcache.similarities.similarity.Similarity, got {type(found).__name__}"
         )
     if found.name != name or not name.isidentifier():
-        raise TypeError(f"the entry {name!r} and its similarity have one name, a word")
+        raise TypeError(
+            f"the entry {name!r} and its similarity must have the same name, a single word"
+        )
     if found.aspect not in ASPECTS:
-        raise TypeError(f"its aspect is one of {', '.join(ASPECTS)}, got {found.aspect!r}")
+        raise TypeError(f"its aspect must be one of {', '.join(ASPECTS)}, got {found.aspect!r}")
 
 
 SIMILARITIES = Registry[Similarity](
@@ -53,9 +55,10 @@ SIMILARITIES = Registry[Similarity](
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """Similarities that are ready: distances and directed ones by name.
+    """Similarities that are ready for use, by name.
 
-    ``missing``: by the name of a similarity, why it could not be opened.
+    ``distances`` and ``directed``: the functions of undirected and directed similarities.
+    ``missing``: why a similarity could not be opened, by its name.
     """
 
     distances: dict[str, Distance] = field(default_factory=dict)
@@ -64,10 +67,10 @@ class Opened:
 
 
 def names_of(text: str) -> tuple[str, ...]:
-    """Reads the names of similarities, parted by commas; ``all`` means all.
+    """Reads names of similarities with commas between; ``all`` means all.
 
     Raises:
-        UsageError: there is none of a name.
+        UsageError: a name is unknown.
     """
     return asked_for(text, {each.name: each for each in SIMILARITIES.values()})
 
@@ -76,13 +79,13 @@ def open_similarities(names: Sequence[str], opening: Opening, leave_out: bool = 
     """Opens similarities by name.
 
     Args:
-        names: Of similarities.
+        names: The names of the similarities.
         opening: What they may use.
-        leave_out: One that cannot be opened is left out, with the reason.
+        leave_out: Whether to leave out a similarity that cannot be opened, and to keep the reason.
 
     Raises:
-        UsageError: one lacks a package, an encoder or texts, and is not to be left out.
-        ModelError: one lacks its weights, and is not to be left out.
+        UsageError: a similarity lacks a package, an encoder or texts, and may not be left out.
+        ModelError: a similarity lacks its weights, and may not be left out.
     """
     found = Opened()
     for name in names:
@@ -101,5 +104,5 @@ def open_similarities(names: Sequence[str], opening: Opening, leave_out: bool = 
 
 
 def similarity_of(quantity: str) -> Similarity | None:
-    """The similarity that a result's quantity is of; None of a reading."""
+    """Returns the similarity of a result's quantity, or None for a reading."""
     return next((each for each in SIMILARITIES.values() if each.is_of(quantity)), None)

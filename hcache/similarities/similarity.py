@@ -1,7 +1,7 @@
-"""A similarity of two pictures, as an object that says itself what it is and what it rewards.
+"""A similarity of two pictures, as an object that describes what it measures and rewards.
 
-Most give a distance: 0 for the same picture, and the same both ways. A directed one tells whether
-the change from one picture to the other has a wanted direction.
+Most similarities are distances: 0 for the same picture, and symmetric. A directed similarity says
+whether the change from one picture to the other has a wanted direction.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 STRUCTURE, STYLE, COLOUR, IDENTITY = "structure", "style", "colour", "identity"
 WHOLE, MEANING = "whole picture", "meaning"
 ASPECTS = (STRUCTURE, STYLE, COLOUR, IDENTITY, WHOLE, MEANING)
-"""What of a picture a similarity sees, in the order of tables."""
+"""The aspects of a picture that similarities see, in the order of tables."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
     """What a similarity may use when it is opened.
 
-    ``side``: pixels of the shorter side of the pictures. ``source`` and ``revision``: a folder or
-    hub id of an image encoder; empty if there is none. ``texts``: a reader by texts, for those that
-    compare with texts. ``run``: the run's name, for messages.
+    ``side``: the shorter side of the pictures in pixels. ``source`` and ``revision``: a folder or
+    hub id of an image encoder, and its revision; empty if there is none. ``texts``: a reader by
+    texts, for similarities that compare with texts. ``run``: the run's name, for messages.
     """
 
     side: int
@@ -43,8 +43,8 @@ class Opening:
         """Loads the image encoder.
 
         Raises:
-            UsageError: none is named.
-            ModelError: it is not to be had.
+            UsageError: no encoder is named.
+            ModelError: the encoder cannot be loaded.
         """
         if not self.source:
             raise UsageError(
@@ -58,17 +58,17 @@ class Opening:
 
 @dataclass(frozen=True, kw_only=True)
 class Similarity:
-    """One similarity.
+    """One similarity of two pictures.
 
     Attributes:
-        name: A word, by which a user asks for it.
-        title: What tables call it.
-        begins: What the names of its results begin with.
-        aspect: What of a picture it sees, of :data:`ASPECTS`.
-        rewards: One sentence: which pictures it calls alike.
-        open: Gives its distances by name; a name has the digest of the weights behind it.
-        always: It is measured without being asked for, where it can be.
-        directed: It takes the edited picture first, and is no distance.
+        name: The word by which a user asks for it.
+        title: Its name in tables.
+        begins: The prefix of the names of its results.
+        aspect: What it sees of a picture, one of :data:`ASPECTS`.
+        rewards: One sentence that says which pictures it calls alike.
+        open: Returns its distances by name. A name ends with the digest of the weights.
+        always: Whether it is measured without being asked for, where possible.
+        directed: Whether it takes the edited picture first and is no distance.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Similarity:
     directed: bool = False
 
     def is_of(self, quantity: str) -> bool:
-        """Whether a result's quantity is one of this similarity's."""
+        """Returns whether a result's quantity belongs to this similarity."""
         return quantity == self.begins or quantity.startswith(f"{self.begins} ")
 
 
@@ -89,7 +89,7 @@ def asked_for(text: str, known: Mapping[str, Similarity]) -> tuple[str, ...]:
     """Reads the names of similarities; ``all`` means all.
 
     Raises:
-        UsageError: there is none of a name.
+        UsageError: a name is unknown.
     """
     free = [name for name, each in known.items() if not each.always]
     names = [name.strip() for name in text.split(",") if name.strip()]

@@ -1,1 +1,1 @@
-"""Sparse features of a site: a dictionary of directions, few of which make up an activation."""
+"""Sparse features of a site: each activation is a sum of a few directions of a dictionary."""

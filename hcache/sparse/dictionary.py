@@ -1,8 +1,8 @@
 """Dictionaries of sparse features, stored in their run: ``<run>/sparse/<site>-<digest>.h5``.
 
-A file holds the dictionary's arrays, the plan that made it, and which samples it is of. When the
-run grows, its dictionaries are of other samples: they are as good as not there, and are trained
-anew. Directions that were made of them stay as they are.
+A file holds the dictionary's arrays, the plan that made it, and the state of the run's samples.
+When the run grows, its dictionaries no longer match its samples. They are then ignored, and new
+ones are trained. Directions that were made from them stay as they are.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _ABOUT = "about"
 class Dictionary:
     """A stored dictionary; its features are sorted by energy, the strongest first.
 
-    ``about``: the plan, the run's state, and what the dictionary is worth (plain JSON). An array
-    is read from the file when it is asked for.
+    ``about``: the plan, the run's state, and the dictionary's quality (plain JSON). An array is
+    read from the file on first use.
     """
 
     path: Path
@@ -48,7 +48,7 @@ class Dictionary:
 
     @property
     def alive(self) -> int:
-        """How many features fire anywhere. They are the first ones."""
+        """The number of features that fire anywhere. They come first."""
         return int(self.about["alive"])
 
     @cached_property
@@ -75,7 +75,7 @@ class Dictionary:
         """Reads an array.
 
         Raises:
-            CacheError: the file was damaged.
+            CacheError: the file is damaged.
         """
         try:
             with opened(self.path) as descriptor:
@@ -87,10 +87,10 @@ class Dictionary:
             ) from error
 
     def check(self, feature: int) -> int:
-        """Makes sure that a feature is there and fires.
+        """Checks that a feature exists and fires.
 
         Raises:
-            UsageError: it is not there, or is dead.
+            UsageError: it does not exist, or is dead.
         """
         if not 0 <= feature < self.plan.features:
             raise UsageError(
@@ -106,15 +106,15 @@ class Dictionary:
     def delta(self, feature: int, everywhere: bool = False) -> np.ndarray:
         """Computes what a feature adds to its site.
 
-        The result is (steps, channels, places), before it is brought to any unit. At each step
-        and place it is the feature's direction in σ, times its mean activation there.
+        The result is (steps, channels, places), before it is scaled to any unit. At each step and
+        place it is the feature's direction in σ, times its mean activation there.
 
         Args:
-            feature: Its number.
-            everywhere: As long at all steps and places, in units of σ.
+            feature: The feature's number.
+            everywhere: Gives the direction the same length, in σ, at all steps and places.
 
         Raises:
-            UsageError: it is not there, or is dead.
+            UsageError: the feature does not exist, or is dead.
         """
         sigma, along = self.array("sigma"), self.decoder[self.check(feature)][:, None]
         if everywhere:
@@ -123,16 +123,16 @@ class Dictionary:
 
 
 def dictionary_path(run: Run, plan: DictionaryPlan) -> Path:
-    """Where the dictionary of a plan is, or would be."""
+    """Returns the path of a plan's dictionary, whether it exists or not."""
     text = json.dumps([SCHEMA, plan.to_json(), run.first], sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return run.folder / SPARSE / f"{plan.site}-{digest}.h5"
 
 
 def load_dictionary(run: Run, plan: DictionaryPlan) -> Dictionary | None:
-    """Loads the dictionary of a plan for these very samples.
+    """Loads the dictionary of a plan for the run's present samples.
 
-    It is None if there is none.
+    Returns None if there is none.
     """
     path = dictionary_path(run, plan)
     with suppress(Malformed, LookupError, ValueError, OSError):
@@ -145,12 +145,12 @@ def load_dictionary(run: Run, plan: DictionaryPlan) -> Dictionary | None:
 
 
 def make_dictionary(run: Run, plan: DictionaryPlan) -> Generator[float, None, Dictionary]:
-    """Trains and judges a dictionary, and stores it; or loads it.
+    """Loads a dictionary, or trains, judges and stores it.
 
-    A training that was stopped goes on where it was.
+    A training that was stopped continues where it stopped.
 
     Raises:
-        AnalysisError: the site holds numbers that are not finite, or does not vary.
+        AnalysisError: the site holds values that are not finite, or does not vary.
     """
     from .judging import firing, quality
     from .tokens import Tokens

@@ -1,11 +1,11 @@
-"""What a trained dictionary is worth, and what its features do.
+"""The quality of a trained dictionary, and what its features do.
 
-- Explained variance: of held-out samples, the share of the squares of their tokens that the
-  dictionary reconstructs from its active features. Beside it stand as many principal components of
-  the training tokens, and the null: a dictionary of the same size that was trained, and is tried,
-  on tokens whose channels were shuffled.
-- Firing: how often each feature fires at each step, how strongly at each place, and in which
-  samples most. A feature that fires nowhere is dead.
+- Explained variance: the share of the squares of held-out samples' tokens that the dictionary
+  reconstructs from its active features. It is compared with the same number of principal components
+  of the training tokens, and with the null. The null is a dictionary of the same size that was both
+  trained and tested on tokens whose channels were shuffled.
+- Firing: how often each feature fires at each step, how strongly it fires at each place, and in
+  which samples it fires most. A feature that fires nowhere is dead.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .network import Weights, before_top_k, reconstructed, top_k
 from .tokens import Spread, Tokens, shuffled
 
 TOP = 12
-"""Samples that are kept for each feature."""
+"""The number of samples that are kept for each feature."""
 
 AT_ONCE = 8192
-"""Tokens that are encoded at a time."""
+"""The number of tokens that are encoded at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Firing:
-    """What features do in all samples of a run.
+    """How features fire in all samples of a run.
 
     Attributes:
         rate: At each step, the share of places and samples where a feature fires (steps, m).
@@ -46,7 +46,7 @@ class Firing:
     energy: np.ndarray
 
     def sorted(self, order: np.ndarray) -> Firing:
-        """The same with features in another order."""
+        """Returns the same data with the features in another order."""
         return Firing(
             rate=self.rate[:, order],
             strength=self.strength[:, order],
@@ -57,14 +57,14 @@ class Firing:
     def top(self) -> np.ndarray:
         """Finds the rows of the samples with the largest activations.
 
-        The largest comes first: (m, TOP), or (m, n) where there are fewer samples.
+        The largest comes first. The shape is (m, TOP), or (m, n) if there are fewer samples.
         """
         count = min(TOP, len(self.samples))
         return np.argsort(-self.samples, axis=0, kind="stable")[:count].T.astype(np.int32)
 
 
 def firing(tokens: Tokens, spread: Spread, weights: Weights) -> Generator[float, None, Firing]:
-    """Goes through all samples once, a shard at a time."""
+    """Measures how features fire in all samples, one shard at a time."""
     run, m, p = tokens.run, tokens.plan.features, tokens.places
     steps, n = run.spec.steps, len(run)
     rate, energy = torch.zeros(steps, m, dtype=torch.float64), torch.zeros(m, dtype=torch.float64)
@@ -98,7 +98,8 @@ def firing(tokens: Tokens, spread: Spread, weights: Weights) -> Generator[float,
 def explained(x: np.ndarray, found: np.ndarray, owners: np.ndarray) -> Estimate:
     """Computes the share of squares that a reconstruction explains.
 
-    The squares are those of tokens (n, c). The interval is over the samples that own them (n,).
+    The squares are those of the tokens (n, c). The interval is over the samples that the tokens
+    belong to; ``owners`` (n,) holds the sample of each token.
     """
     _, rows = np.unique(owners, return_inverse=True)
     left = np.bincount(rows, np.square(x - found, dtype=np.float64).sum(1))
@@ -110,7 +111,10 @@ def explained(x: np.ndarray, found: np.ndarray, owners: np.ndarray) -> Estimate:
 def quality(
     tokens: Tokens, spread: Spread, weights: Weights, null: Weights
 ) -> Generator[float, None, dict[str, Any]]:
-    """What the dictionary explains of held-out samples, beside PCA and the null."""
+    """Compares what the dictionary explains with PCA and the null.
+
+    All three are measured on held-out samples.
+    """
     x, owners = yield from tokens.held_out_tokens(spread)
     k, seed = tokens.plan.active, tokens.plan.seed
     own = explained(x, reconstructed(weights, x, k), owners)

@@ -1,11 +1,12 @@
-r"""The top-k autoencoder: few features of a dictionary make up a vector.
+r"""The top-k autoencoder: a vector is a sum of a few features of a dictionary.
 
-With x (c,) a token, W_enc (m, c), W_dec (m, c) with rows of unit length, and b_pre (c,),
+x (c,) is a token, W_enc is (m, c), W_dec is (m, c) with rows of unit length, and b_pre is (c,):
 
     z = ReLU(TopK(W_enc (x - b_pre)))        x̂ = W_decᵀ z + b_pre
 
-and the loss is |x - x̂|² plus 1/32 of an auxiliary loss: features that have not fired for long (dead
-ones) reconstruct what is left, x - x̂, by their own top-k, so that they come back to life.
+The loss is |x - x̂|² plus 1/32 of an auxiliary loss. For the auxiliary loss, features that have not
+fired for long (dead features) reconstruct the residual x - x̂ by a top-k of their own. This makes
+them fire again.
 
 References:
     Scaling and evaluating sparse autoencoders (Gao, Dupré la Tour, Tillman, Goh, Troll, Radford,
@@ -21,7 +22,7 @@ import torch
 from torch.nn.functional import embedding_bag, normalize
 
 AUXILIARY = 1 / 32
-"""Weight of the auxiliary loss."""
+"""The weight of the auxiliary loss."""
 
 Weights = Mapping[str, torch.Tensor]
 """``encoder`` (m, c), ``decoder`` (m, c) with rows of unit length, ``bias`` (c,)."""
@@ -53,7 +54,7 @@ def top_k(before: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def decoded(weights: Weights, values: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
-    """Computes x̂ - b_pre (n, c) of some activations."""
+    """Computes x̂ - b_pre (n, c) from activations."""
     return embedding_bag(features, weights["decoder"], per_sample_weights=values, mode="sum")
 
 
@@ -63,13 +64,13 @@ def loss_of(
     """Computes the loss of tokens, for the gradient.
 
     Args:
-        weights: With gradients.
+        weights: The weights, with gradients.
         x: Tokens (n, c).
-        k: How many features fire.
-        dead: Which features have not fired for long (m,) bool.
+        k: The number of features that fire for each token.
+        dead: Whether each feature has not fired for long (m,) bool.
 
     Returns:
-        The loss, the share of the squares that is not explained, and which features fired (m,).
+        The loss, the unexplained share of the squares, and whether each feature fired (m,).
     """
     before = before_top_k(weights, x)
     values, features = top_k(before, k)

@@ -1,4 +1,4 @@
-"""What decides a dictionary of sparse features, and whether a run can have it."""
+"""Options that define a dictionary of sparse features, and checks that a run can have it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ..options import Option
 from ..specs import POOLED
 
 FEWEST, HELD_OUT = 10, 0.2
-"""Samples (or groups of them) that a dictionary takes, and the share that is held out."""
+"""The least number of samples (or groups) for a dictionary, and the share that is held out."""
 
 EPOCHS, MOST_TOKENS = 100, 1_000_000
 """How often training goes through all activations, and how many it sees at most, by default."""
 
 MOST_NUMBERS = 2**28
-"""Numbers of an array of a dictionary, at most: 1 GiB."""
+"""The most numbers that one array of a dictionary may hold: 1 GiB."""
 
 OPTIONS = {
     "features": Option(
@@ -50,14 +50,14 @@ OPTIONS = {
 
 @dataclass(frozen=True, kw_only=True)
 class DictionaryPlan:
-    """What decides a dictionary, beside the run's samples.
+    """The options that define a dictionary, together with the run's samples.
 
     Args:
         site: A stored site.
-        features: How many features the dictionary has (m).
-        active: How many of them may fire at one place (k).
-        tokens: How many activations of one place are seen in training, repeats included.
-        seed: Of the first weights, of the held-out samples and of the order.
+        features: The number of features of the dictionary (m).
+        active: The number of features that may fire at one place (k).
+        tokens: The number of activations of one place that training sees, repeats included.
+        seed: The seed of the first weights, the held-out samples and the order.
     """
 
     site: str
@@ -67,7 +67,7 @@ class DictionaryPlan:
     seed: int
 
     def to_json(self) -> dict[str, Any]:
-        """Plain data."""
+        """Returns the plan as plain data."""
         return asdict(self)
 
 
@@ -77,8 +77,8 @@ def plan_of(run: Run, site: str, options: Mapping[str, Any]) -> DictionaryPlan:
     Options that are 0 get their automatic values.
 
     Raises:
-        UsageError: an option that does not fit the site.
-        AnalysisError: too few samples; the message says how many are needed.
+        UsageError: an option does not fit the site.
+        AnalysisError: there are too few samples. The message says how many are needed.
     """
     channels, places = token_shape(run, site)
     plan = DictionaryPlan(site=site, **{name: options[name] for name in OPTIONS})
@@ -138,7 +138,7 @@ def token_shape(run: Run, site: str) -> tuple[int, int]:
     """Returns the channels of a site and its number of places.
 
     Raises:
-        UsageError: the site's tensors have different sizes; their names are given.
+        UsageError: the site's tensors have different sizes. The message names them.
         NotStoredError: the run does not store it.
     """
     run.blocks(site, 0)  # raises where it is not stored

@@ -19,15 +19,15 @@ from ..measures.groups import groups_of
 from .plan import HELD_OUT, DictionaryPlan, token_shape
 
 FEWEST_TRIED = 5
-"""Held-out samples that edits and correlations take."""
+"""The least number of held-out samples for edits and correlations."""
 
 CHUNK = 2**24
-"""Numbers of tokens that are shuffled together: 64 MiB."""
+"""How many numbers are shuffled together: 64 MiB."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Spread:
-    """The mean and standard deviation over training samples.
+    """The mean and standard deviation over the training samples.
 
     Both are (steps, channels, places) float32. A deviation of 0 is kept as 0.
     """
@@ -38,7 +38,7 @@ class Spread:
     def scaled(self, block: np.ndarray) -> np.ndarray:
         """Scales a shard's block (steps, n, d).
 
-        The result is (steps, n, channels, places) in units of σ; 0 where a number does not vary.
+        The result is (steps, n, channels, places) in units of σ. Values that do not vary become 0.
         """
         steps, n, _ = block.shape
         z = block.reshape(steps, n, *self.mean.shape[1:]) - self.mean[:, None]
@@ -47,11 +47,11 @@ class Spread:
 
 
 class Tokens:
-    """The tokens of a run's site, as a plan divides them.
+    """The tokens of a run's site, divided by a plan.
 
     Args:
         run: The run.
-        plan: Made for the run by :func:`~hcache.sparse.plan.plan_of`.
+        plan: A plan made for the run by :func:`~hcache.sparse.plan.plan_of`.
     """
 
     def __init__(self, run: Run, plan: DictionaryPlan) -> None:
@@ -61,7 +61,7 @@ class Tokens:
         self.per_sample = run.spec.steps * self.places
         trained = int((~self.held_out).sum()) * self.per_sample
         self.share = min(1.0, plan.tokens / trained)
-        """Of the training tokens that one epoch sees."""
+        """The share of the training tokens that one epoch sees."""
         self.epochs = max(1, round(plan.tokens / (trained * self.share)))
 
     def blocks(self, numbers: Sequence[int]) -> Iterator[tuple[slice, np.ndarray]]:
@@ -71,7 +71,7 @@ class Tokens:
             The shard's rows in the run, and its block (steps, n, d).
 
         Raises:
-            AnalysisError: a number is not finite.
+            AnalysisError: a value is not finite.
         """
         starts = np.cumsum([0, *(shard.stop - shard.start for shard in self.run.shards)])
         for number in numbers:
@@ -88,7 +88,7 @@ class Tokens:
     def spread(self) -> Generator[float, None, Spread]:
         """Computes the mean and σ of the training samples.
 
-        It takes one pass over the shards.
+        This takes one pass over the shards.
         """
         shape = (self.run.spec.steps, self.channels * self.places)
         count, mean, squares = 0, np.zeros(shape), np.zeros(shape)
@@ -115,7 +115,7 @@ class Tokens:
     def chunks(self) -> list[tuple[int, ...]]:
         """Lists the shards of every chunk of the training, in order.
 
-        Every epoch goes through all shards once, in an order of its own.
+        Every epoch goes through all shards once, in a new order.
         """
         sizes = [self._taken(int((~self.held_out[rows]).sum())) for rows in self._rows()]
         found: list[tuple[int, ...]] = []
@@ -151,7 +151,7 @@ class Tokens:
     ) -> Generator[float, None, tuple[np.ndarray, np.ndarray]]:
         """Reads tokens of the held-out samples.
 
-        They are all tokens, or as many as make up a chunk, and as many of each sample.
+        If all of these tokens are too many for one chunk, each sample contributes the same number.
 
         Returns:
             The tokens (n, channels), and the row in the run of each one's sample (n,).
@@ -174,23 +174,23 @@ class Tokens:
         return [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
 
     def _taken(self, samples: int) -> int:
-        """How many tokens of a shard with so many training samples an epoch sees."""
+        """Returns how many tokens one epoch sees of a shard with this number of samples."""
         return round(samples * self.per_sample * self.share)
 
 
 def shuffled(tokens: np.ndarray, seed: int) -> np.ndarray:
     """Shuffles every channel over tokens (n, channels) by itself.
 
-    Each channel keeps its values, and channels have nothing to do with each other any more. A
-    dictionary has nothing to find in that.
+    Each channel keeps its values, but the channels become independent of each other. A dictionary
+    has nothing to find in such tokens.
     """
     return np.random.default_rng([seed, 4]).permuted(tokens, axis=0)
 
 
 def too_few(run: Run, plan: DictionaryPlan, samples: int) -> str:
-    """Says why edits cannot be tried on so many held-out samples.
+    """Says why edits cannot be tried on this number of held-out samples.
 
-    The text is empty if they can.
+    The text is empty if they can be tried.
     """
     held_out = int(held_out_rows(run, plan.seed).sum())
     if min(held_out, samples) >= FEWEST_TRIED:
@@ -204,14 +204,14 @@ def too_few(run: Run, plan: DictionaryPlan, samples: int) -> str:
 
 
 def _as_tokens(z: np.ndarray) -> np.ndarray:
-    """(steps, n, channels, places) -> (steps · n · places, channels)."""
+    """Reshapes (steps, n, channels, places) to (steps · n · places, channels)."""
     return np.moveaxis(z, 2, 3).reshape(-1, z.shape[2])
 
 
 def held_out_rows(run: Run, seed: int) -> np.ndarray:
     """Chooses the rows of a run that are held out (n,) bool.
 
-    They are a fifth of the samples, or of the groups that belong together.
+    A fifth of the samples is held out, or of the groups of samples that belong together.
     """
     groups = groups_of(run)
     groups = np.arange(len(run)) if groups is None else groups

@@ -1,8 +1,8 @@
-"""Trains a dictionary from the shards of a run, and goes on where it was stopped.
+"""Trains a dictionary from the shards of a run, and continues a training that was stopped.
 
-After every chunk of tokens all that the training needs is written into a checkpoint: weights, the
-optimiser's state, and how far it is. The order of the tokens follows from the plan alone. So a
-training that was stopped and goes on comes to the same weights, bit for bit.
+After every chunk of tokens, a checkpoint stores all that the training needs: the weights, the
+optimiser's state and the position in the training. The order of the tokens follows from the plan
+alone. A training that is stopped and continued therefore gives the same weights, bit for bit.
 """
 
 from __future__ import annotations
@@ -23,24 +23,26 @@ from .network import first_weights, loss_of
 from .tokens import Spread, Tokens, shuffled
 
 BATCH, RATE = 512, 2e-4
-"""Tokens of a batch; Adam's rate for 2¹⁴ features, which grows with the root of fewer."""
+"""The number of tokens of a batch, and Adam's rate for 2¹⁴ features. With m features the rate is
+√(2¹⁴ / m) times as large.
+"""
 
 LAST = 0.2
-"""Share of the training in which the rate falls to 0."""
+"""The last share of the training, in which the rate falls to 0."""
 
 DEAD_AFTER = 20
-"""A feature is dead that did not fire for so many batches."""
+"""A feature is dead if it has not fired for this number of batches."""
 
 VERSION = 1
-"""Of the training: a checkpoint of another one is not gone on from."""
+"""The version of the training. Checkpoints of another version are not used."""
 
 
 class Trainer:
     """The state of a training between two batches.
 
     Args:
-        tokens: What is trained on.
-        null: Trains on tokens whose channels are shuffled, as the null.
+        tokens: The tokens to train on.
+        null: Whether to train on tokens whose channels are shuffled, as the null.
     """
 
     def __init__(self, tokens: Tokens, null: bool) -> None:
@@ -60,10 +62,10 @@ class Trainer:
     def batch(self, x: torch.Tensor, share: float) -> float:
         """Takes one step of the optimiser.
 
-        ``share``: of the whole training that is done.
+        ``share``: the share of the training that is done.
 
         Returns:
-            The share of the squares that was not explained.
+            The share of the squares that is not explained.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * min(1.0, max(0.0, 1 - share) / LAST)
@@ -96,10 +98,10 @@ class Trainer:
             torch.save(state, partial)
 
     def load(self, path: Path) -> bool:
-        """Goes on from a checkpoint of this very training.
+        """Continues from a checkpoint of the same training.
 
         Returns:
-            Whether the file is one.
+            Whether the file is such a checkpoint.
         """
         try:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
@@ -110,7 +112,7 @@ class Trainer:
                     tensor.copy_(state["weights"][name])
             self.optimizer.load_state_dict(state["optimizer"])
             self.silent, self.chunk, self.losses = state["silent"], state["chunk"], state["losses"]
-        except Exception:  # whatever is wrong with a file that a training may do without
+        except Exception:  # the training can start without this file, whatever is wrong with it
             return False
         return True
 
@@ -118,13 +120,13 @@ class Trainer:
 def train(
     tokens: Tokens, spread: Spread, checkpoint: Path, null: bool = False
 ) -> Generator[float, None, tuple[dict[str, torch.Tensor], list[float]]]:
-    """Trains a dictionary, or goes on with one.
+    """Trains a dictionary, or continues its training.
 
     Args:
-        tokens: What is trained on.
+        tokens: The tokens to train on.
         spread: Their mean and σ.
-        checkpoint: The file that the training goes on from, where it is one of this training.
-        null: Trains on tokens whose channels are shuffled.
+        checkpoint: The checkpoint's file. The training continues from it if it is of this training.
+        null: Whether to train on tokens whose channels are shuffled.
 
     Returns:
         The weights, and the share of the squares that each chunk left unexplained.

@@ -6,8 +6,8 @@ The question comes from edits of photographs of dogs: a direction towards happy 
 only if all its positives are of one breed. Here the breed and the expression of every sample are
 read by a reader that was trained on drawings. Naive directions are fitted to the happiest samples
 of all breeds and to the happiest of each breed, and applied to samples that had no part in it.
-Beside them stand directions fitted to randomly chosen positives. Writes ``breeds.json`` and
-``breeds.png`` into ``DIR``, and goes on from what is there.
+Directions fitted to randomly chosen positives are measured for comparison. The command writes
+``breeds.json`` and ``breeds.png`` into ``DIR``, and continues from what is there.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ MODEL, READER = "toydogs-ddpm-64", "toydogs"
 MIXED, RANDOM = "mixed breeds", "random positives"
 STRENGTHS = (1.0, 2.0)
 ALIGNED_AT = 0.6
-"""The step whose h the alignment of positives is taken at, as a share of all steps."""
+"""The step at which alignment of positives is measured, as a share of all steps."""
 
 
 def breed_of(readings: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The most likely breed of every sample, (n,) places in ``NAMES``."""
+    """Returns the most likely breed of every sample, (n,) places in ``NAMES``."""
     return np.stack([readings[f"breed {name}"] for name in NAMES]).argmax(0)
 
 
@@ -82,17 +82,17 @@ def alignment_of_positives(run: Run, positives: Sequence[int]) -> dict[str, Any]
 def change_by_breed(
     before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], spread: float
 ) -> dict[str, dict[str, list[float]]]:
-    """Averages what changed, by the breed of the recipient.
+    """Averages the changes by the breed of the recipient.
 
-    Changes are of ``happy`` and of the probability of the recipient's own breed.
+    They are the changes of ``happy`` and of the probability of the recipient's own breed.
 
     Args:
         before: Readings of the unedited samples.
-        after: Those of the edited ones.
+        after: Readings of the edited samples.
         spread: The standard deviation of ``happy`` over the run, its unit.
 
     Returns:
-        Mean and 95 % bootstrap interval of each; ``happy`` in spreads.
+        The mean and 95 % bootstrap interval of each change; ``happy`` in spreads.
     """
     breeds, found = breed_of(before), {}
     for place, name in enumerate(NAMES):
@@ -116,7 +116,7 @@ def measure_breeds(
 ) -> dict[str, Any]:
     """Measures every set of positives and writes ``kept`` after each.
 
-    What ``kept`` has of these weights and sizes is not measured again.
+    What ``kept`` already has for these weights and sizes is not measured again.
     """
     settings = {"weights": run.spec.weights, "fit": len(run), "unseen": unseen}
     facts: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}

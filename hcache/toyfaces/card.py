@@ -1,9 +1,9 @@
-"""Writes the card of a model that ships from what ``measure`` found.
+"""Writes the card of a shipped model from the results of ``measure``.
 
     python -m hcache.toyfaces.card [--model toyfaces-ldm-64]
 
-No number is typed in here: they come from two files that are kept beside the weights,
-``<model>.facts.json`` and ``<model>.training.json``.
+All numbers come from two files that are kept beside the weights, ``<model>.facts.json`` and
+``<model>.training.json``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TEMPLATE = Path(__file__).parent / "card_template.md"
 
 
 def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> str:
-    """The card as Markdown."""
+    """Returns the card as Markdown."""
     data, settings, effects = facts["data"], facts["settings"], facts["directions"]
     reader = facts["reader"]
     n = data["samples"]
@@ -75,7 +75,7 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
 
 
 def _few_steps(facts: dict[str, Any]) -> str:
-    """What was measured of samples of fewer steps, and of the grain of both; empty if nothing."""
+    """Describes samples of fewer steps and the grain of both. The text is empty without results."""
     few = facts.get("few_steps")
     if few is None:
         return ""
@@ -90,7 +90,7 @@ def _few_steps(facts: dict[str, Any]) -> str:
 
 
 def _meant(effects: dict[str, Any]) -> list[str]:
-    """The directions that mean a factor, one of its ends after the other."""
+    """Returns the directions that mean a factor, one end after the other."""
     return [name for a in ATTRIBUTES for name in (a, a + LOWEST) if name in effects]
 
 
@@ -139,7 +139,7 @@ def _words(name: str) -> str:
 
 
 def _network(structure: str, facts: dict[str, Any]) -> str:
-    """The U-Net in words; its sizes are the model's own."""
+    """Describes the U-Net in words, with the model's own sizes."""
     shape, groups = " x ".join(map(str, facts["h"])), facts["skips"]
     return (
         f"{structure}; {facts['parameters'] / 1e6:.2f} M parameters; h is {shape}; {sum(groups)}"
@@ -148,7 +148,7 @@ def _network(structure: str, facts: dict[str, Any]) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: writes a model's card from what was measured of it."""
+    """Runs the command: writes a model's card from its measurements."""
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.card", description=__doc__.split("\n\n")[0]
     )

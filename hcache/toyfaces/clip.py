@@ -1,18 +1,19 @@
-r"""A small CLIP of the drawn faces, for what needs one: pictures and texts in one space, in
-transformers' own format.
+r"""A small CLIP of the drawn faces, in the format of transformers.
+
+It puts pictures and texts into one space, for everything that needs a CLIP.
 
     python -m hcache.toyfaces.clip --work DIR [--out FOLDER] [--steps N] [--seed S]
 
-Trained on drawings and captions that are made from their factors. A caption names some of the
-factors of a face, so that many captions are true of many faces, and which are true of which is
-known. With s_ij the scaled cosine of picture i and text j, and y_ij = 1 where the text is true of
-the picture, the loss is the mean of both cross-entropies,
+It is trained on drawings and captions that are made from their factors. A caption names some of the
+factors of a face. Many captions are therefore true of many faces, and which are true of which is
+known. s_ij is the scaled cosine of picture i and text j, and y_ij = 1 if the text is true of the
+picture. The loss is the mean of both cross-entropies,
 
     -\sum_j y_ij/\sum_k y_ik log softmax_j(s_ij)    and
     -\sum_i y_ij/\sum_k y_kj log softmax_i(s_ij),
 
-which is CLIP's own where every text is true of one picture only. Pictures are blurred and noisy at
-random, as a predicted x_0 is. It runs on the processor; it is seeded, and goes on from its last
+This is CLIP's own loss if every text is true of only one picture. Pictures are blurred and noisy at
+random, like a predicted x_0. The training runs on the CPU and is seeded. It continues from its last
 checkpoint in ``--work``.
 
 References:
@@ -47,10 +48,10 @@ FOLDER = WEIGHTS.parent / "toyfaces-clip"
 PLAN = Training(steps=1100, batch=96, learning_rate=1e-3, warmup=50, decay=0.7, ema=0.98)
 WIDTH = {"text": 64, "vision": 96, "both": 64}
 LONGEST = 64
-"""Tokens of a text, at most; a caption that names all factors has fewer."""
+"""The most tokens of a text. A caption that names all factors has fewer."""
 
 BLURS = (1, 1, 2, 4)
-"""Sides of the squares over which a batch's pictures are averaged, a quarter of them each."""
+"""The sides of the squares over which pictures are averaged, each for a quarter of a batch."""
 
 PLACES = 8
 """How much more than usual the places of patches weigh at first: as much as what the patches show.
@@ -72,18 +73,18 @@ the middle.
 
 
 def ends(name: str) -> tuple[str, str]:
-    """The texts of a factor's low and high end.
+    """Returns the texts of a factor's low and high end.
 
-    ``face with blond hair``, ``face with black hair``.
+    For example: ``face with blond hair``, ``face with black hair``.
     """
     low, high = (caption({name: side}) for side in (-1, 1))
     return low, high
 
 
 def sides_of(factors: torch.Tensor) -> torch.Tensor:
-    """Which third of its range each factor lies in.
+    """Returns which third of its range each factor lies in.
 
-    Of factors (n, 8): (n, 8) of -1, 0 and 1.
+    Factors are (n, 8). The result is (n, 8) of -1, 0 and 1.
     """
     low = torch.tensor([factor.low for factor in FACTORS])
     share = (factors - low) / (torch.tensor([factor.high for factor in FACTORS]) - low)
@@ -91,18 +92,18 @@ def sides_of(factors: torch.Tensor) -> torch.Tensor:
 
 
 def named_of(sides: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """What a caption of each face names, (n, 8).
+    """Draws what a caption of each face names, (n, 8).
 
-    Some of its sides, the others 0; from nothing at all to everything.
+    A caption names between none and all of the face's sides. The others are 0.
     """
     share = torch.rand(len(sides), 1, generator=rng)
     return sides * (torch.rand(sides.shape, generator=rng) < share)
 
 
 def caption(named: Mapping[str, int]) -> str:
-    """A text that says ends of some of a face's factors.
+    """Writes a text that names the ends of some factors.
 
-    Which end (-1 or 1) each is at; 0 says nothing of it.
+    A factor is at an end (-1 or 1), or is not named (0).
     """
     words = {name: WORDS[name][(side + 1) // 2] for name, side in named.items() if side}
     face = words.pop("smile", "face")
@@ -110,18 +111,18 @@ def caption(named: Mapping[str, int]) -> str:
 
 
 def truth(sides: torch.Tensor, named: torch.Tensor) -> torch.Tensor:
-    """Which captions are true of which faces.
+    """Returns which captions are true of which faces.
 
-    (n, m) bool, of faces' sides (n, 8) and what captions name (m, 8).
+    The result is (n, m) bool, for faces' sides (n, 8) and what captions name (m, 8).
     """
     return ((named[None] == 0) | (named[None] == sides[:, None])).all(-1)
 
 
 def contrastive_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """The contrastive loss of pictures and texts.
+    """Computes the contrastive loss of pictures and texts.
 
-    Both cross-entropies of the module's formula, of scaled cosines (pictures, texts) and what
-    is true (the same).
+    It is the mean of both cross-entropies of the module's formula. Scaled cosines and truths are
+    (pictures, texts).
     """
     found = []
     for values, told in ((logits, true.float()), (logits.T, true.T.float())):
@@ -130,13 +131,13 @@ def contrastive_loss(logits: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
 
 
 def clip_loss(network: Any, tokenizer: Any) -> Loss:
-    """The loss of drawings, each with a made-up caption.
+    """Returns the loss of drawings, each with a made-up caption.
 
-    The caption is of the drawing's factors.
+    The caption names some of the drawing's factors.
     """
 
     def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """At random blur and noise, with random captions."""
+        """Computes the loss at random blur and noise, with random captions."""
         sides = sides_of(factors)
         named = named_of(sides, rng)
         forms = torch.randint(len(TEMPLATES), (len(named),), generator=rng).tolist()
@@ -152,9 +153,9 @@ def clip_loss(network: Any, tokenizer: Any) -> Loss:
 
 
 def blurred(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Pictures (n, 3, h, w), blurred and noisy.
+    """Returns pictures (n, 3, h, w) with blur and noise.
 
-    By ``BLURS`` in turn, and mildly more.
+    The blurs of ``BLURS`` are applied in turn, and then a mild one.
     """
     parts = [
         (
@@ -168,7 +169,7 @@ def blurred(images: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
 
 
 def make_clip(seed: int) -> tuple[Any, Any]:
-    """A CLIP of random weights and its tokenizer.
+    """Makes a CLIP with random weights, and its tokenizer.
 
     The tokenizer's pieces are the words of the captions.
     """
@@ -203,9 +204,9 @@ def make_clip(seed: int) -> tuple[Any, Any]:
 
 
 def make_tokenizer() -> Any:
-    """CLIP's kind of tokenizer, for the words of captions.
+    """Makes a tokenizer of CLIP's kind, for the words of captions.
 
-    It has a piece for every word that captions have; other words come apart into letters.
+    It has a piece for every word of the captions. Other words are split into letters.
     """
     from tokenizers.pre_tokenizers import ByteLevel
     from transformers import CLIPTokenizer
@@ -230,12 +231,10 @@ def make_tokenizer() -> Any:
 
 
 def merges_of(words: Iterable[str]) -> list[tuple[str, str]]:
-    """The merges that make one piece of each word.
+    """Returns the merges that make one piece of each word.
 
-    Pairs of pieces to be joined, in that order.
-
-    Later pairs stand behind all earlier ones, so that what makes one word whole does not break
-    another.
+    They are pairs of pieces to join, in this order. Later pairs come after all earlier ones, so
+    the merges of one word do not break another.
     """
     merges: list[tuple[str, str]] = []
     for word in words:
@@ -249,7 +248,7 @@ def merges_of(words: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def _joined(pieces: list[str], pair: tuple[str, str]) -> list[str]:
-    """The pieces of a word, each such pair of neighbours as one."""
+    """Returns the pieces of a word, with each such pair of neighbours joined."""
     found: list[str] = []
     for piece in pieces:
         if found and (found[-1], piece) == pair:
@@ -260,9 +259,9 @@ def _joined(pieces: list[str], pair: tuple[str, str]) -> list[str]:
 
 
 def save_clip(network: Any, tokenizer: Any, folder: Path) -> None:
-    """Writes a folder in transformers' format, weights as float16.
+    """Writes a folder in transformers' format, with float16 weights.
 
-    Colours are taken in [-1, 1].
+    The model takes colours in [-1, 1].
     """
     network.half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -280,19 +279,19 @@ def save_clip(network: Any, tokenizer: Any, folder: Path) -> None:
 def told_apart(
     clip: Clip, images: np.ndarray, values: Mapping[str, np.ndarray], names: Sequence[str]
 ) -> dict:
-    """How often a factor's two texts are told apart.
+    """Measures how often a factor's two texts are distinguished.
 
-    By which is nearer to a picture, and of how many pictures.
+    The text that is nearer to the picture is the answer.
 
     Args:
         clip: A CLIP model.
-        images: (n, height, width, 3) uint8.
-        values: Every factor of each, as drawn or as read, (n,); only what lies in its lowest or
-            highest third counts.
-        names: The factors that are asked for.
+        images: Pictures (n, height, width, 3) uint8.
+        values: Each factor (n,), as drawn or as read. Only values in the lowest or highest third
+            count.
+        names: The requested factors.
 
     Returns:
-        Factor -> {"share": correct ones among ``count``}.
+        Factor -> ``share``, the share of correct answers among ``count`` pictures.
     """
     seen = torch.cat([clip.pictures(part) for part in to_tensor(images).split(128)])
     sides = sides_of(torch.from_numpy(np.stack([values[name] for name in NAMES], 1)))
@@ -305,18 +304,18 @@ def told_apart(
 
 
 def held_out(count: int = 2000) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Drawings that are never trained on, and their factors.
+    """Draws faces that are never trained on.
 
-    (n, 64, 64, 3) uint8, and every factor of each, (n,).
+    Returns drawings (n, 64, 64, 3) uint8, and each factor (n,).
     """
     images, factors = draw_dataset(range(HELD_OUT, HELD_OUT + count))
     return images, dict(zip(NAMES, factors.T, strict=True))
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: trains the model and writes its folder.
+    """Runs the command: trains the model and writes its folder.
 
-    It says how well it tells texts apart on other drawings.
+    It prints how well the model distinguishes texts on other drawings.
     """
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.clip", description=__doc__.split("\n\n")[0]

@@ -19,7 +19,7 @@ from .factors import Factor
 
 @dataclass(frozen=True, kw_only=True)
 class Breed:
-    """What the heads of a breed look like.
+    """The shape and colours of a breed's heads.
 
     Lengths are in pixels of the drawing.
 
@@ -82,7 +82,7 @@ FACTORS = (
     Factor(name="coat", low=0.0, high=1.0, low_means="light", high_means="dark"),
     Factor(name="background", low=0.0, high=1.0, low_means="rose", high_means="violet"),
 )
-"""What goes from one end to the other; the breed is one of :data:`BREEDS` beside them."""
+"""The continuous factors. The breed, one of :data:`BREEDS`, comes in addition."""
 
 TONGUE = (226, 92, 112)
 MOUTH = (74, 26, 34)
@@ -141,7 +141,7 @@ def draw_dataset(seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_dog(dog: Dog) -> Image.Image:
-    """The dog as an RGB image of 64 x 64 pixels."""
+    """Draws a dog as an RGB image of 64 x 64 pixels."""
     image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), background_colour(dog.background))
     pen, breed, turn = Pen(image), BREEDS[dog.breed], 5.0 * dog.yaw
     coat = ramp(breed.coat, dog.coat)

@@ -16,11 +16,11 @@ from .losses import Loss, as_signed, degrade
 
 WEIGHTS = reader.WEIGHTS.with_name("dogs-reader.safetensors")
 READINGS = (*(factor.name for factor in FACTORS), *(f"breed {name}" for name in NAMES))
-"""Factors in their own range, then the probability of each breed."""
+"""The factors, each in its own range, then the probability of each breed."""
 
 
 class DogReader(reader.FaceReader):
-    """Reads drawn dogs.
+    """A network that reads drawn dogs.
 
     Image (n, 3, 64, 64) in [-1, 1] -> readings (n, 8), in the order of :data:`READINGS`.
     """
@@ -41,7 +41,7 @@ def dog_reader_loss(network: DogReader) -> Loss:
     """
 
     def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Of drawings with their factors and breeds."""
+        """Computes the loss of drawings with their factors and breeds."""
         raw = network.logits(degrade(as_signed(images), rng))
         k = len(FACTORS)
         spread = raw.new_tensor([(f.high - f.low) / 12**0.5 for f in FACTORS])
@@ -53,7 +53,7 @@ def dog_reader_loss(network: DogReader) -> Loss:
 
 @lru_cache(maxsize=1)
 def load_dog_reader() -> DogReader:
-    """The reader that ships."""
+    """Loads the reader that ships with hcache."""
     network = DogReader()
     network.load_state_dict(load_file(WEIGHTS))
     return network.eval().requires_grad_(False)

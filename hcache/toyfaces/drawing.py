@@ -1,9 +1,8 @@
-"""Draws a toy face with Pillow: the data set whose factors are known.
+"""Draws toy faces with Pillow, a data set with known factors.
 
 A face is drawn at ``SCALE`` times its size and reduced with a box filter, which antialiases every
-edge. Features are drawn large on purpose: a factor that changes few pixels is decided late in
-denoising, when the bottleneck no longer has a say, and could then not be found in h-space by any
-method.
+edge. Features are drawn large on purpose. A factor that changes few pixels is decided late in
+denoising, when the bottleneck has no more influence. No method could find such a factor in h-space.
 """
 
 from __future__ import annotations
@@ -35,7 +34,9 @@ def _rounded(values: Iterable[float]) -> Colour:
 
 
 def ramp(colours: tuple[Colour, ...], u: float) -> Colour:
-    """The colour at ``u`` in [0, 1] along a piecewise linear ramp."""
+    """Returns the colour at ``u`` on a piecewise linear ramp.
+
+    ``u`` is in [0, 1]."""
     position = u * (len(colours) - 1)
     i = min(int(position), len(colours) - 2)
     a, b = np.array(colours[i]), np.array(colours[i + 1])
@@ -43,9 +44,9 @@ def ramp(colours: tuple[Colour, ...], u: float) -> Colour:
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    """The colour, darker or lighter.
+    """Makes a colour darker or lighter.
 
-    Darkened for a factor below 1, lightened towards white above.
+    A factor below 1 darkens it. A factor above 1 lightens it towards white.
     """
     c = np.array(colour, float)
     c = c * factor if factor <= 1 else c + (255 - c) * (factor - 1)
@@ -53,13 +54,14 @@ def shade(colour: Colour, factor: float) -> Colour:
 
 
 def mix(a: Colour, b: Colour, u: float) -> Colour:
-    """The colour a fraction ``u`` of the way from ``a`` to ``b``."""
+    """Mixes ``a`` and ``b``: 0 gives ``a``, 1 gives ``b``."""
     return _rounded(p + (q - p) * u for p, q in zip(a, b, strict=True))
 
 
 def background_colour(u: float) -> Colour:
-    """Hues from rose over green to violet. Not the whole circle: its two ends would look the
-    same.
+    """Returns a hue from rose over green to violet.
+
+    It is not the whole circle, because its two ends would look the same.
     """
     return _rounded(255 * v for v in colorsys.hsv_to_rgb(0.02 + 0.76 * u, 0.42, 0.92))
 
@@ -83,7 +85,7 @@ class Pen:
         outline: Colour | None = None,
         width: float = 0,
     ) -> None:
-        """Draws an ellipse around (x, y)."""
+        """Draws an ellipse with centre (x, y) and radii (rx, ry)."""
         box = [SCALE * (x - rx), SCALE * (y - ry), SCALE * (x + rx), SCALE * (y + ry)]
         self.draw.ellipse(box, fill=fill, outline=outline, width=round(SCALE * width))
 
@@ -92,7 +94,7 @@ class Pen:
         self.draw.polygon([(SCALE * x, SCALE * y) for x, y in points], fill=fill)
 
     def line(self, points: Iterable[tuple[float, float]], fill: Colour, width: float) -> None:
-        """Draws a line with round ends."""
+        """Draws a line through points, with round ends."""
         points = [(SCALE * x, SCALE * y) for x, y in points]
         self.draw.line(points, fill=fill, width=round(SCALE * width), joint="curve")
         r = SCALE * width / 2
@@ -109,7 +111,7 @@ class Pen:
 
 
 def draw_face(face: Face) -> Image.Image:
-    """The face as an RGB image of 64 x 64 pixels."""
+    """Draws a face as an RGB image of 64 x 64 pixels."""
     image = Image.new("RGB", (SIZE * SCALE, SIZE * SCALE), background_colour(face.background))
     pen = Pen(image)
     skin, hair = ramp(SKIN, face.skin), ramp(HAIR, face.hair_colour)
@@ -215,9 +217,9 @@ def _frames(pen: Pen, turn: float) -> None:
 
 
 def draw_dataset(seeds: Iterable[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Images and factors of the given seeds.
+    """Draws the faces of the given seeds.
 
-    (n, 64, 64, 3) uint8 and (n, 8) float32.
+    Returns images (n, 64, 64, 3) uint8 and factors (n, 8) float32.
     """
     faces = [sample_face(seed) for seed in seeds]
     images = np.stack([np.asarray(draw_face(face)) for face in faces])

@@ -1,7 +1,7 @@
-"""The factors of variation of a toy face: what is known, exactly, about every drawing.
+"""The factors of variation of a toy face. They are known exactly for every drawing.
 
-All factors are drawn independently, so any dependence that a model's samples show is the model's
-own. No torch, no Pillow: labels and pages can name factors without either.
+All factors are drawn independently, so any dependence in a model's samples comes from the model.
+This module imports neither torch nor Pillow, so labels and pages can name factors without them.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ import numpy as np
 class Factor:
     """One factor of a face.
 
-    Its range, whether it takes only the two ends, and the words for the two ends.
+    It has a range, a flag for binary factors (which take only the two ends), and words for the two
+    ends.
 
-    ``share`` is how many of the drawings have the high end of a binary factor. Not half of them:
-    where a share p has it, no edit can move the mean by more than √((1-p)/p) spreads, which for a
-    half is one.
+    ``share`` is the share of drawings with the high end of a binary factor. It is not a half: if a
+    share p has the high end, no edit can move the mean by more than √((1-p)/p) spreads, which is
+    one for a half.
     """
 
     name: str
@@ -57,8 +58,9 @@ BINARY = tuple(f.name for f in FACTORS if f.binary)
 
 @dataclass(frozen=True, kw_only=True)
 class Face:
-    """The factors of one face. Ranges as in :data:`FACTORS`; directions are as the viewer sees
-    them.
+    """The factors of one face.
+
+    The ranges are those of :data:`FACTORS`. Left and right are as the viewer sees them.
     """
 
     smile: float = 0.0
@@ -79,18 +81,19 @@ class Face:
                 )
 
     def as_array(self) -> np.ndarray:
-        """The factors as float32 (8,), in the order of :data:`NAMES`."""
+        """Returns the factors (8,) float32, in the order of :data:`NAMES`."""
         return np.array([getattr(self, name) for name in NAMES], np.float32)
 
     def replace(self, **changes: float) -> Face:
-        """Returns this face with other values of some factors."""
+        """Returns a face with some factors changed."""
         return dataclasses.replace(self, **changes)
 
 
 def sample_face(seed: int) -> Face:
-    """The face of a seed.
+    """Draws the factors of a seed.
 
-    Every factor is uniform on its range (glasses: on one in four), independent of all others.
+    Every factor is uniform on its range, and independent of all others. One face in four has
+    glasses.
     """
     rng = np.random.default_rng([seed, 0x7FACE5])
     values = {}

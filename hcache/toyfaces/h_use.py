@@ -1,9 +1,9 @@
-"""Measures how much a decoder makes of h: what h adds to its first block, and what is lost without.
+"""Measures how much a decoder uses h: what h adds to its first block, and what is lost without h.
 
     found = h_use(load_model("toyfaces-ldm-64"), samples=64, steps=20)
 
 An edit of h that changes nothing may say something about a model's h-space. It may also say that
-the network never learned to use its innermost level. These numbers tell the two apart.
+the network never learned to use its innermost level. These numbers distinguish the two.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from .factors import NAMES
 from .reader import read
 
 SEED = 3_000_000
-"""Of the first sample: none of these has a part in fitting a direction."""
+"""The seed of the first sample. None of these samples is used to fit a direction."""
 
 
 def first_block_shares(model: Model, features: Features) -> tuple[float, float]:
-    """What h and the first skip add to the decoder's first convolution.
+    """Measures the shares of h and the first skip in the decoder.
+
+    They are what each adds to the decoder's first convolution.
 
     The first resnet of the decoder normalises h and the first skip of group 1 together, applies its
     activation and a convolution. A convolution is linear, so its output is the sum of what h's
@@ -33,10 +35,10 @@ def first_block_shares(model: Model, features: Features) -> tuple[float, float]:
 
     Args:
         model: A model with a U-Net.
-        features: Of n samples at one step.
+        features: The features of n samples at one step.
 
     Returns:
-        The root mean square of either part, over samples, channels and places, without the bias.
+        The root mean square of each part, over samples, channels and places, without the bias.
     """
     resnet = model.network.up_blocks[0].resnets[0]
     skip = features["skip.1.0"]
@@ -52,15 +54,15 @@ def first_block_shares(model: Model, features: Features) -> tuple[float, float]:
 
 
 def without_h(features: Features, _: Moment) -> Features:
-    """An edit: the mean of h over the batch.
+    """Replaces h by its mean over the batch, as an edit.
 
-    It is the same for every sample.
+    The mean is the same for every sample.
     """
     return features.replace({"h": features.h.mean(0, keepdim=True).expand_as(features.h)})
 
 
 def h_use(model: Model, samples: int = 64, steps: int = 20) -> dict[str, Any]:
-    """Both measures, on samples that no direction was fitted to.
+    """Takes both measures, on samples that no direction was fitted to.
 
     Returns:
         ``first_block``: by step, ``[h, skip]`` as :func:`first_block_shares` gives them.

@@ -1,7 +1,7 @@
-"""What the shipped networks are trained to make small.
+"""The losses that the shipped networks are trained with.
 
-Each function takes a network and returns a loss of (drawings (n, 3, h, w) uint8 or latents (n, c,
-h, w) float, factors (n, 8), generator); all on one device, the generator too.
+Each function takes a network and returns a loss. A loss takes drawings (n, 3, h, w) uint8 or
+latents (n, c, h, w) float, factors (n, 8), and a generator. All must be on one device.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .reader import FaceReader
 Loss = Callable[[torch.Tensor, torch.Tensor, torch.Generator], torch.Tensor]
 
 COARSE = {8: 0.05, 64: 0.02}
-"""Side of the squares over which the error is averaged -> how much that counts."""
+"""Side of the squares over which the error is averaged -> weight of this error."""
 
 COARSE_VARIANCE = 0.15
 """Of drawings averaged over such squares, on a scale of -1 to 1: what there is to be found out
@@ -27,20 +27,20 @@ at high noise.
 """
 
 VARIATIONAL = 0.001
-"""Weight of the variational bound beside the squared error (Nichol, Dhariwal 2021)."""
+"""The weight of the variational bound relative to the squared error (Nichol, Dhariwal 2021)."""
 
 
 def as_signed(images: torch.Tensor) -> torch.Tensor:
-    """uint8 pictures in [-1, 1]; latents as they are."""
+    """Scales uint8 pictures to [-1, 1]. Latents stay as they are."""
     return images.float() / 127.5 - 1 if images.dtype == torch.uint8 else images
 
 
 def noised(
     images: torch.Tensor, alpha_bar: torch.Tensor, rng: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Drawings or latents with noise.
+    """Adds noise to drawings or latents.
 
-    x_0, noise, x_t (n, c, h, w) and timesteps (n,), stratified over the batch.
+    Returns x_0, noise and x_t (n, c, h, w), and timesteps (n,), stratified over the batch.
     """
     x_0 = as_signed(images)
     n, device = len(x_0), x_0.device
@@ -54,18 +54,19 @@ def noised(
 def diffusion_loss(
     unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE
 ) -> Loss:
-    """Weighted squared error of the predicted noise; timesteps stratified over the batch.
+    """Returns the weighted squared error of the predicted noise.
 
-    At high noise a small error of ε is a large one of x_0, by √((1-ᾱ)/ᾱ), and it is there that
-    colours and pose are decided. The plain loss hardly sees it, which long training makes up for; a
-    short one weighs it by that factor. What is coarse is a few of thousands of coefficients, so its
-    error is counted again, as if it were of all of them. A network with twice the channels also
-    learns the variance, by ``variational_loss``.
+    Timesteps are stratified over the batch. At high noise a small error of ε is a large error of
+    x_0, by √((1-ᾱ)/ᾱ), and there colours and pose are decided. The plain loss hardly sees this
+    error. Long training makes up for it; a short training weighs the error by this factor. The
+    coarse part is a few of thousands of coefficients, so its error is counted again, as if it were
+    that of all coefficients. A network with twice the channels also learns the variance, by
+    ``variational_loss``.
     """
     weight = ((1 - alpha_bar) / alpha_bar).sqrt().clamp(1.0, 4.0)
 
     def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """At random timesteps."""
+        """Computes the loss at random timesteps."""
         x_0, noise, x_t, t = noised(images, alpha_bar, rng)
         out = unet(x_t, t, return_dict=False)[0]
         eps = out[:, : x_0.shape[1]]
@@ -87,18 +88,18 @@ def diffusion_loss(
 def velocity_loss(
     unet: nn.Module, alpha_bar: torch.Tensor, coarse: dict[int, float] = COARSE
 ) -> Loss:
-    """Squared error of the predicted v.
+    """Returns the squared error of the predicted v.
 
     The coarse part of it is counted again; timesteps are stratified over the batch.
 
-    A white error of a predicted ε becomes one of x_0 that is larger by √((1-ᾱ)/ᾱ), 158 at t = 999:
-    samples of a network that was trained briefly keep it as grain. A predicted v has no such
-    factor: its error is that of x_0 divided by √(1-ᾱ).
+    A white error of a predicted ε becomes an error of x_0 that is larger by √((1-ᾱ)/ᾱ), 158 at t =
+    999. Samples of a briefly trained network keep it as grain. A predicted v has no such factor:
+    its error is the error of x_0 divided by √(1-ᾱ).
 
     The mean over a square of side k has k² times the signal-to-noise ratio of a pixel. It is
-    therefore decided at noise at which a pixel shows nothing, and sampling adds up its errors
-    there: colours run away. In units of its own deviation the velocity of that mean has an error of
-    (k² ᾱ + (1-ᾱ)/variance) times the mean's error of v, squared.
+    therefore decided at noise levels at which a pixel shows nothing. Sampling adds up its errors
+    there, and colours drift. In units of its own deviation the velocity of that mean has an error
+    of (k² ᾱ + (1-ᾱ)/variance) times the mean's error of v, squared.
 
     A network with twice the channels also learns the variance, by ``variational_loss``.
 
@@ -108,7 +109,7 @@ def velocity_loss(
     """
 
     def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """At random timesteps."""
+        """Computes the loss at random timesteps."""
         x_0, noise, x_t, t = noised(images, alpha_bar, rng)
         a = alpha_bar[t].view(-1, 1, 1, 1)
         out = unet(x_t, t, return_dict=False)[0].float()
@@ -135,20 +136,20 @@ def variational_loss(
     t: torch.Tensor,
     alpha_bar: torch.Tensor,
 ) -> torch.Tensor:
-    """The variational bound's term at t, in bits a dimension.
+    """Computes the variational bound's term at t, in bits per dimension.
 
-    (n,); it trains the variance through ``v``.
+    The result is (n,). It trains the variance through ``v``.
 
     The log variance lies between that of the posterior, β̃ (v = -1), and β (v = 1). At t = 0, where
     β̃ is 0, the posterior of t = 1 is used and the term is the squared error's likelihood under it.
 
     Args:
-        eps: Predicted noise (n, c, h, w); detached, so that the bound does not steer it.
+        eps: Predicted noise (n, c, h, w). It is detached, so the bound does not train it.
         v: The other half of the network's output, (n, c, h, w).
-        x_0: (n, c, h, w) in [-1, 1].
-        x_t: (n, c, h, w).
+        x_0: Clean pictures (n, c, h, w) in [-1, 1].
+        x_t: Noisy pictures (n, c, h, w).
         t: Timesteps (n,).
-        alpha_bar: (T,); like all of them on one device.
+        alpha_bar: The noise schedule (T,), on the same device as everything else.
 
     References:
         Improved Denoising Diffusion Probabilistic Models (Nichol, Dhariwal, 2021),
@@ -160,7 +161,7 @@ def variational_loss(
     posterior[0] = posterior[1]
 
     def at(values: torch.Tensor) -> torch.Tensor:
-        """Of the timesteps, (n, 1, 1, 1)."""
+        """Returns the values at the timesteps, (n, 1, 1, 1)."""
         return values[t].view(-1, 1, 1, 1)
 
     low, high = at(posterior.log()), at(beta.log())
@@ -174,15 +175,14 @@ def variational_loss(
 
 
 def autoencoder_loss(network: VQModel, quantised: bool) -> Loss:
-    """Absolute error of the reconstruction.
+    """Returns the absolute error of the reconstruction.
 
-    With the codebook's terms once latents are quantised.
-
-    Before that their size is held down a little; there is nothing else that would.
+    It includes the codebook's terms once latents are quantised. Before that, it penalises the size
+    of latents a little, because nothing else limits it.
     """
 
     def loss(images: torch.Tensor, _: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Of drawings, at no random timestep."""
+        """Computes the loss of drawings, without a random timestep."""
         pictures = as_signed(images)
         latents = network.encode(pictures).latents
         if not quantised:
@@ -195,13 +195,13 @@ def autoencoder_loss(network: VQModel, quantised: bool) -> Loss:
 
 
 def reader_loss(reader: FaceReader) -> Loss:
-    """Squared error under random blur and noise.
+    """Returns a reader's squared error under random blur and noise.
 
-    Cross-entropy for binary factors; few-step samples have such blur and noise.
+    For binary factors it is the cross-entropy. Samples of few steps have such blur and noise.
     """
 
     def loss(images: torch.Tensor, factors: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-        """Of drawings with their factors."""
+        """Computes the loss of drawings with their factors."""
         raw = reader.logits(degrade(as_signed(images), rng))
         total = raw.new_zeros(())
         for i, factor in enumerate(FACTORS):
@@ -220,7 +220,7 @@ def reader_loss(reader: FaceReader) -> Loss:
 def degrade(
     image: torch.Tensor, rng: torch.Generator, blur: float = 1.0, noise: float = 0.1
 ) -> torch.Tensor:
-    """Each image a little blurred, with noise.
+    """Blurs each image a little, and adds noise.
 
     Images (n, 3, h, w) are mixed with their 3 x 3 mean by a random share, plus noise of a
     random level.

@@ -1,4 +1,4 @@
-"""Measures what a model's card states. Every number in it comes out of this command.
+"""Measures all numbers of a model's card.
 
     python -m hcache.toyfaces.measure --work DIR [--model toyfaces-ldm-64] [--samples 512] [--unseen
     64]
@@ -55,9 +55,9 @@ def sample_images(
     batch: int = 16,
     text: str = "sampling",
 ) -> np.ndarray:
-    """Finished pictures (n, 64, 64, 3) uint8.
+    """Samples finished pictures (n, 64, 64, 3) uint8.
 
-    Edited asymmetrically if there is an edit.
+    An edit, if there is one, is asymmetric.
     """
     parts = []
     for i in tqdm(range(0, len(seeds), batch), desc=text):
@@ -68,9 +68,10 @@ def sample_images(
 
 
 def reader_accuracy(count: int = 2000) -> dict[str, dict[str, float]]:
-    """R² of the reader on held-out drawings.
+    """Measures R² of the reader on held-out drawings.
 
-    Accuracy for binary factors; as drawn and mildly blurred and noisy.
+    For binary factors it measures accuracy. Drawings are read as drawn, and with mild blur and
+    noise.
     """
     images, factors = draw_dataset(range(HELD_OUT, HELD_OUT + count))
     reader, rng = load_reader(), torch.Generator().manual_seed(0)
@@ -95,7 +96,9 @@ def _accuracy(truth: np.ndarray, reading: np.ndarray, name: str) -> float:
 
 
 def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Between two sets of features (n, d), taken as normal.
+    """Computes the Fréchet distance of two sets of features (n, d).
+
+    They are taken as normally distributed.
 
     References:
         GANs Trained by a Two Time-Scale Update Rule Converge to a Local Nash Equilibrium (Heusel,
@@ -107,16 +110,14 @@ def frechet_distance(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def grain(images: np.ndarray) -> float:
-    """Standard deviation of white noise in pictures.
+    """Estimates the standard deviation of white noise in pictures.
 
-    2 is the whole range of tones.
-
-    The median of the absolute mixed second differences of neighbouring pixels, over 1.35, which is
-    that median of white noise of deviation 1. Flat areas and straight edges have no such
-    differences.
+    The whole range of tones is 2. The estimate is the median of the absolute mixed second
+    differences of neighbouring pixels, divided by 1.35, which is this median for white noise of
+    deviation 1. Flat areas and straight edges have no such differences.
 
     Args:
-        images: (n, height, width, 3) uint8.
+        images: Pictures (n, height, width, 3) uint8.
     """
     tones = images.astype(np.float32) / 127.5 - 1
     mixed = tones[:, 1:, 1:] - tones[:, :-1, 1:] - tones[:, 1:, :-1] + tones[:, :-1, :-1]
@@ -143,16 +144,14 @@ def compare_with_data(images: np.ndarray) -> dict[str, Any]:
 def direction_effects(
     model: Model, run: Run, unseen: int, positives: int, work: Path, batch: int = 16
 ) -> dict[str, Any]:
-    """What the naive directions do to readings.
+    """Measures how the naive directions change readings.
 
-    Of samples that had no part in fitting them.
-
-    Every entry: the mean change of every reading, in its own spread over the run, with a 95 %
-    bootstrap interval over samples. A factor that is not yes or no has a direction to either end:
-    towards the samples with the highest readings, and towards those with the lowest. Beside the
-    naive directions stand random directions of equal length and directions fitted in the same way
-    to randomly chosen positives. What an earlier call with the same settings measured is not
-    measured again.
+    The samples had no part in fitting the directions. Every entry is the mean change of every
+    reading, in its own spread over the run, with a 95 % bootstrap interval over samples. A factor
+    that is not binary has two directions: towards the samples with the highest readings, and
+    towards those with the lowest. For comparison there are random directions of equal length, and
+    directions fitted in the same way to randomly chosen positives. What an earlier call with the
+    same settings measured is not measured again.
     """
     seeds = [UNSEEN_SEED + i for i in range(unseen)]
     labels = run.labels["toyfaces"]
@@ -204,7 +203,7 @@ def direction_effects(
 def _mean_change(
     before: np.ndarray, after: np.ndarray, spread: float, repeats: int = 2000
 ) -> list[float]:
-    """Mean of the change in spreads, and its 95 % bootstrap interval."""
+    """Returns the mean change in spreads, and its 95 % bootstrap interval."""
     change = (after - before) / spread
     rows = np.random.default_rng(0).integers(0, len(change), (repeats, len(change)))
     low, high = np.quantile(change[rows].mean(1), (0.025, 0.975))
@@ -212,7 +211,7 @@ def _mean_change(
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: measures everything that the card states, in one go."""
+    """Runs the command: measures all numbers of the card."""
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.measure", description=__doc__.split("\n\n")[0]
     )
@@ -266,7 +265,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def _known_facts(path: Path, weights: str, args: argparse.Namespace) -> dict[str, Any]:
-    """What an earlier call found of the samples, if they are the same ones of the same weights."""
+    """Returns an earlier call's results if samples and weights are the same."""
     settings = {key: str(value) for key, value in vars(args).items() if key != "work"} | {
         "weights": weights
     }

@@ -1,14 +1,15 @@
-"""Measures every way to find directions on toyfaces: the table in docs/results/methods.md comes
-out of this command.
+"""Measures every method for directions on toyfaces.
+
+The table in docs/results/methods.md comes from this command.
 
     python -m hcache.toyfaces.methods --work DIR [--unseen 64] [--strength 1] [--clip FOLDER]
 
-All are fitted on one run and tried on the same samples, which had no part in it, asymmetrically
-over all steps. The methods that mean no attribute give ``COMPONENTS`` directions each; which of
-them, and which way along it, stands for an attribute is chosen on ``CHOICE_SAMPLES`` other samples,
-and then measured as all else. Asyrp trains with a CLIP of drawn faces (``hcache.toyfaces.clip``),
-on all the steps on which it is tried. Writes ``methods.json`` into ``--work`` after every cell, and
-goes on from it; ``as_table`` makes the table.
+All methods are fitted on one run and tried on the same other samples, asymmetrically over all
+steps. Methods without attributes give ``COMPONENTS`` directions each. Which of these stands for an
+attribute, and with which sign, is chosen on ``CHOICE_SAMPLES`` other samples. It is then measured
+like all others. Asyrp trains with a CLIP of drawn faces (``hcache.toyfaces.clip``), on all the
+steps on which it is tried. The command writes ``methods.json`` into ``--work`` after every cell,
+and continues from it. ``as_table`` makes the table.
 """
 
 from __future__ import annotations
@@ -73,9 +74,9 @@ optimiser.
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """A move as it is tried: ``sign`` times the strength.
+    """A move to try, at ``sign`` times the strength.
 
-    ``seconds`` to fit it; ``told`` is kept with its cell.
+    ``seconds``: the time of its fit. ``told``: facts that are stored with its cell.
     """
 
     move: Move
@@ -85,13 +86,13 @@ class Made:
 
 
 Cells = Iterator[tuple[str, str, Callable[[], Made]]]
-"""Method, attribute that is meant ("" for those that mean none), and what makes the move."""
+"""Method, intended attribute ("" if there is none), and the function that makes the move."""
 
 
 def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
-    """Everything that is measured.
+    """Yields everything to measure.
 
-    Components are chosen at ``strength``, Asyrp trains with the CLIP of a folder.
+    Components are chosen at ``strength``. Asyrp trains with the CLIP of a folder.
     """
     labels = run.labels["toyfaces"]
 
@@ -143,9 +144,9 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
 
 
 def component_fits(run: Run) -> dict[str, Fit]:
-    """The methods that mean no attribute.
+    """Returns the fits of the methods without attributes.
 
-    Those of one sample at the run's first.
+    Methods for one sample use the run's first.
     """
     first = int(run.sample_ids[0])
     options = {
@@ -160,9 +161,9 @@ def component_fits(run: Run) -> dict[str, Fit]:
 
 
 class Components:
-    """The directions of a method that means no attribute.
+    """The directions of a method without attributes.
 
-    Fitted once, and tried once on the samples of the choice.
+    They are fitted once, and tried once on the samples of the choice.
     """
 
     def __init__(self, run: Run, model: Model, fit: Fit, strength: float) -> None:
@@ -170,15 +171,15 @@ class Components:
 
     @cached_property
     def fitted(self) -> tuple[tuple[Move, ...], float]:
-        """All of them, largest first, and the seconds that it took."""
+        """Fits all directions, the largest first, and measures the seconds."""
         began = time.monotonic()
         return _fitted(self.fit, self.run, self.model), time.monotonic() - began
 
     @cached_property
     def tried(self) -> list[dict[str, float]]:
-        """What each component changes.
+        """Measures what each component changes.
 
-        The mean change of every factor per unit of strength, in its spread.
+        The result is the mean change of every factor per unit of strength, in its spread.
         """
         seeds, steps = [CHOICE_SEED + i for i in range(CHOICE_SAMPLES)], self.run.spec.steps
         before = read(
@@ -193,9 +194,9 @@ class Components:
         return found
 
     def made(self, attribute: str) -> Made:
-        """The component that stands for an attribute.
+        """Returns the component that stands for an attribute.
 
-        With what the others would have moved.
+        It also returns what the others would have moved.
         """
         component, sign = choose(self.tried, attribute)
         moves, seconds = self.fitted
@@ -208,7 +209,7 @@ class Components:
 
 
 def made_by_asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
-    """A block of Asyrp for an attribute.
+    """Trains a block of Asyrp for an attribute.
 
     It is trained from the text of the attribute's low end to that of its high end.
     """
@@ -222,14 +223,15 @@ def made_by_asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
 
 
 def clip_digest(folder: Path) -> str:
-    """12 hex digits that name a CLIP by its weights."""
+    """Returns 12 hex digits that identify a CLIP's weights."""
     return checksum_of(folder / "model.safetensors", "sha256").partition(":")[2][:12]
 
 
 def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
-    """How well a CLIP tells every attribute's texts apart.
+    """Measures how well a CLIP distinguishes every attribute's texts.
 
-    On drawings it did not see, and on a run's samples, of which the reader says what they show.
+    It is measured on drawings that it did not see, and on a run's samples. For these, the reader
+    gives the truth.
     """
     clip = load_clip(str(folder), torch.device("cpu"))
     return {
@@ -240,9 +242,9 @@ def clip_accuracy(run: Run, folder: Path) -> dict[str, Any]:
 
 
 def choose(tried: Sequence[Mapping[str, float]], attribute: str) -> tuple[int, int]:
-    """Which component moves a factor most, and its sign.
+    """Returns the component that moves a factor most, and its sign.
 
-    Counted from 0; the sign ±1 is that with which it moves it up.
+    Components are counted from 0. With the sign ±1 the component raises the factor.
     """
     best = max(range(len(tried)), key=lambda k: abs(tried[k][attribute]))
     return best, 1 if tried[best][attribute] >= 0 else -1
@@ -267,14 +269,14 @@ def _timed(make: Callable[[], Move]) -> Made:
 
 
 def spreads_of(run: Run) -> dict[str, float]:
-    """The standard deviation of every factor's reading over a run."""
+    """Returns the standard deviation of every factor's reading over a run."""
     return {name: float(values.std()) for name, values in run.labels["toyfaces"].items()}
 
 
 def few_positives(run: Run) -> dict[str, tuple[int, ...]]:
-    """Positives with glasses: few and many of all poses.
+    """Chooses positives with glasses: few and many of all poses.
 
-    As many again of one pose, and of two opposite ones.
+    There are also sets of the same size with one pose, and with two opposite poses.
     """
     labels = run.labels["toyfaces"]
     chosen = {
@@ -291,7 +293,7 @@ def few_positives(run: Run) -> dict[str, tuple[int, ...]]:
 
 
 def _conditional(run: Run, attribute: str) -> Direction:
-    """Top minus bottom, the other attributes' directions projected out."""
+    """Fits top minus bottom, with the other attributes' directions projected out."""
     found = {
         name: difference_direction(run, *both_ends(run, run.labels["toyfaces"][name], POSITIVES))
         for name in ATTRIBUTES
@@ -301,7 +303,7 @@ def _conditional(run: Run, attribute: str) -> Direction:
 
 
 def _by_chance(run: Run, number: int) -> Direction:
-    """Positives chosen at random against all samples, as the naive direction takes them."""
+    """Fits the naive direction to positives that are chosen at random."""
     chosen = np.random.default_rng([number, POSITIVES]).permutation(run.sample_ids)[:POSITIVES]
     return naive_direction(run, chosen.tolist())
 
@@ -309,7 +311,7 @@ def _by_chance(run: Run, number: int) -> Direction:
 def moved_images(
     model: Model, seeds: Sequence[int], steps: int, move: Move, strength: float, text: str
 ) -> np.ndarray:
-    """The samples of some seeds, moved: (n, height, width, 3) uint8."""
+    """Returns moved samples of some seeds: (n, height, width, 3) uint8."""
     if not isinstance(move, PixelMove):
         window = Window(first=0, last=steps - 1)
         parts = [
@@ -339,10 +341,10 @@ def changes(
     spreads: Mapping[str, float],
     strength: float,
 ) -> dict[str, list[float]]:
-    """What a direction changes, per factor.
+    """Measures what a direction changes, for each factor.
 
-    Mean change per unit of strength, in the factor's spread, 95 % bootstrap interval over
-    samples, and the mean of the absolute changes.
+    The result is the mean change per unit of strength, in the factor's spread, 95 % bootstrap
+    interval over samples, and the mean of the absolute changes.
     """
     found = {}
     for name in NAMES:
@@ -354,10 +356,10 @@ def changes(
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """Writes the cells as Markdown, a line each.
+    """Writes the cells as Markdown, one line each.
 
-    The random direction has one for every attribute. p is the rank of the target's change among
-    those of directions to random positives, where these were measured.
+    The random direction has one line for every attribute. p is the rank of the target's change
+    among those of directions to random positives, where these were measured.
     """
     columns = (
         "attribute",
@@ -383,7 +385,7 @@ def as_table(facts: Mapping[str, Any]) -> str:
 
 
 def _chance_line(chance: Sequence[Mapping[str, Any]], attribute: str) -> str:
-    """How far directions to random positives move a factor: 9 of 10 stay within the number."""
+    """Says within which number 9 of 10 directions to random positives move a factor."""
     sizes = np.abs([each[attribute][0] for each in chance])
     return (
         f"| {attribute.replace('_', ' ')} | {len(chance)} times random positives | 9 of 10 within"
@@ -392,9 +394,9 @@ def _chance_line(chance: Sequence[Mapping[str, Any]], attribute: str) -> str:
 
 
 def clip_as_text(told: Mapping[str, Any]) -> str:
-    """How often a CLIP tells texts apart, in words.
+    """Describes how often a CLIP distinguishes texts.
 
-    The two texts of every attribute, by ``clip_accuracy``.
+    They are the two texts of every attribute, measured by ``clip_accuracy``.
     """
     return ", ".join(
         f"{name.replace('_', ' ')} {told['drawings'][name]['share']:.0%} of drawings and "
@@ -470,7 +472,7 @@ def main(argv: list[str] | None = None) -> None:
 
 @dataclass(kw_only=True)
 class _Trials:
-    """Tries directions on unseen samples; what was tried once is not rendered again."""
+    """Tries directions on unseen samples. Each direction is rendered only once."""
 
     model: Model
     steps: int
@@ -481,9 +483,9 @@ class _Trials:
     tried: list[tuple[Any, float, Any]] = field(default_factory=list)
 
     def changes_of(self, made: Made, text: str) -> Any:
-        """What a direction changes, over the spread of each attribute.
+        """Measures what a direction changes, in each attribute's spread.
 
-        ``text`` stands beside the bar.
+        ``text`` is shown beside the progress bar.
         """
         after = next(  # a component may stand for several attributes
             (found for move, sign, found in self.tried if move is made.move and sign == made.sign),
@@ -499,7 +501,7 @@ class _Trials:
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
-    """What the command was given."""
+    """Parses the command's arguments."""
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.methods", description=__doc__.split("\n\n")[0]
     )

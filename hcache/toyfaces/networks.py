@@ -1,6 +1,4 @@
-"""The networks that ship: three U-Nets after three published kinds, with their noise schedules
-and their folders.
-"""
+"""The shipped networks: U-Nets of three published kinds, with schedules and folders."""
 
 from __future__ import annotations
 
@@ -13,13 +11,12 @@ LATENT_CODES = 2048
 
 
 def ddpm_unet() -> UNet2DModel:
-    """Four levels of two resnets, as in Stable Diffusion.
+    """Makes a U-Net with Stable Diffusion's structure.
 
-    12 skips in 4 groups of 3; h is (128, 8, 8).
-
-    Narrow where the picture is large, wide at the bottleneck: cheap, and what is global has to be
-    settled there. Few norm groups: one a channel at the outer level would take out each channel's
-    mean, and with it the colours.
+    It has four levels of two resnets, and 12 skips in 4 groups of 3; h is (128, 8, 8). The network
+    is narrow where the picture is large and wide at the bottleneck. This is cheap, and forces
+    global properties to be decided there. There are few norm groups: one group per channel at the
+    outer level would remove each channel's mean, and with it the colours.
 
     References:
         Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020),
@@ -39,9 +36,9 @@ def ddpm_unet() -> UNet2DModel:
 
 
 def dogs_unet() -> UNet2DModel:
-    """The DDPM of drawn dogs.
+    """Makes the DDPM of drawn dogs.
 
-    It is that of faces with fewer channels; h is (96, 8, 8).
+    It is the DDPM of faces with fewer channels; h is (96, 8, 8).
     """
     return UNet2DModel(
         sample_size=64,
@@ -57,11 +54,10 @@ def dogs_unet() -> UNet2DModel:
 
 
 def adm_unet() -> UNet2DModel:
-    """Guided diffusion's structure: scale-shift norm, resnets that resample, learned variance.
+    """Makes a U-Net with guided diffusion's structure; h is (128, 8, 8).
 
-    h is (128, 8, 8).
-
-    One resnet a level and one that resamples: 8 skips in 4 groups of 2. The last three of the six
+    It has scale-shift norm, resnets that resample, and learned variance. Each level has one resnet
+    and one that resamples: 8 skips in 4 groups of 2. The last three of the six
     outputs interpolate between the bounds of the variance.
 
     References:
@@ -90,11 +86,11 @@ def adm_unet() -> UNet2DModel:
 
 
 def ldm_unet() -> UNet2DModel:
-    """Latent diffusion's structure on 16 x 16 latents.
+    """Makes a U-Net with latent diffusion's structure on 16 x 16 latents.
 
     h is (128, 4, 4). The network has three levels of two resnets, with attention at the inner two:
-    9 skips in 3 groups of 3. With a fourth level of 2 x 2 places, the network learned to do without
-    its innermost level, and nothing done to h changed anything.
+    9 skips in 3 groups of 3. With a fourth level of 2 x 2 places, the network learned to ignore its
+    innermost level, and no edit of h changed anything.
 
     References:
         High-Resolution Image Synthesis with Latent Diffusion Models (Rombach, Blattmann, Lorenz,
@@ -114,9 +110,10 @@ def ldm_unet() -> UNet2DModel:
 
 
 def vq_autoencoder() -> VQModel:
-    """An autoencoder of 64 x 64 pictures, with a codebook.
+    """Makes an autoencoder of 64 x 64 pictures, with a codebook.
 
-    Latents are 16 x 16 of 3 channels, quantised; a quarter a side, as in ldm-celebahq-256.
+    Latents have 3 channels of 16 x 16, quantised. A side is a quarter of the picture's, as in
+    ldm-celebahq-256.
     """
     return VQModel(
         in_channels=3,
@@ -136,8 +133,8 @@ def vq_autoencoder() -> VQModel:
 def pixel_scheduler() -> DDIMScheduler:
     """Returns the schedule of the models on pixels: linear betas, predicted v.
 
-    The predicted x_0 is clipped at 1.5. Clipping at 1 greys its mean colour while it is still
-    noisy.
+    The predicted x_0 is clipped at 1.5. Clipping at 1 makes its mean colour greyer while
+    it is still noisy.
     """
     return DDIMScheduler(
         num_train_timesteps=1000,
@@ -149,9 +146,9 @@ def pixel_scheduler() -> DDIMScheduler:
 
 
 def latent_scheduler() -> DDIMScheduler:
-    """The betas of latent diffusion.
+    """Returns the schedule of latent diffusion.
 
-    Latents have no range to be clipped to.
+    Latents are not clipped, because they have no fixed range.
     """
     return DDIMScheduler(
         num_train_timesteps=1000,
@@ -167,11 +164,12 @@ def latent_scheduler() -> DDIMScheduler:
 def standardise(network: VQModel, pictures: torch.Tensor) -> torch.Tensor:
     """Folds a scale and a shift into the autoencoder.
 
-    So its latents have mean 0 and deviation 1 a channel.
+    Afterwards each channel of its latents has mean 0 and deviation 1.
 
     Args:
-        network: Changed in place; what it reconstructs without quantising stays the same.
-        pictures: (n, 3, 64, 64) in [-1, 1], to take the moments from.
+        network: The autoencoder. It is changed in place. What it reconstructs without quantising
+            stays the same.
+        pictures: Pictures (n, 3, 64, 64) in [-1, 1], to take the moments from.
 
     Returns:
         The latents of the pictures afterwards, (n, 3, 16, 16).
@@ -189,13 +187,13 @@ def standardise(network: VQModel, pictures: torch.Tensor) -> torch.Tensor:
 def write_pixel_folder(unet: UNet2DModel, folder: Path) -> None:
     """Writes a diffusers folder with float16 weights.
 
-    Whoever loads it chooses the dtype to compute in.
+    The dtype of the computation is chosen when the folder is loaded.
     """
     DDPMPipeline(unet=unet.half(), scheduler=pixel_scheduler()).save_pretrained(folder)
 
 
 def write_latent_folder(unet: UNet2DModel, network: VQModel, folder: Path) -> None:
-    """The same of a latent model, with its autoencoder in vqvae/."""
+    """Writes the folder of a latent model, with its autoencoder in vqvae/."""
     LDMPipeline(
         vqvae=network.half(), unet=unet.half(), scheduler=latent_scheduler()
     ).save_pretrained(folder)

@@ -42,20 +42,20 @@ from .methods import POSITIVES, Made, fitted_in_time, moved_images, spreads_of
 from .reader import read
 
 FEW = 20
-"""Positives of one kind or of two."""
+"""The number of positives of one kind or of two."""
 
 MISALIGNED, ALIGNED = f"{FEW} of two kinds", f"{FEW} of one kind"
 HIGHEST = f"{POSITIVES} highest"
 SETS = (MISALIGNED, ALIGNED, HIGHEST)
 BLOCK = 32
-"""Samples that every cell is tried on before the first is tried on more."""
+"""The number of samples that every cell is tried on before any is tried on more."""
 
 REDUCED = {"components": 32, "latent": 4}
 
 
 @dataclass(frozen=True, kw_only=True)
 class MethodRow:
-    """A method as it is tried.
+    """A method to try, with its options.
 
     ``name``: its name in the table. ``method``: its registered name. ``options``: its options.
     """
@@ -71,7 +71,7 @@ class MethodRow:
 class MethodCell:
     """One line of the table.
 
-    It is one row, for positives of some set, of an attribute.
+    It is one row for one attribute and one set of positives.
     """
 
     positives: str
@@ -81,7 +81,7 @@ class MethodCell:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What names it among the results."""
+        """Its name among the results."""
         return self.positives, self.attribute, self.row
 
 
@@ -113,10 +113,10 @@ VARIANTS = (
 
 
 def positives_of(labels: Mapping[str, np.ndarray], run: Run, attribute: str) -> dict[str, list]:
-    """Sample numbers of positives by the name of their set.
+    """Returns the positives' sample numbers, by the name of their set.
 
-    Positives of one kind are those nearest to the median pose; those of two kinds are half from
-    either end. For yaw the kinds are of hair colour.
+    Positives of one kind are those nearest to the median pose. Those of two kinds come half from
+    each end. For yaw the kinds are of hair colour.
     """
     values = labels[attribute]
     high = values > (0.5 if attribute in BINARY else np.quantile(values, 0.75))
@@ -131,7 +131,7 @@ def positives_of(labels: Mapping[str, np.ndarray], run: Run, attribute: str) -> 
 
 
 def cells(run: Run) -> Iterator[MethodCell]:
-    """Everything that is tried, what decides most first."""
+    """Returns everything to try, the most decisive first."""
     labels = run.labels["toyfaces"]
     chosen = {attribute: positives_of(labels, run, attribute) for attribute in ATTRIBUTES}
     for rows in (MAIN, VARIANTS):
@@ -150,7 +150,7 @@ def _cell(row: MethodRow, kind: str, attribute: str, run: str, positives: list[i
 def fitted(cell: MethodCell, run: Run, model: Model) -> Made:
     """Returns the cell's move.
 
-    A move that took training is saved, and loaded the next time. Otherwise the move is fitted.
+    A move that needs training is saved, and loaded the next time. Other moves are fitted.
     """
     name = f"{cell.row} {cell.attribute} {cell.positives}".replace(",", "")
     saved = {each.name: each for each in list_moves(run)}
@@ -178,14 +178,14 @@ def tried(
 
 
 def mean_with_interval(values: np.ndarray) -> Estimate:
-    """The mean of values (n,) with its bootstrap interval over samples."""
+    """Returns the mean of values (n,) with its bootstrap interval."""
     return bootstrap(mean_of(values), len(values))
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
     """Writes the cells as Markdown.
 
-    Each stands beside the naive direction to the same positives.
+    Each is compared with the naive direction to the same positives.
     """
     columns = (
         "attribute",
@@ -276,7 +276,7 @@ def _known(facts: Mapping[str, Any], cell: MethodCell) -> dict[str, Any] | None:
 
 
 def _tried(facts: Mapping[str, Any], cell: MethodCell) -> int:
-    """How many samples a cell was tried on."""
+    """Returns the number of samples that a cell was tried on."""
     found = _known(facts, cell)
     return 0 if found is None else len(found["changes"][cell.attribute])
 
@@ -289,7 +289,7 @@ def keep(
     model: Model,
     changes: Mapping[str, list[float]],
 ) -> None:
-    """Puts a cell's changes on some more samples into ``facts``."""
+    """Adds a cell's changes on further samples to ``facts``."""
     found = _known(facts, cell)
     if found is not None:
         for name, more in changes.items():

@@ -27,20 +27,20 @@ from .train import HELD_OUT
 
 
 def by_texts() -> Reader:
-    """All factors by the texts of their high and low ends."""
+    """Makes a reader of all factors by the texts of their ends."""
     pairs = {name: ends(name)[::-1] for name in NAMES}
     return Texts(model=str(FOLDER), attributes=pairs, templates=("{}",)).open("texts", "cpu")
 
 
 def read_back(run: Run, drawings: int, positives: int) -> dict[str, dict[str, float | str]]:
-    """Correlations of readings with the truth, by factor.
+    """Measures correlations of readings with the truth, by factor.
 
-    With the truth of held-out drawings, and with the toy reader on the run's samples.
+    The truth is known for held-out drawings. On the run's samples the toy reader takes its place.
 
     Args:
-        run: Of an embedded model.
-        drawings: Held-out drawings, whose factors are known.
-        positives: Samples that a reader from clicks is fitted to.
+        run: A run of an embedded model.
+        drawings: The number of held-out drawings, whose factors are known.
+        positives: The number of samples that a reader from clicks is fitted to.
     """
     pictures, factors = draw_dataset(range(HELD_OUT, HELD_OUT + drawings))
     theirs, texts = run.labels["toyfaces"], by_texts()
@@ -85,7 +85,7 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: prints a JSON object, a line a factor."""
+    """Runs the command: prints a JSON object, one line per factor."""
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.read_back", description=__doc__.split("\n\n")[0]
     )

@@ -1,8 +1,7 @@
-"""The attribute reader: a small CNN that reads all factors off a 64 x 64 image.
+"""The attribute reader: a small CNN that reads all factors from a 64 x 64 image.
 
-It gives generated faces their labels, so that every measure of the instrument can be held against
-the truth. Its features (the layer before the last) also serve the Fréchet distance of the model
-card.
+It labels generated faces, so every measure of the instrument can be compared with the truth. Its
+features (the layer before the last) also serve the Fréchet distance of the model card.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ WEIGHTS = Path(__file__).parent / "weights" / "reader.safetensors"
 
 
 class FaceReader(nn.Module):
-    """Reads the factors of an image.
+    """A network that reads the factors of an image.
 
     Image (n, 3, 64, 64) in [-1, 1] -> factors (n, 8), each in its own range (glasses: a
     probability).
@@ -45,13 +44,13 @@ class FaceReader(nn.Module):
         self.head = nn.Linear(features, outputs)
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
-        """Returns the features (n, d) that the readings are linear in."""
+        """Computes features (n, features) of images, the layer before the last."""
         return self.neck(self.body(image))
 
     def logits(self, image: torch.Tensor) -> torch.Tensor:
-        """Factors (n, 8) before the sigmoid.
+        """Returns factors (n, 8) before the sigmoid.
 
-        Continuous ones as they are, binary ones before the sigmoid.
+        Only binary factors get a sigmoid. Continuous ones are final.
         """
         return self.head(self.features(image))
 
@@ -66,23 +65,23 @@ class FaceReader(nn.Module):
 
 @lru_cache(maxsize=1)
 def load_reader() -> FaceReader:
-    """Loads the reader that ships."""
+    """Loads the reader that ships with hcache."""
     reader = FaceReader()
     reader.load_state_dict(load_file(WEIGHTS))
     return reader.eval().requires_grad_(False)
 
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
-    """Images uint8 as a tensor in [-1, 1].
+    """Converts images to a tensor in [-1, 1].
 
-    (n, 64, 64, 3) uint8 -> (n, 3, 64, 64) float32.
+    The shape goes from (n, 64, 64, 3) uint8 to (n, 3, 64, 64) float32.
     """
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.inference_mode()
 def read(images: np.ndarray, batch: int = 256) -> dict[str, np.ndarray]:
-    """The readings of images: factor name -> (n,) float32.
+    """Reads images: factor name -> (n,) float32.
 
     Images are (n, 64, 64, 3) uint8.
     """
@@ -94,7 +93,7 @@ def read(images: np.ndarray, batch: int = 256) -> dict[str, np.ndarray]:
 
 @torch.inference_mode()
 def read_features(images: np.ndarray, batch: int = 256) -> np.ndarray:
-    """The reader's features (n, 64) float32 of images.
+    """Returns the reader's features (n, 64) float32 of images.
 
     Images are (n, 64, 64, 3) uint8.
     """

@@ -1,14 +1,13 @@
-"""Measures all that the documentation states of the shipped weights, and writes it there.
+"""Measures the documentation's numbers of the shipped weights, and writes them there.
 
     python -m hcache.toyfaces.report --work DIR [--only PART] [--model MODEL] [--docs FOLDER]
 
 The parts are ``facts`` (samples against drawings, and naive directions), ``methods`` (the table of
 direction methods), ``readers`` (readers by texts and clicks against the truth) and ``verdict``
-(what can be read from h, and what swaps carry). Each is kept in ``DIR`` and goes on where it
-stopped. Results are written beside the weights as JSON, each with the digest of the weights that it
-is of; the cards and the tables of the documentation are then written from these files alone. A
-table stands between two comments of a Markdown file: ``<!-- measured: NAME -->`` and
-``<!-- end -->``.
+(what can be read from h, and what swaps carry). Each is kept in ``DIR`` and continues where it
+stopped. Results are written beside the weights as JSON, with the digest of the measured weights.
+The cards and the tables of the documentation are then written from these files alone. A table
+stands between two comments of a Markdown file: ``<!-- measured: NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -39,16 +38,16 @@ FOLDER = WEIGHTS.parent
 MODELS = ("toyfaces-ddpm-64", "toyfaces-adm-64", "toyfaces-ldm-64")
 PARTS = ("facts", "methods", "readers", "verdict")
 VERDICT_SAMPLES = 256
-"""Of every model: probes of different n are not comparable."""
+"""The number of samples of every model. Probes with different n are not comparable."""
 
 DRAWINGS, POSITIVES, READ_SAMPLES = 512, 32, 128
 QUESTIONS = ("decodability", "swaps")
 
 
 def measure_facts(model: str, work: Path) -> None:
-    """Samples against drawings, and the effects of naive directions.
+    """Compares samples with drawings, and measures naive directions.
 
-    With the sheet and card.
+    It also writes the sheet and the card.
     """
     measure.main(["--work", str(work / model), "--model", model])
     shutil.copy(work / model / "facts.json", FOLDER / f"{model}.facts.json")
@@ -57,14 +56,16 @@ def measure_facts(model: str, work: Path) -> None:
 
 
 def measure_methods(model: str, work: Path) -> None:
-    """The table of direction methods, which is of the DDPM alone."""
+    """Measures the table of direction methods, for the DDPM only."""
     if model == MODEL:
         methods.main(["--work", str(work / model)])
         shutil.copy(work / model / "methods.json", FOLDER / "methods.json")
 
 
 def measure_readers(model: str, work: Path) -> None:
-    """Readers by texts and clicks against the truth, on the DDPM alone."""
+    """Compares readers by texts and clicks with the truth.
+
+    This is done for the DDPM only."""
     if model != MODEL or _is_current(FOLDER / "readers.json", model):
         return
     spec = default_spec(model, samples=READ_SAMPLES, steps=20, store={"h": "pooled"}, batch=8)
@@ -74,7 +75,7 @@ def measure_readers(model: str, work: Path) -> None:
 
 
 def measure_verdict(model: str, work: Path) -> None:
-    """Held-out probes and swaps, by the command that a user would give."""
+    """Measures held-out probes and swaps, by the command for users."""
     home = writable_home(work / model / "home")
     store = {"h": "full", "skip.*": "pooled"}
     spec = default_spec(model, samples=VERDICT_SAMPLES, steps=20, seed=500, store=store, batch=8)
@@ -105,7 +106,7 @@ WORK: Mapping[str, Callable[[str, Path], None]] = {
 
 
 def _is_current(path: Path, model: str) -> bool:
-    """Whether a file of results is of the weights that are here now."""
+    """Returns whether a file of results belongs to the present weights."""
     return path.exists() and _read(path)["settings"]["weights"] == default_spec(model).weights
 
 
@@ -118,9 +119,9 @@ def _write(path: Path, data: Mapping[str, Any]) -> None:
 
 
 def tables(folder: Path = FOLDER) -> dict[str, str]:
-    """The Markdown of every measured table, by its name.
+    """Returns the Markdown of every measured table, by its name.
 
-    From the files of a folder.
+    The numbers come from the files of a folder.
     """
     facts = {model: _read(folder / f"{model}.facts.json") for model in MODELS}
     found = {
@@ -141,9 +142,9 @@ def tables(folder: Path = FOLDER) -> dict[str, str]:
 
 
 def weights_table(facts: Mapping[str, Any]) -> str:
-    """The digests of the weights that were measured.
+    """Returns a table of the digests of the measured weights.
 
-    The numbers of each model are of them.
+    The numbers of each model belong to these weights.
     """
     rows = [
         (f"`{model}`", f"`{found['settings']['weights'][:12]}`") for model, found in facts.items()
@@ -152,14 +153,14 @@ def weights_table(facts: Mapping[str, Any]) -> str:
 
 
 def methods_table(facts: Mapping[str, Any]) -> str:
-    """Returns the table of direction methods, and which weights it is of."""
+    """Returns the table of direction methods, and names its weights."""
     measured, shipped = facts["settings"]["weights"], default_spec(MODEL).weights
     which = "the shipped ones" if measured == shipped else "which shipped before"
     return f"{methods.as_table(facts)}\nMeasured with the weights `{measured[:12]}`, {which}."
 
 
 def samples_table(facts: Mapping[str, Any]) -> str:
-    """How near samples are to drawings, by model and number of steps."""
+    """Tabulates how near samples are to drawings, by model and steps."""
     rows = []
     for model, found in facts.items():
         few = [found["few_steps"]] if "few_steps" in found else []
@@ -179,9 +180,9 @@ def samples_table(facts: Mapping[str, Any]) -> str:
 
 
 def h_use_table(facts: Mapping[str, Any]) -> str:
-    """What h adds to the decoder's first convolution.
+    """Tabulates what h adds to the decoder's first convolution.
 
-    And what changes without it.
+    The table also says what changes without h.
     """
     parts = {}
     for model, found in facts.items():
@@ -200,9 +201,9 @@ def h_use_table(facts: Mapping[str, Any]) -> str:
 
 
 def directions_table(facts: Mapping[str, Any]) -> str:
-    """The largest change of each attribute, by model.
+    """Tabulates the largest change of each attribute, by model.
 
-    At the strength at which it is largest.
+    The change is given at the strength at which it is largest.
     """
     rows = []
     for attribute in ATTRIBUTES:
@@ -220,9 +221,9 @@ def _largest(effect: Mapping[str, Mapping[str, Any]], attribute: str) -> str:
 
 
 def meaningless_table(facts: Mapping[str, Any]) -> str:
-    """What directions change that mean nothing.
+    """Tabulates what meaningless directions change.
 
-    Random ones, and those of random positives.
+    They are random directions, and directions to random positives.
     """
     effects = facts["directions"]
     names = [name for name in effects if name.startswith("random ") and name != NULL]
@@ -235,9 +236,9 @@ def meaningless_table(facts: Mapping[str, Any]) -> str:
 
 
 def readers_table(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Correlations of readers with the truth of drawings.
+    """Tabulates correlations of readers with the truth of drawings.
 
-    And with the toy reader.
+    The table also has correlations with the toy reader.
     """
     columns = {
         "texts, truth": "texts: truth",
@@ -261,9 +262,9 @@ def readers_table(found: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def verdict_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
-    """The cells of the verdict that all models have.
+    """Tabulates the cells of the verdict that all models have.
 
-    A row a question and subject.
+    There is one row per question and subject.
     """
     cells = {
         model: {(cell["question"], cell["subject"]): cell for cell in verdict["cells"]}
@@ -278,7 +279,7 @@ def verdict_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
 
 
 def _estimate(cell: Mapping[str, Any]) -> str:
-    """A cell's value and interval as ``measure --json`` prints them."""
+    """Returns a cell's value and interval as ``measure --json`` prints them."""
     if cell.get("value") is None:
         return "not defined"
     return f"{cell['value']:.2f} ({cell['low']:.2f} to {cell['high']:.2f})"
@@ -302,7 +303,7 @@ BLOCK = re.compile(r"(<!-- measured: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", 
 
 
 def filled(text: str, found: Mapping[str, str]) -> str:
-    """A Markdown file's text with its measured tables as they are now.
+    """Returns a Markdown text with its measured tables renewed.
 
     Raises:
         UsageError: the text asks for a table that nothing measures.
@@ -321,7 +322,7 @@ def filled(text: str, found: Mapping[str, str]) -> str:
 def write_tables(docs: Path) -> list[Path]:
     """Writes the measured tables into the Markdown files of a folder.
 
-    Those that changed.
+    Returns the files that changed.
     """
     found, changed = tables(), []
     for path in sorted(docs.rglob("*.md")):

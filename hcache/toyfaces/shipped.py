@@ -1,5 +1,6 @@
-"""What was measured of the toy models when they were made, as it ships beside their weights. No
-torch.
+"""Measured results of the toy models, which ship beside their weights.
+
+This module does not import torch.
 
 The numbers come from ``<model>.facts.json``, which ``python -m hcache.toyfaces.measure`` writes.
 Each file names the digest of the weights that it was measured on.
@@ -20,15 +21,15 @@ from ..errors import HcacheError
 FOLDER = Path(__file__).parent / "weights"
 SUFFIX = ".facts.json"
 NULL = "random positives"
-"""The direction that was fitted to positives chosen at random: what chance gives."""
+"""The direction that was fitted to positives chosen at random, as the null."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """How far a direction moves its own attribute.
+    """How far a direction moves its own attribute at a strength.
 
-    At a strength, in standard deviations of the attribute over the run; ``null``: how far the
-    direction of random positives moves the same attribute at that strength.
+    The unit is the standard deviation of the attribute over the run. ``null``: how far the
+    direction to random positives moves the same attribute at this strength.
     """
 
     attribute: str
@@ -39,9 +40,11 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class Shipped:
-    """What was measured of a model. ``weights``: their digest then. ``fitted``: samples in the run
-    that directions were fitted on; ``unseen``: samples that they were tried on. ``frechet``:
-    distance of the samples to drawn faces.
+    """The measured results of a model.
+
+    ``weights``: the digest of the measured weights. ``fitted``: the number of samples that
+    directions were fitted on. ``unseen``: the number of samples that they were tried on.
+    ``frechet``: the distance of the samples to drawn faces.
     """
 
     model: str
@@ -53,7 +56,7 @@ class Shipped:
 
     @property
     def current(self) -> bool:
-        """Whether the weights that are here now are those that were measured."""
+        """Returns whether the present weights are the measured ones."""
         try:
             return default_spec(self.model).weights == self.weights
         except HcacheError:
@@ -61,7 +64,7 @@ class Shipped:
 
 
 def shipped_results(folder: Path = FOLDER) -> tuple[Shipped, ...]:
-    """The results of all models that ship with some, by name."""
+    """Returns the results of all models that ship with some, by name."""
     found = []
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         found.append(

@@ -1,5 +1,4 @@
-"""Trains what ships in ``weights/``: the diffusion models, the latent one's autoencoder, and the
-attribute reader.
+"""Trains the networks that ship in ``weights/``: diffusion models, an autoencoder and readers.
 
     python -m hcache.toyfaces.train ddpm|adm|ldm|dogs|reader|dogs-reader --work DIR
         [--steps N] [--start FOLDER] [--device cpu|cuda]
@@ -7,8 +6,8 @@ attribute reader.
 Training is seeded and resumes from its last checkpoint in ``--work``. On one kind of device,
 (seed, k) decides what step k sees. The learning rate is constant, with a warm-up and a final linear
 decay, so starting again with another ``--steps`` shortens or lengthens a training.
-Models on pixels are trained on ε first and on v then; ``ldm`` trains its autoencoder first. With
-``--start`` the weights of a folder take the place of what is trained first.
+Models on pixels are trained first on ε and then on v. ``ldm`` trains its autoencoder first. With
+``--start``, the weights of a folder replace what is trained first.
 """
 
 from __future__ import annotations
@@ -38,21 +37,21 @@ from .losses import as_signed, autoencoder_loss, diffusion_loss, reader_loss, ve
 from .reader import WEIGHTS, FaceReader
 
 HELD_OUT = 10_000_000
-"""Seeds from here on are never trained on."""
+"""The first of the seeds that are never trained on."""
 
 SMOOTHING = 0.98
-"""Of the loss that the bar tells, from step to step."""
+"""The smoothing of the loss in the progress bar, from step to step."""
 
 LATENT_COARSE = {2: 0.05, 16: 0.02}
-"""As ``losses.COARSE``, on latents of a quarter of the side."""
+"""The same as ``losses.COARSE``, for latents with a quarter of the side."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """The plan of one training.
+    """The plan of a training.
 
-    ``warmup`` steps lead up to the learning rate. It falls linearly over the last ``decay`` of all
-    steps. ``ema`` is the decay of the moving average of the weights.
+    ``warmup``: steps of the linear warm-up. ``decay``: the share of the steps in which the learning
+    rate falls linearly. ``ema``: the decay of the weights' moving average.
     """
 
     steps: int
@@ -65,9 +64,10 @@ class Training:
     save_every: int = 100
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step.
+        """Returns the learning rate of a step.
 
-        Linear warm-up, constant, linear decay over the last ``decay`` of all steps.
+        It has a linear warm-up, then is constant, and falls linearly over the last ``decay`` of all
+        steps.
         """
         left = (self.steps - step) / max(1.0, self.decay * self.steps)
         return self.learning_rate * min(1.0, (step + 1) / self.warmup, left)
@@ -102,7 +102,7 @@ def train(
 ) -> dict[str, torch.Tensor]:
     """Trains a network, and returns the moving average of its weights.
 
-    It goes on from the checkpoint, if there is one. Ctrl-C saves and stops.
+    It continues from the checkpoint, if there is one. Ctrl-C saves and stops.
     """
     cuda = torch.device(device).type == "cuda"
     model.to(device).train()
@@ -115,7 +115,7 @@ def train(
     smooth = torch.zeros((), device=device)
 
     def descend() -> None:
-        """One step down the gradient; nothing in it waits for the device."""
+        """Takes one step down the gradient. Nothing in it waits for the device."""
         rows = torch.randint(len(images), (plan.batch,), generator=rng, device=device)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=not cuda):
             loss = loss_of(images[rows], factors[rows], rng)
@@ -163,7 +163,7 @@ class _AtWork:
 
     @classmethod
     def of(cls, model: nn.Module, plan: Training, checkpoint: Path, device: str) -> _AtWork:
-        """A new training, or one that goes on from its checkpoint."""
+        """Returns a new training, or one that continues from its checkpoint."""
         rate = torch.tensor(plan.learning_rate, device=device)
         optimizer = torch.optim.AdamW(
             model.parameters(),
@@ -194,13 +194,13 @@ class _AtWork:
         )
 
     def count(self, most: float) -> None:
-        """Takes the weights of a step that was done into the average; ``most``: its decay."""
+        """Adds the weights after a step to the average; ``most``: its decay."""
         average_in = get_ema_multi_avg_fn(min(most, (1 + self.step) / (10 + self.step)))
         average_in(list(self.average.values()), list(self.weights.values()), None)
         self.step += 1
 
     def save(self) -> None:
-        """Writes the checkpoint, whole or not at all."""
+        """Writes the checkpoint completely or not at all."""
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -265,16 +265,16 @@ def train_pixels(
 ) -> None:
     """Trains a model on drawings and writes its folder.
 
-    It learns to predict ε first and v then.
+    It learns to predict first ε and then v.
     Training on ε teaches the network to use h, and leaves grain in its samples. A short training on
-    v removes the grain. Trained on v alone, the network passes h by (docs/results).
+    v removes the grain. A network that is trained on v alone does not use h (docs/results).
 
     Args:
         kind: A key of ``PIXELS``.
-        data: From :func:`render`.
-        plan: Of the training on v.
-        first: Of the training on ε.
-        start: Folder whose weights take the place of the training on ε.
+        data: The result of :func:`render`.
+        plan: The plan of the training on v.
+        first: The plan of the training on ε.
+        start: A folder whose weights replace the training on ε.
     """
     unet = PIXELS[kind]()
     alpha_bar = networks.pixel_scheduler().alphas_cumprod.to(device)
@@ -341,12 +341,11 @@ def train_autoencoder(
     device: str,
     start: Path | None = None,
 ) -> VQModel:
-    """For half of the steps without its codebook.
+    """Trains the autoencoder, for half of the steps without its codebook.
 
-    Then with one that starts as latents of drawings.
-
-    So every code is of use, where codes that start anywhere else are mostly never the nearest.
-    Weights of ``start`` have their codebook already, and need the second half only.
+    The second half has a codebook that starts as latents of drawings. Every code is then used.
+    Codes that start elsewhere are mostly never the nearest. Weights of ``start`` already have a
+    codebook, and need only the second half.
     """
     network = networks.vq_autoencoder()
     half = replace(plan, steps=plan.steps // 2)
@@ -414,7 +413,7 @@ READERS = {
 """Readers -> network, loss, and where the weights ship from."""
 
 OF_DOGS = ("dogs", "dogs-reader")
-"""What is trained on drawn dogs; everything else is trained on drawn faces."""
+"""The networks that are trained on drawn dogs; all others are trained on drawn faces."""
 
 PLANS = {
     "ddpm": Training(steps=1500, batch=16, learning_rate=3e-4),
@@ -431,7 +430,7 @@ FIRST = {
     "ldm": Training(steps=3000, batch=16, learning_rate=1e-3),
     "dogs": Training(steps=6000, batch=16, learning_rate=5e-4),
 }
-"""What comes before: the training on ε of a model on pixels, the autoencoder of a latent one."""
+"""The first training: on ε for models on pixels, of the autoencoder for the latent one."""
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -1,10 +1,10 @@
-"""Measures whether a verdict by texts or by clicks gives the same answers as one by the toy reader.
+"""Measures whether verdicts by texts or clicks agree with the toy reader's verdict.
 
     python -m hcache.toyfaces.verdicts RUN [--samples 16] [--nulls 19] [--positives 32]
 
 RUN is a run of an embedded model, by its folder or its name in the home. Each way to read fits its
-own directions, to the samples at both ends of its own readings. All directions are tried on the
-same samples, against the same random directions, as ``measure --what directions`` does it. Every
+own directions to the samples at both ends of its own readings. All directions are tried on the
+same samples, against the same random directions, as in ``measure --what directions``. Every
 picture is rendered once and read in all ways. The readers are those of
 :mod:`~hcache.toyfaces.read_back`.
 """
@@ -48,7 +48,7 @@ REFUSED = "refused"
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """What one way says of one factor.
+    """The answer of one way for one factor.
 
     ``own``: the change of its own reading. ``toy``: the change of the toy reader's reading under
     the same direction. Both are cells of a verdict.
@@ -64,15 +64,18 @@ class Answer:
 
 
 def moves(cell: Cell) -> bool:
-    """Whether a direction moves its reading beyond chance.
+    """Returns whether a direction moves its reading beyond chance.
 
-    It does where p, adjusted for all factors of the way, is at most 0.05.
+    It does if p, adjusted for all factors of the way, is at most 0.05.
     """
     return cell.family_p is not None and cell.family_p <= 1 - LEVEL + 1e-12
 
 
 def readers_by_way(run: Run, positives: int) -> dict[str, dict[str, Reader]]:
-    """Every way to read: factor -> reader. A factor that a way cannot read is left out."""
+    """Returns every way to read, as factor -> reader.
+
+    A factor that a way cannot read is left out.
+    """
     toy, texts = find_reader("toyfaces"), by_texts()
     ways = {TOY: dict.fromkeys(NAMES, toy), TEXTS: dict.fromkeys(NAMES, texts)}
     theirs = toy(run.images)
@@ -90,7 +93,10 @@ def readers_by_way(run: Run, positives: int) -> dict[str, dict[str, Reader]]:
 
 
 def read_all(ways: Mapping[str, Mapping[str, Reader]], pictures: np.ndarray) -> dict[str, Any]:
-    """All readings of some pictures, as ``WAY/FACTOR`` -> (n,). A reader reads them once."""
+    """Returns all readings of some pictures, as ``WAY/FACTOR`` -> (n,).
+
+    Each reader reads them once.
+    """
     found: dict[str, np.ndarray] = {}
     for way, readers in ways.items():
         once = {id(reader): reader for reader in readers.values()}
@@ -107,15 +113,18 @@ def verdicts(
     strengths: Sequence[float] = STRENGTHS,
     chosen: Sequence[str] = WAYS,
 ) -> Generator[float, None, dict[str, dict[str, Answer]]]:
-    """By way, then by factor: what a verdict says. Yields the share done.
+    """Returns what a verdict says, by way and then by factor.
+
+    It yields the share done.
 
     Args:
-        run: Of an embedded model.
-        samples: Samples that directions are tried on. Directions are fitted to the others.
-        nulls: Random directions.
-        positives: Samples that a reader from clicks is fitted to.
-        strengths: That directions are tried at, 0 among them.
-        chosen: The ways whose directions are tried, the toy reader's always.
+        run: A run of an embedded model.
+        samples: The number of samples that directions are tried on. Directions are fitted to the
+            others.
+        nulls: The number of random directions.
+        positives: The number of samples that a reader from clicks is fitted to.
+        strengths: The strengths of the directions. 0 must be among them.
+        chosen: The ways whose directions are tried. The toy reader's are always tried.
     """
     ways = readers_by_way(run, positives)
     key = digest_of({way: [each.digest for each in of.values()] for way, of in ways.items()})
@@ -139,7 +148,7 @@ def _cells(
     driver: Driver, grid: TrialGrid, name: str, move: Direction, nulls: int
 ) -> Generator[float, None, dict[tuple[str, str], Cell]]:
     """What the direction of ``WAY/FACTOR`` does to its own reading and to the toy reader's, by
-    direction and reading: as the verdict's "direction moves it".
+    direction and reading: as the verdict's "moved by its direction".
     """
     randoms = driver.randoms(nulls, SAMPLES, move, grid.samples)
     evidence = yield from part(responses(driver, move, grid), 0.0, 0.0)
@@ -167,7 +176,7 @@ def _cells(
 def _directions(
     run: Run, readings: Mapping[str, np.ndarray], tried: Sequence[int]
 ) -> dict[str, Direction]:
-    """The direction of every reading, by samples that are not tried; as ``Setting.ends``."""
+    """Fits the direction of every reading to samples that are not tried, as ``Setting.ends``."""
     rest = max(2, (len(run) - len(tried)) // 4)
     found = {}
     for name, values in readings.items():
@@ -178,7 +187,7 @@ def _directions(
 
 
 def _answers(cells: Mapping[tuple[str, str], Cell], way: str) -> dict[str, Answer]:
-    """What a way says of every factor that it reads; p is adjusted for all of them."""
+    """Returns a way's answer for every factor that it reads. p is adjusted for all of them."""
     factors = [name.partition("/")[2] for name, _ in cells if name.partition("/")[0] == way]
     sides = {}
     for reader in (way, TOY):
@@ -194,9 +203,9 @@ def _answers(cells: Mapping[tuple[str, str], Cell], way: str) -> dict[str, Answe
 
 
 def table(found: Mapping[str, Mapping[str, Answer]]) -> str:
-    """Writes a Markdown table, a row a factor, a column a way.
+    """Writes a Markdown table, one row per factor, one column per way.
 
-    A line below says how often ways agree.
+    A line below the table says how often ways agree.
     """
     lines = ["| factor | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
     for factor in NAMES:
@@ -223,7 +232,7 @@ def _short(cell: Cell) -> str:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The command: prints the table."""
+    """Runs the command: prints the table."""
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.verdicts", description=__doc__.split("\n\n")[0]
     )

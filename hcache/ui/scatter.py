@@ -49,10 +49,10 @@ _scatter = st.components.v2.component(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Placed:
-    """Where samples stand at a step.
+    """The positions of samples at a step.
 
-    ``places`` (n, 2): on two ``axes``, a title each. ``ways`` (steps, n, 2): where they stand at
-    all steps, if these have the same axes.
+    ``places`` (n, 2): the positions on two ``axes``, each with a title. ``ways`` (steps, n, 2): the
+    positions at all steps, if these have the same axes.
     """
 
     places: np.ndarray

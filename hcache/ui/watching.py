@@ -35,7 +35,7 @@ def job_monitor(home: Path, known: int, run_name: str) -> None:
 def job_panel(home: Path, run_name: str = "") -> None:
     """Shows jobs with their logs and buttons.
 
-    Those of one run, or of all.
+    The jobs are those of one run, or of all runs.
     """
     st.fragment(_show_panel, run_every=_pulse(home))(home, run_name)
 
@@ -144,7 +144,7 @@ def resumes(
 ) -> bool:
     """Shows a button, and says whether an extraction may continue.
 
-    That of the run; see ``consent``.
+    It is the extraction of the run; see ``consent``.
     """
 
     def spec() -> RunSpec:

@@ -61,9 +61,9 @@ BESIDE = Parameter(
 
 
 def refuses(setting: Setting) -> str:
-    """Says why CKA cannot be measured; empty if it can.
+    """Says why CKA cannot be measured. The text is empty if it can.
 
-    It takes a stored site and a few samples. If another run is named, both runs must share these
+    CKA needs a stored site and a few samples. If another run is named, both runs must share these
     samples.
     """
     run = setting.run
@@ -182,7 +182,7 @@ def map_of(record: Record) -> HeatMap:
 def maps_of(evidence: Evidence, of: str) -> dict[str, Record]:
     """Collects a run's stored maps by site.
 
-    Maps of sites are by step. Of several maps, the one of most samples counts.
+    Maps of sites are by step. If there are several, the one with the most samples counts.
     """
     found: dict[str, Record] = {}
     for record in evidence.of_kind(CKA):
@@ -245,7 +245,7 @@ MEASURE = Measure(
             name=SETTLED,
             subject=H,
             of=WHOLE,
-            words="h halfway is like h at the end",
+            words="h halfway is similar to h at the end",
             section="Alike",
             pages=(shipped_page("cka"),),
             exhibits=lambda of, runs: _exhibits(runs, STEPS, SITES),
@@ -254,7 +254,7 @@ MEASURE = Measure(
             name=ALIKE,
             subject="another run",
             of=WHOLE,
-            words="h is like the h of another run",
+            words="h is similar to the h of another run",
             section="Alike",
             pages=(shipped_page("cka"),),
             exhibits=lambda of, runs: _exhibits(runs, RUNS),

@@ -70,7 +70,10 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, run: Run) -> list[Cell]:
-    """Answers DCI and SAP of h's principal components. Other codes are evidence beside them."""
+    """Answers DCI and SAP of h's principal components.
+
+    Other codes are part of the evidence.
+    """
     if (record.parameters["codes"], record.parameters["site"]) != (COMPONENTS, H):
         return []
     rows, found = record.result["steps"], []
@@ -137,7 +140,7 @@ MEASURE = Measure(
             name=QUESTION,
             subject=COMPONENTS_DCI,
             of=WHOLE,
-            words="components of h, D of DCI",
+            words="disentangled components of h (DCI)",
             section=DISENTANGLED,
             pages=(shipped_page("dci"),),
             exhibits=lambda _, runs: _exhibits("D of DCI", NAMES[COMPONENTS_DCI], runs),
@@ -146,7 +149,7 @@ MEASURE = Measure(
             name=QUESTION,
             subject=COMPONENTS_SAP,
             of=WHOLE,
-            words="components of h, SAP",
+            words="separated components of h (SAP)",
             section=DISENTANGLED,
             pages=(shipped_page("sap"),),
             exhibits=lambda _, runs: _exhibits("SAP", NAMES[COMPONENTS_SAP], runs),

@@ -156,14 +156,14 @@ MEASURE = Measure(
     questions=(
         Question(
             name=DECODABLE,
-            words="read off h",
+            words="decodable from h",
             section=READABLE,
             pages=(shipped_page("decodability"), shipped_page("controllability")),
             exhibits=read_and_move,
         ),
         Question(
             name=IN_X,
-            words="read off x_t",
+            words="decodable from x_t",
             section=READABLE,
             pages=(shipped_page("decodability"),),
             exhibits=read_and_move,

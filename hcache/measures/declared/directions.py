@@ -49,7 +49,7 @@ about 2.3 times their mean.
 def parts(setting: Setting) -> Iterator[Part]:
     """Yields the responses to every label's direction.
 
-    The last part is the leakage matrix made of them.
+    The last part is the leakage matrix that is computed from them.
     """
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
     for name, beside in setting.with_randoms(setting[NULLS]):
@@ -297,7 +297,7 @@ MEASURE = Measure(
     questions=(
         Question(
             name=CONTROLLABLE,
-            words="direction moves it",
+            words="moved by its direction",
             section=MOVABLE,
             pages=(shipped_page("controllability"), shipped_page("decodability")),
             exhibits=_controllable,
@@ -305,7 +305,7 @@ MEASURE = Measure(
         ),
         Question(
             name=LINEAR,
-            words="response is a line",
+            words="linear response",
             section=MOVABLE,
             pages=(shipped_page("linearity"),),
             exhibits=_linear,
@@ -314,7 +314,7 @@ MEASURE = Measure(
             name=DISENTANGLED_BY,
             subject=EDITS,
             of=WHOLE,
-            words="edits move only what they mean",
+            words="edits change only their own attribute",
             section=DISENTANGLED,
             pages=(shipped_page("leakage"), shipped_page("cosines")),
             exhibits=_edits,

@@ -50,7 +50,7 @@ EMBEDDING = "embedding"
 
 
 def refuses(setting: Setting) -> str:
-    """Says why nothing can be moved; empty if it can."""
+    """Says why nothing can be moved. The text is empty if moves are possible."""
     run = setting.run
     if run.spec.store.get("h") != FULL:
         return "directions in h need a run that stores h in full: extract with --store h=full"
@@ -151,12 +151,12 @@ def cells(record: Record, run: Run) -> list[Cell]:
 
 
 def _towards(quantity: str, name: str) -> bool:
-    """Whether a directed quantity is of the texts of the label that a direction is of."""
+    """Returns whether a directed quantity uses the texts of a direction's own label."""
     return quantity.partition(" ")[2].rpartition(" ")[0] == name
 
 
 def _further(similarity: Similarity, quantity: str, contrast: Contrast, record: Record) -> Cell:
-    """The answer by one of the similarities that are asked for: as it is, not as 1 - distance."""
+    """Returns the answer by a requested similarity: its own value, not 1 - distance."""
     name, strength = record.parameters["name"], record.result["strength"]
     of = "towards the texts (1), or away (-1)" if similarity.directed else "from the unedited one"
     question = question_of(similarity)
@@ -258,7 +258,7 @@ def _question(name: str, words: str, of: str | None = None, further: bool = Fals
 
 
 def _further_questions() -> Iterator[Question]:
-    """The questions of the similarities that are measured where they are asked for."""
+    """Yields the questions of the similarities that are measured on request."""
     for each in SIMILARITIES.values():
         if not each.always:
             words = f"edit changes {each.title}" if not each.directed else f"edit by {each.title}"

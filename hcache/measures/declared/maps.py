@@ -67,15 +67,15 @@ def step_of(run: Run, text: str) -> int | None:
 
 
 def neighbours_of(run: Run, chosen: int) -> int:
-    """Resolves a choice of neighbours, of which 0 means automatic.
+    """Returns the number of neighbours for a choice; 0 means automatic.
 
-    Then the number follows from the number of samples.
+    The automatic number follows from the number of samples.
     """
     return chosen or min(USUAL, max(2, (len(run) - 1) // 2))
 
 
 def refuses(setting: Setting) -> str:
-    """Says why a map cannot be made; empty if it can.
+    """Says why a map cannot be made. The text is empty if it can.
 
     A map takes a stored site, its package, and more than twice as many samples as neighbours.
     """
@@ -178,7 +178,7 @@ MEASURE = Measure(
             name=MAPPED,
             subject=H,
             of=WHOLE,
-            words="neighbours in h that a map keeps",
+            words="a map keeps neighbours in h",
             section="Alike",
             pages=(shipped_page("maps"),),
             exhibits=_exhibits,

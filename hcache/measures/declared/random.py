@@ -189,7 +189,7 @@ MEASURE = Measure(
     questions=(
         Question(
             name=BEYOND_RANDOM,
-            words="beyond random positives",
+            words="moved more than by random positives",
             section=MOVABLE,
             pages=(shipped_page("random"),),
             exhibits=exhibits,

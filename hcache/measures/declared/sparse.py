@@ -1,4 +1,4 @@
-"""Sparse features: what a dictionary of them explains, and where they fire."""
+"""Sparse features: what their dictionary explains, and where they fire."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ..sparse import sparse_features
 
 EXPLAINED, SUBJECT, SECTION = "explained", "sparse features", "Sparse features"
 DRAWN, PICTURES = 6, 8
-"""Features whose firing is drawn, and samples that are shown of each."""
+"""The number of features whose firing is drawn, and of samples shown for each."""
 
 SITE = Parameter(name="sparse_site", text="the site of sparse features", default=H)
 CHOICES = {
@@ -41,10 +41,10 @@ CHOICES = {
 
 
 def plan_for(setting: Setting, site: str) -> DictionaryPlan:
-    """The plan that a setting asks for.
+    """Returns the plan that a setting asks for.
 
     Raises:
-        HcacheError: the run cannot have it.
+        HcacheError: the run cannot have such a dictionary.
     """
     return plan_of(setting.run, site, {name: setting[each] for name, each in CHOICES.items()})
 
@@ -60,7 +60,7 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """One dictionary."""
+    """Yields the training of one dictionary."""
     plan = plan_for(setting, setting[SITE])
     yield Part(
         title=f"{plan.features} sparse features of {plan.site}",
@@ -70,7 +70,7 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, _: Run) -> list[Cell]:
-    """How much of h in held-out samples a dictionary explains."""
+    """Answers how much of h a dictionary explains in held-out samples."""
     found, given = record.result, record.parameters
     if given["site"] != H:
         return []
@@ -94,7 +94,7 @@ def cells(record: Record, _: Run) -> list[Cell]:
 
 
 def bars_of(records: Mapping[str, Record]) -> Bars:
-    """What dictionaries explain, by run, beside PCA and the null."""
+    """Returns what each run's dictionary explains, with PCA and the null."""
     runs: dict[str, dict[str, Bar]] = {}
     for run, record in records.items():
         found, given = record.result, record.parameters
@@ -114,7 +114,7 @@ def bars_of(records: Mapping[str, Record]) -> Bars:
 
 
 def firing_of(record: Record, evidence: Evidence, features: list[int]) -> dict[str, list[Point]]:
-    """How often some features fire at each step."""
+    """Returns how often some features fire at each step."""
     n = record.samples
     return {
         f"feature {feature}": [
@@ -131,7 +131,7 @@ def firing_of(record: Record, evidence: Evidence, features: list[int]) -> dict[s
 def sheet_of(run: Run, result: Mapping[str, Any], features: list[int]) -> PictureSheet | None:
     """Shows the samples where features are strongest.
 
-    There is one row a feature.
+    There is one row per feature.
     """
     height, width, channels = run.anatomy.image
     top = np.asarray(result["top"])[features, :PICTURES]
@@ -139,14 +139,14 @@ def sheet_of(run: Run, result: Mapping[str, Any], features: list[int]) -> Pictur
         return None
     pictures = np.stack([[run.picture(int(sample)) for sample in row] for row in top])
     return PictureSheet(
-        title="strongest samples of each feature, a row a feature",
+        title="strongest samples of each feature, one row per feature",
         columns=tuple(f"{place + 1}" for place in range(top.shape[1])),
         pictures=pictures.reshape(*top.shape, height, width, 3),
     )
 
 
 def _exhibits(_: str, runs: Runs) -> list[Exhibit]:
-    """What the latest dictionary of every run explains, where it fires, and its samples."""
+    """Shows what each run's latest dictionary explains, its firing and its samples."""
     found = {name: list(each.of_kind(SPARSE)) for name, each in runs.items()}
     last = {name: records[-1] for name, records in found.items() if records}
     if not last:
@@ -182,7 +182,7 @@ MEASURE = Measure(
             name=EXPLAINED,
             subject=SUBJECT,
             of=WHOLE,
-            words="few sparse features make up h",
+            words="a few sparse features make up h",
             section=SECTION,
             pages=(shipped_page("sparse"),),
             exhibits=_exhibits,

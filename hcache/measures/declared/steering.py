@@ -1,4 +1,4 @@
-"""Steering: whether a label's sparse feature detects it, and whether it moves it."""
+"""Steering: whether a sparse feature detects its label, and whether it moves it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DETECTS, STEERS = "feature detects", "feature steers"
 
 
 def refuses(setting: Setting) -> str:
-    """Says why it cannot be measured; empty if it can."""
+    """Says why steering cannot be measured. The text is empty if it can."""
     try:
         check_full(setting.run)
         plan = plan_for(setting, H)
@@ -50,7 +50,7 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """All labels at once: the random directions serve them all."""
+    """Yields one part for all labels, which share the random directions."""
     alone = float(setting[SAMPLES] * (len(setting.strengths) - 1))
     yield Part(
         title="sparse features as directions",
@@ -76,7 +76,7 @@ def _steering(setting: Setting) -> Work:
 
 
 def cells(record: Record, _: Run) -> list[Cell]:
-    """How well each label's feature detects and moves it."""
+    """Answers how well each label's feature detects and moves it."""
     found = []
     for name, ways in record.result["labels"].items():
         own = ways["sparse feature"]
@@ -111,9 +111,9 @@ def cells(record: Record, _: Run) -> list[Cell]:
 def verdict(ways: dict[str, Any]) -> str:
     """Says whether a feature detects its label and moves it.
 
-    The naive direction stands beside it.
+    The text compares the feature with the naive direction.
 
-    Both are beyond chance where p is 0.05 or less.
+    Both count as beyond chance if p is 0.05 or less.
     """
     own, beside = ways["sparse feature"], Estimate.from_json(ways["beside"]["naive"])
     detected, p = own["detects_p"], own["response"]["controllability"]["p"]
@@ -133,7 +133,7 @@ def verdict(ways: dict[str, Any]) -> str:
 
 
 def _others(ways: dict[str, Any]) -> str:
-    """How well the other ways detect the label."""
+    """Says how well the other ways detect the label."""
     told = {
         way: Estimate.from_json(each["detects"])
         for way, each in ways.items()
@@ -146,7 +146,7 @@ def _others(ways: dict[str, Any]) -> str:
 
 
 def _latest(runs: Runs, label: str) -> dict[str, dict[str, Any]]:
-    """The latest answers on a label, by run."""
+    """Returns the latest answers on a label, by run."""
     found = {}
     for run, evidence in runs.items():
         for record in evidence.of_kind(STEERING):
@@ -156,7 +156,7 @@ def _latest(runs: Runs, label: str) -> dict[str, dict[str, Any]]:
 
 
 def _name_in(record: Record, label: str) -> str | None:
-    """What a result calls a label; None if it has nothing of it."""
+    """Returns a label's name in a result, or None if the result lacks the label."""
     reader, _, alone = label.partition("/")
     names = record.result["labels"]
     if label in names:
@@ -165,7 +165,7 @@ def _name_in(record: Record, label: str) -> str | None:
 
 
 def _exhibits(label: str, runs: Runs) -> list[Exhibit]:
-    """The three ways side by side: as detectors, and as directions."""
+    """Shows the three ways side by side, as detectors and as directions."""
     found = _latest(runs, label)
     if not found:
         return []
@@ -196,7 +196,7 @@ def _exhibits(label: str, runs: Runs) -> list[Exhibit]:
 
 
 def _leaks(runs: Runs) -> list[Exhibit]:
-    """How much of what each way's directions move was meant."""
+    """Shows how much of the change by each way's directions was intended."""
     shares = {}
     for run, evidence in runs.items():
         for record in evidence.of_kind(STEERING):
@@ -237,8 +237,8 @@ MEASURE = Measure(
             asked_for=True,
         )
         for name, words in (
-            (DETECTS, "a sparse feature detects it"),
-            (STEERS, "a sparse feature moves it"),
+            (DETECTS, "detected by a sparse feature"),
+            (STEERS, "moved by a sparse feature"),
         )
     ),
 )

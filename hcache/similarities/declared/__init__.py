@@ -1,1 +1,1 @@
-"""The similarities of this package, one a file."""
+"""The similarities of this package, one in each file."""

@@ -1,4 +1,7 @@
-"""What is measured of every edit and swap: pixels, SSIM, colours, and embeddings where they are."""
+"""Similarities that every edit and swap is measured by.
+
+They are pixels, SSIM, colours, and embeddings if there is an encoder.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
 """Style as Gram matrices: which features of an encoder occur together, wherever they are.
 
 Layer l of an image encoder gives features F (M places, N channels), and G = Fᵀ F / M. The distance
-is √(mean over layers of ‖G_a - G_b‖² / (4 N²)): the root of the paper's style loss, with layers of
-equal weight. The paper has VGG-19; here it is the encoder that the user names, a convolutional one
-or the patches of a vision transformer. Values of two encoders do not compare.
+is √(mean over layers of ‖G_a - G_b‖² / (4 N²)): the root of the paper's style loss, with equal
+weights of all layers. The paper uses VGG-19. Here the user names the encoder: a convolutional
+network, or a vision transformer, whose patches are the places. Values of two different encoders
+cannot be compared.
 
 References:
     Image Style Transfer Using Convolutional Neural Networks (Gatys, Ecker, Bethge, 2016),
@@ -18,15 +19,15 @@ from ...analysis.swaps import Distance
 from ..similarity import STYLE, Opening, Similarity
 
 BATCH = 8
-"""Pairs at once: a Gram matrix is as large as channels by channels, for every layer."""
+"""The number of pairs at once: each layer has a Gram matrix of channels by channels."""
 
 
 def open_gram(opening: Opening) -> dict[str, Distance]:
-    """The distance of the Gram matrices of two pictures' features.
+    """Opens the distance of the Gram matrices of two pictures' features.
 
     Raises:
         UsageError: no encoder is named.
-        ModelError: it is not to be had, or has no features by place.
+        ModelError: the encoder cannot be loaded, or has no features by place.
     """
     encoder = opening.encoder("the Gram-matrix distance")
 

@@ -1,9 +1,9 @@
-"""Keypoint matches: how many corners of one picture are found again in the other.
+"""Keypoint matches: how many corners of one picture also occur in the other.
 
 ORB finds corners and describes each by 256 bits. Two corners match if each is the other's nearest
 and no more than a fifth of their bits differ. With m matches of n_a and n_b corners the distance is
-1 - 2 m / (n_a + n_b). Where only one picture has corners it is 1; where neither has any, nothing
-tells them apart and it is 0. Pictures below 256 pixels a side are enlarged first.
+1 - 2 m / (n_a + n_b). If only one picture has corners, the distance is 1. If neither has any,
+nothing distinguishes them and it is 0. Pictures smaller than 256 pixels are enlarged first.
 
 References:
     ORB: An efficient alternative to SIFT or SURF (Rublee, Rabaud, Konolige, Bradski, 2011),
@@ -23,11 +23,11 @@ NAME = "keypoints"
 LEAST = 256
 CORNERS = 200
 DIFFER = 0.2
-"""The share of bits that may differ: 50 of 256, as ORB-SLAM has it for sure matches."""
+"""The share of bits that may differ: 50 of 256, as in ORB-SLAM for certain matches."""
 
 
 def open_keypoints(opening: Opening) -> dict[str, Distance]:
-    """The share of corners that two pictures do not have in common.
+    """Opens the share of corners that two pictures do not share.
 
     Raises:
         UsageError: scikit-image is not installed.
@@ -41,7 +41,7 @@ def open_keypoints(opening: Opening) -> dict[str, Distance]:
         ) from error
 
     def corners(picture: np.ndarray) -> np.ndarray:
-        """Descriptors (k, 256) of a picture's corners; k may be 0."""
+        """Returns descriptors (k, 256) of a picture's corners; k may be 0."""
         grey, least = picture @ LUMA / 255, min(picture.shape[:2])
         if least < LEAST:
             scale = LEAST / least
@@ -49,7 +49,7 @@ def open_keypoints(opening: Opening) -> dict[str, Distance]:
         found = ORB(n_keypoints=CORNERS)
         try:
             found.detect_and_extract(grey)
-        except RuntimeError:  # how it says that there are none
+        except RuntimeError:  # raised if there are no corners
             return np.zeros((0, 256), bool)
         return np.unique(np.asarray(found.descriptors), axis=0)  # of two alike only one could match
 

@@ -1,10 +1,10 @@
 """Consistency without segmentation: whether the same parts of two pictures belong together.
 
-The papers compare segmentation maps, which takes a network trained for one kind of picture. Here an
-encoder's last layer gives a vector for every patch, and S holds the cosines of all pairs of patches
-of one picture: which patches show the same thing. The distance is the root mean square of
-S_a - S_b, from 0 to 2. Of the source's measure it takes the tokens of the last layer in place of
-its keys.
+The papers compare segmentation maps. That needs a network trained for one kind of picture. Here an
+encoder's last layer gives a vector for every patch. S holds the cosines of all pairs of patches of
+one picture, which show which patches depict the same thing. The distance is the root mean square of
+S_a - S_b, from 0 to 2. The source's measure uses the keys of the last layer; this one uses its
+tokens.
 
 References:
     Splicing ViT Features for Semantic Appearance Transfer (Tumanyan, Bar-Tal, Bagon, Dekel, 2022),
@@ -27,16 +27,16 @@ BATCH = 16
 
 
 def open_layout(opening: Opening) -> dict[str, Distance]:
-    """The distance of two pictures' cosines between their own patches.
+    """Opens the distance of two pictures' cosines between their own patches.
 
     Raises:
         UsageError: no encoder is named.
-        ModelError: it is not to be had, or has no features by place.
+        ModelError: the encoder cannot be loaded, or has no features by place.
     """
     encoder = opening.encoder("consistency without segmentation")
 
     def itself(pictures: np.ndarray) -> torch.Tensor:
-        """Cosines (n, places, places) between a picture's places."""
+        """Returns the cosines (n, places, places) between a picture's places."""
         patches = encoder.layers(pictures)[-1]
         unit = patches / patches.norm(dim=2, keepdim=True).clamp_min(1e-12)
         return unit @ unit.transpose(1, 2)

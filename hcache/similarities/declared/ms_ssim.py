@@ -1,9 +1,9 @@
 """MS-SSIM: SSIM over several scales, with the weights that its authors fitted to people's answers.
 
-Contrast and structure are compared at every scale, each half as large as the one before, and
-brightness at the last. The published measure has 5 scales, which takes pictures of 176 pixels a
-side. Smaller pictures have as many scales as fit, with the published weights of these scaled to sum
-1. The name of the result says how many.
+Contrast and structure are compared at every scale, and brightness at the last. Each scale is half
+as large as the one before. The published measure has 5 scales, which needs pictures of at least 176
+pixels a side. Smaller pictures have as many scales as fit. The published weights of these scales
+are then scaled to sum to 1. The name of the result gives the number of scales.
 
 References:
     Multi-scale Structural Similarity for Image Quality Assessment (Wang, Simoncelli, Bovik, 2003),
@@ -30,7 +30,7 @@ def scales_of(side: int) -> int:
 
 
 def open_ms_ssim(opening: Opening) -> dict[str, Distance]:
-    """1 - MS-SSIM of two batches of pictures, on luma.
+    """Opens 1 - MS-SSIM of two batches of pictures, on luma.
 
     Raises:
         UsageError: torchmetrics is not installed, or pictures are too small for two scales.

@@ -1,9 +1,9 @@
 """Local binary patterns: which textures a picture has, wherever they are.
 
-Every pixel's brightness is compared with that of its 8 neighbours; the uniform patterns that this
-gives, whichever way they are turned, are counted over the picture. The distance is half the
-chi-squared statistic of two such histograms, Σ (p - q)² / (p + q) / 2: 0 for the same, 1 where no
-pattern is in both.
+Every pixel's brightness is compared with that of its 8 neighbours. This gives a pattern per pixel.
+The uniform patterns are counted over the picture, whatever their rotation. The distance is half the
+chi-squared statistic of two such histograms, Σ (p - q)² / (p + q) / 2. It is 0 for equal
+histograms, and 1 if no pattern occurs in both.
 
 References:
     Multiresolution Gray-Scale and Rotation Invariant Texture Classification with Local Binary
@@ -26,7 +26,7 @@ NAME = "local binary patterns"
 
 
 def open_patterns(opening: Opening) -> dict[str, Distance]:
-    """The distance of two pictures' histograms of patterns.
+    """Opens the distance of two pictures' histograms of patterns.
 
     Raises:
         UsageError: scikit-image is not installed.

@@ -1,10 +1,10 @@
 """Directional similarity in CLIP (S_dir): does a picture change as a pair of texts says?
 
 S_dir = cos(E(edited) - E(unedited), E(text of what it is) - E(text of what it is not)), with the
-embeddings E of a CLIP or SigLIP model, of unit length. 1 is the direction of the texts, 0 none of
-it, -1 the opposite. A picture that does not change has no direction; its value is 0. It sees no
-length: a published replication of Asyrp found it to rise at half the strength of an edit, so a
-higher value does not mean a stronger edit.
+embeddings E of a CLIP or SigLIP model, of unit length. 1 is a change along the texts' direction, 0
+a change across it, and -1 a change against it. A picture that does not change has no direction; its
+value is 0. S_dir does not see the size of a change. A published replication of Asyrp found S_dir to
+rise at half the strength of an edit, so a higher value does not mean a stronger edit.
 
 References:
     StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators (Gal, Patashnik, Maron,
@@ -22,15 +22,15 @@ from ...errors import UsageError
 from ..similarity import MEANING, Opening, Similarity
 
 STILL = 1e-5
-"""A change of the embedding, in norm, that is no change: embeddings are float32."""
+"""The norm below which a change of the embedding counts as none: embeddings are float32."""
 
 
 def open_s_dir(opening: Opening) -> dict[str, Distance]:
-    """S_dir of every attribute of a reader by texts.
+    """Opens S_dir of every attribute of a reader by texts.
 
     Raises:
         UsageError: the run has no reader by texts.
-        ModelError: its model is not to be had.
+        ModelError: the reader's model cannot be loaded.
     """
     texts = opening.texts
     if texts is None:

@@ -1,4 +1,4 @@
-"""Where the words of a prompt are attended to, over the picture of a sample."""
+"""The attention panel: maps of a prompt's words over the picture of a sample."""
 
 from __future__ import annotations
 

@@ -37,8 +37,8 @@ MOST_SECOND, MOST_BOOST = 8.0, 1000.0
 class EditSetup:
     """The setup of a strip.
 
-    It has the edit, its fields without the amount, the samples, and the other choices. ``choices``:
-    field -> value. ``also``: a second shift, in the same steps and place.
+    ``kind``: the edit. ``choices``: its fields except the amount, field -> value. ``also``: a
+    second shift, in the same steps and place.
     """
 
     kind: type[RecipeEdit]
@@ -141,14 +141,15 @@ def setup_panel(run: Run, kind: type[RecipeEdit], chosen: Chosen | None) -> Edit
 def _refuse_kind(kind: type[RecipeEdit], chosen: Chosen | None) -> NoReturn:
     found = chosen.move.kind if chosen else "none"
     raise AnalysisError(
-        f"{kind.title} takes one direction for all samples; a move of kind {found} has each its"
-        " own. Choose another direction, or another edit under How"
+        f"{kind.title} takes one direction for all samples, but a move of kind {found} differs from"
+        " sample to sample. Choose another direction, or another edit under How"
     )
 
 
 def make_rows(run: Run, setup: EditSetup) -> dict[str, list[Recipe]]:
-    """Returns the rows of the strip by name. They have a recipe per amount. One sample is shown
-    symmetric above asymmetric.
+    """Returns the strip's rows by name, with one recipe per amount.
+
+    A single sample has two rows: symmetric, then asymmetric.
     """
 
     def row(sample: int, asymmetric: bool) -> list[Recipe]:
@@ -172,7 +173,8 @@ def make_rows(run: Run, setup: EditSetup) -> dict[str, list[Recipe]]:
 def apply_recipe(run: Run) -> Callable[[Recipe], None]:
     """Sets the page up from a recipe.
 
-    It sets sample, directions, steps and strength. The recipe may be of another run of the home.
+    It sets sample, directions, steps and strength. The recipe may belong to another run of the
+    same home.
 
     Raises:
         UsageError: the recipe moves nothing along a direction, or this page cannot show it.
@@ -252,7 +254,7 @@ def _boost_panel(count: int) -> tuple[float | None, bool]:
         0.0,
         step=10.0,
         help=(
-            "Quality boosting of Asyrp (Kwon, Jeong, Uh 2022), who use 167 to 200. 0 switches it"
+            "Quality boosting of Asyrp (Kwon, Jeong, Uh 2022), which uses 167 to 200. 0 switches it"
             " off."
         ),
     )

@@ -133,7 +133,7 @@ def _marking_panel(run: Run) -> tuple[str, str, dict[int, float]]:
 
 
 def _toggle(run: Run, name: str, sample: int, mark: float) -> None:
-    """Marks a sample or removes its mark. It is written at once, so that a crash loses no click."""
+    """Marks a sample or removes its mark. This is written at once, so a crash loses no click."""
     mark_sample(run, HAND, name, sample, mark)
     st.rerun()
 
@@ -203,7 +203,7 @@ def _sorted_rows(run: Run, labels: dict[str, np.ndarray]) -> tuple[np.ndarray, n
 
 
 def _label_table(labels: dict[str, np.ndarray], row: int) -> pd.DataFrame:
-    """Draws every label of a sample, and its rank among all samples."""
+    """Returns a table of a sample's labels, with its rank among all samples."""
     return pd.DataFrame(
         [
             {

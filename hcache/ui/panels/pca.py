@@ -35,14 +35,14 @@ DRAGS = {"move": PAN, "box": BOX, "lasso": LASSO}
 MOST_PATHS, MOST_NAMED = 24, 20
 POINTS, SCATTER = "pca-points", "pca-scatter"
 SHUFFLED_UP_TO = 1024
-"""The number of samples from which shuffling features takes seconds, and is done on demand."""
+"""The number of samples above which shuffling takes seconds and is done on demand."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The view of the scatter plot.
+    """The choices that define the scatter plot.
 
-    It has the site, the kind of axes, the two axes, and the label of the colours.
+    They are the site, the kind of axes, the two axes, and the label of the colours.
     """
 
     site: str
@@ -172,7 +172,7 @@ def _map(run: Run, view: View, step: int, hover: bool) -> None:
 
 
 def _sparse(run: Run, view: View, step: int, hover: bool) -> None:
-    """Two sparse features in place of components, and what they are worth."""
+    """Draws two sparse features in place of components, with their quality."""
     found = sparse.features_of(run, view.site)
     if found is None:
         return

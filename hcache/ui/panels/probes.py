@@ -1,5 +1,6 @@
-"""Probes: where and when a label can be read off, how much of that is chance, and how many
-labels that takes.
+"""The Probes page: where and when a label can be read, and how much of that is chance.
+
+The page also shows how many labels this takes.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ SHOWN = {
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeQuestion:
-    """What the page asks of a run.
+    """The question that the page asks about a run.
 
-    It is a label, at some sites, by a measure that is taken cell by cell, with its options.
+    It names a label, sites, a measure that is taken cell by cell, and the measure's options.
     """
 
     run: Run
@@ -63,13 +64,13 @@ class ProbeQuestion:
 
     @property
     def key(self) -> tuple[Hashable, ...]:
-        """What tells it from other questions."""
+        """The key that distinguishes this question from others."""
         options = tuple(sorted(self.options.items()))
         named = (self.run.name, len(self.run), self.measure.name, self.label)
         return (*named, self.sites, options)
 
     def stored(self) -> ProbeMap:
-        """The cells that are known."""
+        """Returns the known cells."""
         with faults_named(self.measure):
             return self.by_cell.stored(self.run, self.label, self.sites, self.options)
 
@@ -86,9 +87,9 @@ class ProbeQuestion:
 
 
 def probes_panel(run: Run) -> None:
-    """Draws what to probe, the heat map, and a cell.
+    """Draws the choices, the heat map, and a cell.
 
-    It has the button that starts the probes, and the clicked cell.
+    The panel has the button that starts the probes. The cell is the one that was clicked.
     """
     for line in registry().refused:
         st.warning(literal(line), icon=":material/extension_off:")
@@ -126,7 +127,7 @@ def probes_panel(run: Run) -> None:
 
 
 def _question(run: Run, labels: Sequence[str]) -> ProbeQuestion:
-    """The measure, the label, the sites, and what else the measure asks for."""
+    """Draws the choices of measure, label, sites, and the measure's own options."""
     measure = _measure()
     by_cell = measure.by_cell
     if by_cell is None:
@@ -162,7 +163,7 @@ def _question(run: Run, labels: Sequence[str]) -> ProbeQuestion:
 
 
 def _measure() -> Measure:
-    """The measure; asked for where there are several that are taken cell by cell."""
+    """Returns the measure. If several can be taken cell by cell, the user chooses."""
     known = registry()
     offered = known.by_cell()
     names = list(offered)
@@ -175,7 +176,7 @@ def _measure() -> Measure:
 
 
 def _choose(measure: Measure, ask: Choice | Parameter) -> tuple[str, Any]:
-    """One choice: its parameter's name, and its value."""
+    """Draws one choice, and returns its parameter's name and its value."""
     if isinstance(ask, Choice):
         values = list(ask.values)
         chosen = state.select(
@@ -187,7 +188,7 @@ def _choose(measure: Measure, ask: Choice | Parameter) -> tuple[str, Any]:
 
 @st.fragment
 def _map_and_cell(asked: ProbeQuestion, known: ProbeMap) -> None:
-    """The heat map and the cell it chooses, in one fragment: a click redraws no more than these."""
+    """Draws the heat map and its chosen cell in one fragment. A click redraws only these."""
     with errors_shown():  # a fragment's errors do not reach its page
         _draw_map_and_cell(asked, known)
 
@@ -302,7 +303,7 @@ def _line(name: str, found: dict[str, Any]) -> str:
 def _closer(
     asked: ProbeQuestion, curves: LearningCurves, known: ProbeMap, cell: tuple[str, int]
 ) -> None:
-    """How many labelled samples are enough at this step, and what a site holds beyond x_t."""
+    """Draws how many labelled samples are enough here, and what a site adds to x_t."""
     run, (site, step) = asked.run, cell
     st.subheader("How many labels are needed", anchor=False)
     with faults_named(asked.measure):
@@ -345,7 +346,7 @@ def _closer(
 
 
 def _enough(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """A table: site, samples that are enough, what is read beyond x_t."""
+    """Draws a table of sites, numbers of samples that are enough, and what exceeds x_t."""
     lines = ["| Site | Needed | Beyond x_t |", "|---|---|---|"]
     for site, result in found.items():
         most = result["sizes"][-1]

@@ -1,7 +1,7 @@
 """The choices of the Swap page, from widgets to recipes and from a recipe back to the widgets.
 
-The page knows no edit by its class. Which edits it offers, under which titles, with which widgets
-and buttons, each edit declares itself: see :class:`~hcache.recipes.edits.RecipeEdit`.
+The page knows no edit by its class. Each edit declares its own titles, widgets and buttons: see
+:class:`~hcache.recipes.edits.RecipeEdit`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ DIFFERENT = "the pictures of this sheet differ in more than their sites; choose 
 
 @dataclass(frozen=True, kw_only=True)
 class Injection:
-    """An edit, and the way in which pictures are made with it."""
+    """An edit, and one way to make pictures with it."""
 
     kind: type[RecipeEdit]
     variant: Variant
@@ -37,10 +37,9 @@ class Injection:
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
-    """What is to be done.
+    """The choices for an injection.
 
-    ``fields``: those of the edit but for the donor. ``beside``: edits of the network, such as
-    FreeU.
+    ``fields``: the edit's fields except the donor. ``beside``: edits of the network, such as FreeU.
     """
 
     injection: Injection
@@ -55,7 +54,7 @@ class Setup:
         return self.injection.variant.button
 
     def edits(self, donor: DonorRef) -> list[RecipeEdit]:
-        """The edits, one for each picture."""
+        """Returns the edits, one for each picture."""
         kind, each = self.injection.kind, self.injection.variant.each
         given = {"donor": donor} if kind.has("donor") else {}
         if not each:
@@ -82,7 +81,7 @@ def network_edits() -> list[type[RecipeEdit]]:
 def setup_panel(run: Run, picture: np.ndarray) -> Setup:
     """Draws the kind, place, steps and strength of the swap.
 
-    ``picture``: the recipient's, for painting a mask.
+    ``picture``: the recipient's picture, for painting a mask.
     """
     tell_problems()
     offered = injections()
@@ -113,7 +112,7 @@ def setup_panel(run: Run, picture: np.ndarray) -> Setup:
 
 
 def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dict[str, Recipe]:
-    """What is to be rendered, by title."""
+    """Returns the recipes to render, by title."""
     found: dict[str, Recipe] = {}
     for edit in setup.edits(donor):
         edits = [edit, *setup.beside]
@@ -126,7 +125,7 @@ def make_recipes(run: Run, setup: Setup, donor: DonorRef, recipient: int) -> dic
 
 
 def injected(recipe: Recipe) -> RecipeEdit:
-    """The edit of a recipe that belongs to this page."""
+    """Returns the edit of a recipe that belongs to this page."""
     return next(edit for edit in recipe.edits if edit.injections())
 
 
@@ -142,8 +141,8 @@ def apply_recipe(recipe: Recipe) -> None:
 def apply_recipes(recipes: Sequence[Recipe]) -> None:
     """Makes the choices that give these recipes.
 
-    They are one, or those of a figure, which differ in the field that a variant makes a picture
-    each of.
+    There is one recipe, or there are the recipes of a figure. Those differ only in the field for
+    whose values a variant makes one picture each.
 
     Raises:
         UsageError: this page cannot make them.
@@ -164,10 +163,10 @@ def apply_recipes(recipes: Sequence[Recipe]) -> None:
 
 
 def _merged(edits: Sequence[RecipeEdit]) -> tuple[str, RecipeEdit]:
-    """The choice that makes some pictures, and the edit with all the values that it goes over.
+    """Returns the choice that makes some pictures, and the edit with all values of its figure.
 
     Raises:
-        UsageError: they are not made by one choice.
+        UsageError: no single choice makes them.
     """
     first = edits[0]
     if any(type(edit) is not type(first) for edit in edits):
@@ -185,7 +184,7 @@ def _merged(edits: Sequence[RecipeEdit]) -> tuple[str, RecipeEdit]:
 
 
 def _asymmetry_and_boost(injection: Injection) -> tuple[bool, float | None]:
-    """Whether the edited noise enters P_t only, and the noise boost."""
+    """Draws the choice of asymmetry (edited noise in P_t only), and of the noise boost."""
     asymmetric = state.flag(
         "Asymmetric: edit P_t only",
         _asymmetric_key(injection.kind),
@@ -208,13 +207,13 @@ def _asymmetry_and_boost(injection: Injection) -> tuple[bool, float | None]:
 
 
 def _title_of_more(run: Run) -> str:
-    """The title of the folded part: what is in it."""
+    """Returns the title of the folded part, which lists its contents."""
     names = [kind.title for kind in network_edits() if kind.offered_for(run)]
     return ", ".join(["More: asymmetric", "noise boost", *names])
 
 
 def _network_edit(offer: Offer, kind: type[RecipeEdit]) -> RecipeEdit | None:
-    """An edit of the network, if it is offered for the run and chosen."""
+    """Returns an edit of the network if it is offered for the run and chosen."""
     if not kind.offered_for(offer.run):
         return None
     if not state.flag(kind.title, kind.key(), False, help=kind.help):
@@ -230,17 +229,18 @@ def _asymmetric_key(kind: type[RecipeEdit]) -> str:
 
 
 def _injected(recipe: Recipe) -> RecipeEdit:
-    """The one edit of a recipe that belongs to this page.
+    """Returns the one edit of a recipe that belongs to this page.
 
     Raises:
-        UsageError: there is none, or there are several, or others that this page does not offer.
+        UsageError: there is no such edit, there are several, or there are edits that this page
+            does not offer.
     """
     found = [edit for edit in recipe.edits if edit.injections()]
     if any(edit.has("direction") for edit in recipe.edits):
         raise UsageError("this picture was moved along a direction: drop it on the Edit page")
     others = [edit.title for edit in recipe.edits if edit not in found and not edit.network]
     if len(found) != 1 or others:
-        more = f", and {', '.join(others)} beside it" if others else ""
+        more = f", and also {', '.join(others)}" if others else ""
         raise UsageError(
             f"this page makes pictures with one swap or slerp, and this one has {len(found)}{more};"
             " `python -m hcache render` renders it again"
@@ -262,7 +262,7 @@ def _check_choices(edit: RecipeEdit) -> None:
 
 
 def _but_for(recipe: Recipe, own: RecipeEdit, edit: RecipeEdit) -> str:
-    """What a recipe says but for the values that its variant goes over, as a text."""
+    """Returns the digest of a recipe without the values that its variant varies."""
     each = [i.variant.each for i in injections().values() if i.kind is type(edit)]
     same = {name: getattr(edit, name) for name in each if name and type(own) is type(edit)}
     kept = [changed(own, **same) if found is own else found for found in recipe.edits]
@@ -270,7 +270,7 @@ def _but_for(recipe: Recipe, own: RecipeEdit, edit: RecipeEdit) -> str:
 
 
 def _choose_more(recipe: Recipe, edit: RecipeEdit) -> None:
-    """Chooses the boost, asymmetry and edits of the network as a recipe has them."""
+    """Chooses the boost, asymmetry and edits of the network that a recipe has."""
     boost = recipe.t_boost or 0.0
     if not 0 <= boost <= MOST_BOOST:
         raise UsageError(
