@@ -179,7 +179,7 @@ def test_a_label_is_probed_by_its_kind_or_the_one_asked_for():
     target, metric = check_labels(classes, 5, RIDGE)
     assert metric == R2 and (target == classes).all()
     assert [check_labels(each, 5)[1] for each in (values, classes)] == [R2, AUC]
-    with pytest.raises(AnalysisError, match="kind ridge or logistic, got 'svm'"):
+    with pytest.raises(AnalysisError, match="must be ridge or logistic, got 'svm'"):
         check_labels(values, 5, "svm")
     with pytest.raises(AnalysisError, match="2 folds or more, got 1"):
         check_labels(values, 1)

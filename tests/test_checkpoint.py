@@ -329,7 +329,7 @@ def test_a_stated_schedule_goes_before_the_one_of_its_kind_and_not_before_the_fi
     assert not found.config.clip_sample and found.config.steps_offset == 1
     v = marked(tmp_path / "v.safetensors", v_pred=MARK)
     assert load_scheduler(v, stated).config.beta_end == 0.03
-    with pytest.raises(ModelError, match="marked as of prediction_type v_prediction.*epsilon"):
+    with pytest.raises(ModelError, match="marked with prediction_type v_prediction.*epsilon"):
         load_anatomy(v, scheduler="stable-diffusion")
 
 

@@ -188,7 +188,7 @@ def test_cosines_are_found_without_their_samples_chance():
     assert all(each.p > 0.05 for each in chance) and {each.second for each in chance} == {"nothing"}
     with pytest.raises(AnalysisError, match="2 positives and 2 negatives"):
         cosines(data @ data.T, {"u": ends(u), "v": np.ones(n)})
-    with pytest.raises(AnalysisError, match="2 directions or more"):
+    with pytest.raises(AnalysisError, match="2 or more directions"):
         cosines(data @ data.T, {"u": ends(u)})
 
 
@@ -293,8 +293,8 @@ def test_alignment_knows_no_order_of_samples_and_no_units(seed):
     [
         (lambda: disentanglement_of(np.zeros((2, 2))), "not all 0"),
         (lambda: disentanglement_of(np.array([[-1.0, 1]])), "not negative"),
-        (lambda: disentanglement_of(np.ones((2, 1))), "2 factors"),
-        (lambda: completeness_of(np.ones((1, 2))), "2 codes"),
+        (lambda: disentanglement_of(np.ones((2, 1))), "2 or more factors"),
+        (lambda: completeness_of(np.ones((1, 2))), "2 or more codes"),
         (lambda: dci(np.ones((30, 2)), np.ones((30, 2))), "factor 0, 1 has one value"),
         (lambda: dci(np.ones((5, 2)), np.ones((5, 2))), "10 samples or more, got 5"),
         (lambda: dci(np.ones((30, 2)), np.full((30, 2), np.nan)), "missing"),

@@ -542,7 +542,7 @@ def test_the_rank_among_random_directions_is_p_however_many_they_are():
     ("call", "words"),
     [
         (lambda: linearity(np.ones((4, 3)), (-1, 0, 1)), "no response"),
-        (lambda: linearity(np.ones((4, 3)), (1, 2, 3)), "0 among them"),
+        (lambda: linearity(np.ones((4, 3)), (1, 2, 3)), "include 0"),
         (lambda: linearity(np.ones((4, 3)), (0, 1)), "at 2 strengths"),
         (lambda: linearity(np.ones((1, 3)), (-1, 0, 1)), "2 samples"),
         (lambda: linearity(np.full((4, 3), np.nan), (-1, 0, 1)), "not finite"),
@@ -563,7 +563,7 @@ def test_the_rank_among_random_directions_is_p_however_many_they_are():
         (lambda: controllability(np.full(5, np.nan), np.ones((3, 5))), "not finite"),
         (
             lambda: leakage(np.ones((1, 5, 2)), [1, 1], ["c"], ["a", "b"]),
-            "'c' is meant for no attribute",
+            "'c' has no attribute of its name",
         ),
         (lambda: leakage(np.ones((1, 5, 2)), [1, 0], ["a"], ["a", "b"]), "b came with none"),
         (lambda: leakage(np.ones((1, 5, 3)), [1, 1], ["a"], ["a", "b"]), "got \\(1, 5, 3\\)"),
