@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tiny import flattened
 
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
@@ -141,6 +142,21 @@ def test_any_structure_is_read_off_the_tensors_and_converted(case, order, tmp_pa
     assert torch.equal(again(x, t, labels).sample, unet(x, t, labels).sample)
 
 
+def test_a_tensor_without_its_shape_is_refused_before_memory_is_taken(golden, tmp_path):
+    tensors = {name: tensor for name, tensor in golden.items() if name.startswith("model.")}
+    attention = [name for name in tensors if "middle_block.1." in name]
+    for name in [*attention, *list(tensors)[::10]]:
+        save_file(
+            {n: t.contiguous() for n, t in flattened(tensors, name).items()},
+            tmp_path / "a.safetensors",
+        )
+        with pytest.raises(ModelError, match="checkpoint") as refused:
+            convert_adm(
+                tmp_path / "a.safetensors", tmp_path / "out", image_size=32, head_channels=16
+            )
+        assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
+
+
 def spoilt(golden, change):
     tensors = {name: tensor.clone() for name, tensor in golden.items() if name.startswith("model.")}
     change(tensors)
@@ -155,7 +171,7 @@ def spoilt(golden, change):
         (lambda t: t.update({"model.output_blocks.0.0.more.weight": torch.zeros(1)}), "unexpected"),
         (lambda t: t.pop("model.time_embed.0.weight"), "no guided-diffusion checkpoint"),
         (lambda t: t.pop("model.input_blocks.1.0.out_layers.3.weight"), "lacks"),
-        (lambda t: t.update({"model.out.2.bias": torch.zeros(5)}), "do not fit"),
+        (lambda t: t.update({"model.out.2.bias": torch.zeros(5)}), "does not fit"),
         (
             lambda t: [t.pop(n) for n in list(t) if n.startswith("model.output_blocks.3.")],
             "do not make",

@@ -254,7 +254,9 @@ def test_what_is_taken_for_granted_is_said(tmp_path, capsys):
     file = saved(tmp_path, random_tensors((64, 64), (False, True)))
     assert main(["convert-adm", str(file), str(tmp_path / "out"), "--image-size", "16"]) == 0
     said = capsys.readouterr().out
-    assert "num_head_channels 64" in said and "noise_schedule linear" in said and "is wrong" in said
+    assert (
+        "num_head_channels 64" in said and "noise_schedule linear" in said and "are wrong" in said
+    )
     with pytest.raises(UsageError, match="num-channels 256"):
         convert_adm(
             saved(

@@ -12,6 +12,7 @@ import yaml
 from diffusers import DDIMScheduler
 from kinds import save_kind
 from safetensors.torch import load_file, save_file
+from tiny import flattened
 
 from hcache.cards import OWN_CARDS, Card, default_spec, find_card
 from hcache.cli.main import main
@@ -133,6 +134,17 @@ def test_one_file_makes_what_the_folder_makes(card, folder):
     torch.testing.assert_close(*pictures)
     assert load_anatomy("my-model") == load_anatomy(str(folder))
     assert default_spec("my-model").weights and default_spec("my-model").conditioning.guidance == 3
+
+
+@pytest.mark.parametrize("part", ["model.diffusion_model.", "first_stage_model.", "cond_stage"])
+def test_a_tensor_without_its_shape_is_refused_in_one_line(part, card, file, tmp_path):
+    tensors = load_file(file)
+    names = [n for n, tensor in tensors.items() if n.startswith(part) and tensor.ndim > 1]
+    spoilt = tmp_path / "spoilt.safetensors"
+    save_file(flattened(tensors, names[len(names) // 2]), spoilt)
+    with pytest.raises(ModelError) as refused:
+        load_checkpoint(replace(card, source=str(spoilt)), "cpu", torch.float32)
+    assert "\n" not in str(refused.value) and str(spoilt) in str(refused.value)
 
 
 def test_a_lora_changes_one_file_as_it_changes_the_folder(card, folder, tmp_path):

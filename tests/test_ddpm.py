@@ -9,6 +9,7 @@ import torch
 from asyrp_blocks import formula, published, random_state
 from ddpm_reference import Reference, asymmetric, random_tensors
 from safetensors.torch import save_file
+from tiny import flattened
 
 from hcache.cards import PACKAGE, default_spec
 from hcache.cli.main import main
@@ -57,6 +58,17 @@ def test_the_converted_network_computes_what_the_original_does(case, tmp_path):
     torch.testing.assert_close(
         model.network(x, t).sample, expected, atol=1e-5, rtol=0
     )  # the angles of time are float32
+
+
+def test_a_tensor_without_its_shape_is_refused_before_memory_is_taken(tmp_path):
+    """A flattened weight may describe a network of any size."""
+    tensors = random_tensors(widths=(32, 64), attention=(True, True), resnets=1)
+    chosen = ["conv_in.weight", "down.0.block.0.conv1.weight", *list(tensors)[::12]]
+    for name in chosen:
+        torch.save(flattened(tensors, name), tmp_path / "a.ckpt")
+        with pytest.raises(ModelError, match="checkpoint") as refused:
+            convert_ddpm(tmp_path / "a.ckpt", tmp_path / "out", image_size=16)
+        assert "\n" not in str(refused.value) and not (tmp_path / "out").exists()
 
 
 def test_the_form_is_that_of_googles_celebahq(tmp_path):
@@ -184,7 +196,7 @@ def test_the_command_takes_a_training_state_and_finds_the_size(tmp_path, capsys)
         (lambda t: t.pop("mid.attn_1.q.weight"), "no tensor mid.attn_1.q.weight"),
         (lambda t: t.pop("up.0.block.0.conv1.weight"), "1 missing"),
         (lambda t: t.update({"layer_0.conv1.weight": torch.zeros(2)}), "1 unexpected"),
-        (lambda t: t.update({"conv_out.bias": torch.zeros(9)}), "do not fit"),
+        (lambda t: t.update({"conv_out.bias": torch.zeros(9)}), "does not fit the network"),
         (lambda t: t.pop("temb.dense.0.weight"), "no checkpoint of the original DDPM"),
         (lambda t: t.pop("down.0.downsample.conv.weight"), "without convolutions"),
         (lambda t: t.pop("down.1.block.0.conv1.weight"), "is incomplete"),

@@ -98,7 +98,7 @@ def test_a_budget_is_kept_and_used_from_h_outward(tiny_spec, tiny_folder, share)
         "nothing further out is kept better than what is nearer to h"
     )
     assert (fitted.store == full) == (share == 1.0)
-    with pytest.raises(UsageError, match="too little"):
+    with pytest.raises(UsageError, match="too small"):
         fit_budget(tiny_spec, anatomy, least - 1)
 
 
@@ -121,7 +121,7 @@ def test_a_budget_on_the_command_line(tiny_folder, capsys):
     )
     printed = capsys.readouterr()
     assert json.loads(printed.out)["total"] <= 10**6 and "h full" in printed.err
-    for budget, words in (("1kB", "too little"), ("much", "a budget is")):
+    for budget, words in (("1kB", "too small"), ("much", "a budget is")):
         assert (
             main(["estimate", str(tiny_folder), "--budget", budget]) == 2
             and words in capsys.readouterr().err

@@ -225,7 +225,7 @@ def test_extract_keeps_to_a_budget_and_says_what_it_chose(app):
     assert app.code[0].value != before and "--store=h=full" in app.code[0].value
     assert all(box.disabled for box in app.selectbox if box.label.startswith("skip."))
     app.number_input(key="choose-budget").set_value(0.001).run()
-    assert not app.exception and any("too little" in error.value for error in app.error)
+    assert not app.exception and any("too small" in error.value for error in app.error)
     app.number_input(key="choose-budget").set_value(None).run()
     assert_fine(app)
     assert app.code[0].value == before

@@ -233,9 +233,9 @@ def test_the_page_shows_the_table_and_the_evidence_behind_a_figure(
     app = page_of(suite_home, monkeypatch, cell=key_of(row, measured_run.name))
     assert not app.exception and not app.error
     assert "answers are measured so far" not in shown(app), "all of it was"
-    assert "Edits move only what they mean" in shown(app) and "Which group carries what" in shown(
+    assert "Edits change only their own attribute" in shown(
         app
-    )
+    ) and "Which group carries what" in shown(app)
     assert {each.label for each in app.expander} >= {"What leakage says, and what it does not say"}
 
 

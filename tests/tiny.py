@@ -242,3 +242,9 @@ class Picking:
         """Draws a page anew as when points were picked; ``points``: the ``customdata`` of each."""
         self.points = points
         return app.button(key=f"pick in {chart}").click().run()
+
+
+def flattened(tensors, name):
+    """Tensors of which one has lost its shape."""
+    tensor = tensors[name]
+    return {**tensors, name: tensor.flatten() if tensor.ndim != 1 else tensor[None]}

@@ -155,7 +155,7 @@ def read_description(path: Path) -> RunDescription:
         text = read_file(path, MOST_BYTES)
     except OSError as error:
         raise CacheError(
-            f"{path} could not be read: {reason(error)}; this does not mean that it is damaged"
+            f"{path} could not be read: {reason(error)}; this is no sign of damage"
         ) from error
     try:
         data = parse_json(text)

@@ -74,7 +74,7 @@ def read_manifest(run: Path, broken: list[str] | None = None) -> list[Shard]:
         return []
     except OSError as error:
         raise CacheError(
-            f"{path} could not be read: {reason(error)}; this does not mean that it is damaged"
+            f"{path} could not be read: {reason(error)}; this is no sign of damage"
         ) from error
     torn = lines.pop()  # empty, unless the last line is incomplete
     del torn

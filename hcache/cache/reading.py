@@ -606,8 +606,7 @@ def unreadable(what: str, error: OSError) -> CacheError:
     Such a file is not known to be damaged.
     """
     return CacheError(
-        f"{what} could not be read: {reason(error)}; this does not mean that it is damaged. Try"
-        " again later"
+        f"{what} could not be read: {reason(error)}; this is no sign of damage. Try again later"
     )
 
 

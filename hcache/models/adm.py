@@ -13,7 +13,7 @@ References:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -164,9 +164,11 @@ def convert_adm(
     )
     channels, steps = state.tensors["time_embed.0.weight"].shape[1], found.number("diffusion_steps")
     scale = 1000 / steps if found.rescale_timesteps else 1.0
-    unet = unet_of(structure, found.number("image_size"), heads, scale, channels)
     new = NEW if found.use_new_attention_order else LEGACY
-    load_strictly(unet, converted(state.tensors, structure, heads, new))
+    unet = built_strictly(
+        lambda: unet_of(structure, found.number("image_size"), heads, scale, channels),
+        converted(state.tensors, structure, heads, new),
+    )
     save_pipeline(unet, scheduler_of(found), out)
     return Conversion(structure=structure, notes=tuple(filter(None, [state.told, *notes])))
 
@@ -418,27 +420,37 @@ def converted(
     return result
 
 
-def load_strictly(unet: UNet2DModel, weights: Tensors) -> None:
-    """Loads every tensor that the network has, and no other.
+def built_strictly(make: Callable[[], UNet2DModel], weights: Tensors) -> UNet2DModel:
+    """Builds a network and loads exactly the tensors that it has.
+
+    Shapes are compared before memory is taken. A tensor of a wrong shape may describe a network of
+    any size.
 
     Raises:
         ModelError: some are missing, unexpected or of another shape.
     """
-    try:
-        missing, unexpected = unet.load_state_dict(dict(weights), strict=False)
-    except RuntimeError as error:
-        raise ModelError(
-            f"the checkpoint's tensors do not fit: {' '.join(str(error).split())[:300]}"
-        ) from error
-    if missing or unexpected:
+    with torch.device("meta"):
+        expected = {name: tuple(tensor.shape) for name, tensor in make().state_dict().items()}
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = {
+        "missing": sorted(expected.keys() - shapes.keys()),
+        "unexpected": sorted(shapes.keys() - expected.keys()),
+        "of another shape": [
+            f"{name}: {shapes[name]} in place of {shape}"
+            for name, shape in expected.items()
+            if shapes.get(name, shape) != shape
+        ],
+    }
+    if any(wrong.values()):
         parts = [
-            f"{len(names)} {what} (first {names[0]})"
-            for what, names in (("missing", missing), ("unexpected", unexpected))
-            if names
+            f"{len(names)} {what} (first {names[0]})" for what, names in wrong.items() if names
         ]
         raise ModelError(
             f"the checkpoint does not fit the network its tensors describe: {', '.join(parts)}"
         )
+    unet = make()
+    unet.load_state_dict(dict(weights))
+    return unet
 
 
 def places_of(structure: AdmStructure) -> dict[str, str]:
@@ -489,6 +501,8 @@ def _in_block(
         return {f"{place}.conv.{kind}": tensor}
     if part == "norm":
         return {f"{place}.group_norm.{kind}": tensor}
+    if part in ("proj_out", "qkv"):
+        _check_attention(name, tensor)
     if part == "proj_out":
         return {f"{place}.to_out.0.{kind}": tensor.flatten(1) if kind == "weight" else tensor}
     if part == "qkv":
@@ -499,6 +513,18 @@ def _in_block(
             f"{place}.to_{which}.{kind}": piece for which, piece in zip("qkv", pieces, strict=True)
         }
     return {name: tensor}
+
+
+def _check_attention(name: str, tensor: torch.Tensor) -> None:
+    """Refuses a tensor of an attention that cannot be converted.
+
+    Weights are (c, c, 1) or (3 c, c, 1), biases (c,) or (3 c,).
+    """
+    fits = tensor.ndim == 1 if name.endswith("bias") else tensor.ndim > 1
+    if not fits or ("qkv" in name and len(tensor) % 3):
+        raise ModelError(
+            f"this is no guided-diffusion checkpoint: {name} has shape {tuple(tensor.shape)}"
+        )
 
 
 def _split(qkv: torch.Tensor, head: int, order: str) -> tuple[torch.Tensor, ...]:

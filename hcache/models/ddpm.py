@@ -25,7 +25,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DModel
 
 from ..errors import ModelError, UsageError
-from .adm import Conversion, load_strictly
+from .adm import Conversion, built_strictly
 from .saving import save_pipeline
 from .states import read_state
 
@@ -92,8 +92,7 @@ def convert_ddpm(
     state = read_state(checkpoint, ANCHOR, weights)
     structure = read_structure(state.tensors)
     size, told = _size_of(structure, image_size)
-    unet = unet_of(structure, size)
-    load_strictly(unet, converted(state.tensors, structure))
+    unet = built_strictly(lambda: unet_of(structure, size), converted(state.tensors, structure))
     scheduler = DDIMScheduler(
         beta_start=1e-4, beta_end=0.02, num_train_timesteps=1000, clip_sample=False
     )
@@ -121,6 +120,11 @@ def read_structure(tensors: Tensors) -> DdpmStructure:
         if name not in tensors:
             raise ModelError(
                 f"this is no checkpoint of the original DDPM network: it has no tensor {name}"
+            )
+        if tensors[name].ndim != (2 if name == ANCHOR else 4):
+            raise ModelError(
+                f"this is no checkpoint of the original DDPM network: {name} has shape"
+                f" {tuple(tensors[name].shape)}"
             )
     levels = 1 + max(
         int(name.split(".")[1]) for name in tensors if re.match(r"down\.\d+\.block\.", name)
