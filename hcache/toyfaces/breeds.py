@@ -167,10 +167,14 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m hcache.toyfaces.breeds", description=__doc__.split("\n\n")[0]
     )
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--fit", type=int, default=1024, help="samples to fit on, at 20 steps")
+    parser.add_argument(
+        "--fit", type=int, default=1024, help="number of samples of 20 steps to fit on"
+    )
     parser.add_argument("--positives", type=int, default=64)
-    parser.add_argument("--unseen", type=int, default=128, help="samples to try on")
-    parser.add_argument("--device", default="auto", help="as PyTorch names it")
+    parser.add_argument(
+        "--unseen", type=int, default=128, help="number of unseen samples for the test"
+    )
+    parser.add_argument("--device", default="auto", help="device, by its PyTorch name")
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     model = load_model(MODEL, args.device)

@@ -153,7 +153,7 @@ def main(argv: list[str] | None = None) -> None:
         prog="python -m hcache.toyfaces.card", description=__doc__.split("\n\n")[0]
     )
     parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--out", type=Path, help="default: the model's folder")
+    parser.add_argument("--out", type=Path, help="output folder (default: the model's folder)")
     args = parser.parse_args(argv)
     facts, training = (
         json.loads((WEIGHTS.parent / f"{args.model}.{part}.json").read_text())

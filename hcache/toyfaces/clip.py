@@ -324,15 +324,17 @@ def main(argv: list[str] | None = None) -> None:
         "--work",
         type=Path,
         required=True,
-        help="folder for the checkpoint; training goes on from it",
+        help="folder for the checkpoint; training resumes from it",
     )
     parser.add_argument(
         "--out", type=Path, default=FOLDER, help="where the result goes (default: into the package)"
     )
     parser.add_argument("--steps", type=int, default=PLAN.steps)
     parser.add_argument("--batch", type=int, default=PLAN.batch)
-    parser.add_argument("--faces", type=int, default=20_000, help="drawings to train on")
-    parser.add_argument("--unseen", type=int, default=2000, help="other drawings to try it on")
+    parser.add_argument("--faces", type=int, default=20_000, help="number of drawings to train on")
+    parser.add_argument(
+        "--unseen", type=int, default=2000, help="number of held-out drawings for the test"
+    )
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)

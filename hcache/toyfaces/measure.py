@@ -217,16 +217,20 @@ def main(argv: list[str] | None = None) -> None:
     )
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--model", default=MODEL)
-    parser.add_argument("--samples", type=int, default=512, help="samples to hold against the data")
-    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of these")
     parser.add_argument(
-        "--fit", type=int, default=1072, help="samples to fit directions on, at 20 steps"
+        "--samples", type=int, default=512, help="number of samples to compare with drawings"
+    )
+    parser.add_argument("--steps", type=int, default=50, help="DDIM steps of these samples")
+    parser.add_argument(
+        "--fit", type=int, default=1072, help="number of samples of 20 steps to fit directions on"
     )
     parser.add_argument("--positives", type=int, default=150)
-    parser.add_argument("--unseen", type=int, default=64, help="samples to try the directions on")
+    parser.add_argument(
+        "--unseen", type=int, default=64, help="number of unseen samples for the directions"
+    )
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument(
-        "--device", default="auto", help="as PyTorch names it (default: the best there is)"
+        "--device", default="auto", help="device, by its PyTorch name (default: the best available)"
     )
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)

@@ -506,19 +506,26 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         prog="python -m hcache.toyfaces.methods", description=__doc__.split("\n\n")[0]
     )
     parser.add_argument(
-        "--work", type=Path, required=True, help="with the run of hcache.toyfaces.measure, if made"
+        "--work",
+        type=Path,
+        required=True,
+        help="folder of results, and of the run of hcache.toyfaces.measure if it was made",
     )
-    parser.add_argument("--fit", type=int, default=512, help="samples to fit on, at 20 steps")
-    parser.add_argument("--unseen", type=int, default=64, help="samples to try on")
+    parser.add_argument(
+        "--fit", type=int, default=512, help="number of samples of 20 steps to fit on"
+    )
+    parser.add_argument(
+        "--unseen", type=int, default=64, help="number of unseen samples for the test"
+    )
     parser.add_argument("--strength", type=float, default=1.0)
     parser.add_argument(
         "--clip",
         type=Path,
         default=FOLDER,
-        help="a CLIP of hcache.toyfaces.clip (default: as shipped)",
+        help="folder of a CLIP from hcache.toyfaces.clip (default: the shipped one)",
     )
     parser.add_argument(
-        "--device", default="auto", help="as PyTorch names it (default: the best there is)"
+        "--device", default="auto", help="device, by its PyTorch name (default: the best available)"
     )
     return parser.parse_args(argv)
 

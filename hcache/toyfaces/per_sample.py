@@ -241,11 +241,17 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.per_sample", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("--work", type=Path, required=True, help="the run and the results go here")
-    parser.add_argument("--fit", type=int, default=512, help="samples to fit on, at 20 steps")
-    parser.add_argument("--unseen", type=int, default=128, help="samples to try on")
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder for the run and the results"
+    )
+    parser.add_argument(
+        "--fit", type=int, default=512, help="number of samples of 20 steps to fit on"
+    )
+    parser.add_argument(
+        "--unseen", type=int, default=128, help="number of unseen samples for the test"
+    )
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--device", default="auto", help="as PyTorch names it")
+    parser.add_argument("--device", default="auto", help="device, by its PyTorch name")
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     model = load_model(MODEL, args.device)

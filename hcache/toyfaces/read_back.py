@@ -93,10 +93,13 @@ def main(argv: list[str] | None = None) -> None:
         "run", metavar="RUN", help="a run of an embedded model: its folder, or its name in the home"
     )
     parser.add_argument(
-        "--drawings", type=int, default=512, help="held-out drawings (default: 512)"
+        "--drawings", type=int, default=512, help="number of held-out drawings (default: 512)"
     )
     parser.add_argument(
-        "--positives", type=int, default=32, help="samples picked for clicks (default: 32)"
+        "--positives",
+        type=int,
+        default=32,
+        help="number of positives for readers by clicks (default: 32)",
     )
     args = parser.parse_args(argv)
     for name, row in read_back(open_run(args.run), args.drawings, args.positives).items():

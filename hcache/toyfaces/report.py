@@ -339,10 +339,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m hcache.toyfaces.report", description=__doc__.split("\n\n")[0]
     )
-    parser.add_argument("--work", type=Path, required=True, help="what was measured is kept here")
-    parser.add_argument("--only", choices=PARTS, action="append", help="repeat (default: all)")
+    parser.add_argument("--work", type=Path, required=True, help="folder for intermediate results")
     parser.add_argument(
-        "--model", choices=MODELS, action="append", help="repeat (default: all three)"
+        "--only",
+        choices=PARTS,
+        action="append",
+        help="part to measure; repeat it for several (default: all)",
+    )
+    parser.add_argument(
+        "--model",
+        choices=MODELS,
+        action="append",
+        help="model to measure; repeat it for several (default: all three)",
     )
     parser.add_argument(
         "--docs", type=Path, default=Path("docs"), help="folder of Markdown files (default: docs)"

@@ -443,27 +443,25 @@ def build_parser() -> argparse.ArgumentParser:
         "--work",
         type=Path,
         required=True,
-        help="folder for checkpoints; training goes on from there",
+        help="folder for checkpoints; training resumes from it",
     )
-    parser.add_argument(
-        "--out", type=Path, help="where the result goes (default: into the package's weights/)"
-    )
+    parser.add_argument("--out", type=Path, help="output (default: in the package's weights/)")
     parser.add_argument("--steps", type=int)
     parser.add_argument(
         "--first-steps",
         type=int,
-        help="of what is trained first: on ε (ddpm, adm, dogs), or the autoencoder (ldm)",
+        help="steps of what is trained first: on ε (ddpm, adm, dogs), or the autoencoder (ldm)",
     )
     parser.add_argument(
-        "--autoencoder", type=Path, help="folder whose autoencoder ldm takes as it is"
+        "--autoencoder", type=Path, help="folder whose autoencoder ldm uses unchanged"
     )
     parser.add_argument("--batch", type=int)
     parser.add_argument(
-        "--start", type=Path, help="folder in diffusers' format whose weights to begin with"
+        "--start", type=Path, help="folder in diffusers' format with the first weights"
     )
     parser.add_argument("--rate", type=float, help="learning rate")
     parser.add_argument(
-        "--faces", type=int, default=20_000, help="drawings to train on (faces or dogs)"
+        "--faces", type=int, default=20_000, help="number of drawings to train on (faces or dogs)"
     )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")

@@ -239,13 +239,28 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "run", metavar="RUN", help="a run of an embedded model: its folder, or its name in the home"
     )
-    parser.add_argument("--samples", type=int, default=16, help="tried (default: 16)")
-    parser.add_argument("--nulls", type=int, default=19, help="random directions (default: 19)")
     parser.add_argument(
-        "--positives", type=int, default=32, help="samples picked for clicks (default: 32)"
+        "--samples", type=int, default=16, help="number of samples to edit (default: 16)"
     )
-    parser.add_argument("--strengths", type=float, nargs="+", default=STRENGTHS, help="with 0")
-    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="default: all")
+    parser.add_argument(
+        "--nulls", type=int, default=19, help="number of random directions (default: 19)"
+    )
+    parser.add_argument(
+        "--positives",
+        type=int,
+        default=32,
+        help="number of positives for readers by clicks (default: 32)",
+    )
+    parser.add_argument(
+        "--strengths",
+        type=float,
+        nargs="+",
+        default=STRENGTHS,
+        help="strengths of the edits, 0 included",
+    )
+    parser.add_argument(
+        "--ways", nargs="+", choices=WAYS, default=WAYS, help="ways to read (default: all)"
+    )
     args = parser.parse_args(argv)
     run, strengths = open_run(args.run), tuple(args.strengths)
     work = verdicts(run, args.samples, args.nulls, args.positives, strengths, args.ways)
