@@ -60,7 +60,10 @@ def test_without_a_reader_only_questions_are_refused(tmp_path, capsys):
     run, home = extracted("LDM", tmp_path, UNCONDITIONED), ("--home", str(tmp_path / "home"))
     assert main(["measure", run.name, *SMALL, *home]) == 0
     err = capsys.readouterr().err
-    assert "directions is left out: no reader" in err and f"hcache read {run.name}" in err
+    (line,) = (line for line in err.splitlines() if "directions" in line)
+    assert "left out, because no reader" in line and f"hcache read {run.name}" in line
+    told = [line.split("because ")[1] for line in err.splitlines() if "left out, because" in line]
+    assert len(told) == len(set(told)) > 1, "each reason is printed once"
     answered = {question for question, _ in cells_of(run)}
     assert {f"effect of {site}" for site in run.anatomy.sites} <= answered
     assert main(["measure", run.name, "--what", "directions", *home]) == 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +88,9 @@ def measure_run(
     similarities = _asked(suite[SIMILARITIES], lpips)
     refused = suite.refused(what)
     if len(refused) == len(what):
-        raise UsageError("; ".join(f"{name}: {why}" for name, why in refused.items()))
-    for name, why in refused.items():
-        print(f"{name} is left out: {why}", file=sys.stderr)
+        raise UsageError("; ".join(f"{names}: {why}" for names, why in _by_reason(refused)))
+    for names, why in _by_reason(refused):
+        print(f"{names}: left out, because {why}", file=sys.stderr)
     for name in named_labels(run):
         if not labels and (value := value_of_all(run, name)):
             print(f"{name} is left out: it is {value} in all samples", file=sys.stderr)
@@ -112,6 +112,12 @@ def measure_run(
         for cell, row in zip(cells, data, strict=True):
             row["needed"] = cell.estimate.samples_for(width) if cell.estimate.defined else None
     return Result(text=table(rows, (*head, "remarks")), data=data)
+
+
+def _by_reason(refused: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yields each reason once, with the measures that are refused for it."""
+    for why in dict.fromkeys(refused.values()):
+        yield ", ".join(name for name, each in refused.items() if each == why), why
 
 
 def _columns(cell: Cell) -> tuple[str, str, str, str]:
