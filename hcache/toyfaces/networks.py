@@ -22,17 +22,7 @@ def ddpm_unet() -> UNet2DModel:
         Denoising Diffusion Probabilistic Models (Ho, Jain, Abbeel, 2020),
         https://arxiv.org/abs/2006.11239
     """
-    return UNet2DModel(
-        sample_size=64,
-        in_channels=3,
-        out_channels=3,
-        layers_per_block=2,
-        block_out_channels=(32, 48, 96, 128),
-        down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
-        up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
-        attention_head_dim=32,
-        norm_num_groups=4,
-    )
+    return _ddpm((32, 48, 96, 128))
 
 
 def dogs_unet() -> UNet2DModel:
@@ -40,12 +30,16 @@ def dogs_unet() -> UNet2DModel:
 
     It is the DDPM of faces with fewer channels; h is (96, 8, 8).
     """
+    return _ddpm((24, 48, 64, 96))
+
+
+def _ddpm(widths: tuple[int, ...]) -> UNet2DModel:
     return UNet2DModel(
         sample_size=64,
         in_channels=3,
         out_channels=3,
         layers_per_block=2,
-        block_out_channels=(24, 48, 64, 96),
+        block_out_channels=widths,
         down_block_types=("DownBlock2D", "DownBlock2D", "DownBlock2D", "AttnDownBlock2D"),
         up_block_types=("AttnUpBlock2D", "UpBlock2D", "UpBlock2D", "UpBlock2D"),
         attention_head_dim=32,

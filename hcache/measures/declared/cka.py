@@ -71,7 +71,7 @@ def refuses(setting: Setting) -> str:
         count = len(run)
         if count < FEWEST:
             return f"CKA takes {FEWEST} samples or more, got {count}"
-        run.stored_sites  # noqa: B018  # noqa: B018 # raises if there is no such run
+        run.stored_sites  # noqa: B018 - raises if there is no such run
         if setting[BESIDE]:
             shared_samples(run, other_run(run, setting[BESIDE]))
     except HcacheError as error:
