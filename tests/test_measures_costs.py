@@ -131,7 +131,7 @@ def test_times_are_said_roughly(seconds, words):
 
 def test_the_benchmark_puts_measured_seconds_beside_every_estimate(tmp_path):
     from hcache.bench.costs import STEPS, costs_of
-    from hcache.bench.probes import made_up_run
+    from hcache.bench.probe_map import made_up_run
 
     found = costs_of(made_up_run(tmp_path, 24, STEPS, "pooled"))
     assert set(found) == {

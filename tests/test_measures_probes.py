@@ -11,7 +11,7 @@ from tiny import drain, synthetic_run
 from hcache.analysis.decoding import Probing
 from hcache.analysis.estimate import Estimate
 from hcache.analysis.probes import Space
-from hcache.bench.probes import heat_map_seconds, made_up_run
+from hcache.bench.probe_map import heat_map_seconds, made_up_run
 from hcache.cache.labels import save_labels
 from hcache.cache.reading import open_run
 from hcache.cache.records import list_records

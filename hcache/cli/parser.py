@@ -41,6 +41,7 @@ class Parser(argparse.ArgumentParser):
         return super().format_help() + (f"\n{self.listing()}\n" if self.listing else "")
 
     def error(self, message: str) -> NoReturn:
+        """Raises :class:`UsageError` with a message that says how to get help."""
         if message.startswith("argument --") and message.endswith("expected one argument"):
             option = message.removeprefix("argument ").split(":")[0].split("/")[0]
             message += f" (a value that begins with a dash is given as {option}=VALUE)"

@@ -121,7 +121,7 @@ def add_runs(command: Any) -> None:
 
 
 def add_watching(command: Any) -> None:
-    """Adds the commands that describe a run, list its tasks, and stop them."""
+    """Adds the commands ``info``, ``tasks`` and ``cancel``."""
     for name, run, text in (
         ("info", info, "Describe one run."),
         (
