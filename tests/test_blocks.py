@@ -197,7 +197,7 @@ def test_inner_products_are_the_same_a_few_rows_at_a_time(monkeypatch):
     whole = inner_products(z)
     assert whole.dtype == np.float64
     np.testing.assert_array_equal(whole, (z @ z.T).astype(np.float64))
-    monkeypatch.setattr(blocks_module, "_PAIRED_AT_ONCE", 7)
+    monkeypatch.setattr(blocks_module, "PAIRED_AT_ONCE", 7)
     np.testing.assert_allclose(inner_products(z), whole, rtol=1e-5, atol=1e-4)
 
 

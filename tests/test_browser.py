@@ -325,7 +325,7 @@ def test_probes_start_by_themselves(page):
     page.get_by_text("Every cell is stored").wait_for(timeout=240_000)
     settle(page)
     drawn = page.evaluate(
-        "document.querySelector('.st-key-probe-map .js-plotly-plot')._fullData.map((t) => t.type)"
+        "document.querySelector('.st-key-probe-map .js-plotly-plot').data.map((t) => t.type)"
     )
     assert "heatmap" in drawn
     shoot(page, "5-probes")

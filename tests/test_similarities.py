@@ -230,12 +230,12 @@ def test_names_are_checked_and_every_object_says_what_it_rewards():
 
 
 def test_a_registered_kind_that_does_not_fit_is_left_out():
-    from hcache.similarities.registry import _check
+    from hcache.similarities.registry import check_similarity
 
     with pytest.raises(TypeError, match="expected an hcache"):
-        _check("it", lambda a, b: 0)
+        check_similarity("it", lambda a, b: 0)
     with pytest.raises(TypeError, match="the same name"):
-        _check("other", SIMILARITIES["gram"])
+        check_similarity("other", SIMILARITIES["gram"])
 
 
 @pytest.fixture
