@@ -192,6 +192,11 @@ def names_in(home: Path) -> list[str]:
         ) from error
 
 
+def home_of(folder: Path) -> Path:
+    """Returns the home that contains the folder of a run."""
+    return folder.parent.parent
+
+
 def run_folder(home: Path, name: str) -> Path:
     """Returns the folder of a run by name. The name may come from a URL; it cannot lead out of the
     home.

@@ -35,6 +35,7 @@ from .layout import (
     X_0,
     X,
     home_folder,
+    home_of,
     run_folder,
 )
 from .manifest import Shard, read_manifest
@@ -68,7 +69,7 @@ class Run:
     @property
     def home(self) -> Path:
         """The home that contains the run."""
-        return self.folder.parent.parent
+        return home_of(self.folder)
 
     @cached_property
     def sample_ids(self) -> np.ndarray:
