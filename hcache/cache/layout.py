@@ -94,7 +94,7 @@ PREVIEW_SIZE = 64
 RENDER_BYTES = 512 * 2**20
 """The largest total size of the rendered cells of one run, in bytes."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def home_folder(home: str | Path | None = None) -> Path:
@@ -147,7 +147,7 @@ def run_names(home: Path) -> list[str]:
     """
     times: dict[str, float] = {}
     for name in names_in(home):
-        if _NAME.fullmatch(name) and not (home / "runs" / name).is_symlink():
+        if RUN_NAME.fullmatch(name) and not (home / "runs" / name).is_symlink():
             try:
                 times[name] = os.lstat(home / "runs" / name / RUN_JSON).st_mtime
             except (
@@ -205,7 +205,7 @@ def run_folder(home: Path, name: str) -> Path:
         UnknownRunError: there is no such run. The message names the nearest..
         HomeError: the home or the run cannot be read.
     """
-    folder = home / "runs" / name if len(name) <= 255 and _NAME.fullmatch(name) else None
+    folder = home / "runs" / name if len(name) <= 255 and RUN_NAME.fullmatch(name) else None
     if folder is not None:
         refuse_link(folder)
         try:
@@ -224,7 +224,7 @@ def new_run_folder(home: Path, name: str) -> Path:
     Raises:
         UnknownRunError: no run can have that name, or it is a link.
     """
-    if len(name) > 255 or not _NAME.fullmatch(name):
+    if len(name) > 255 or not RUN_NAME.fullmatch(name):
         raise UnknownRunError(
             f"no run can be named {name!r}: it is not the name of a folder in {home / 'runs'}"
         )
