@@ -3,8 +3,9 @@
     python -m hcache.toyfaces.report --work DIR [--only PART] [--model MODEL] [--docs FOLDER]
 
 The parts are ``facts`` (samples against drawings, and naive directions), ``methods`` (the table of
-direction methods), ``readers`` (readers by texts and clicks against the truth) and ``verdict``
-(what can be read from h, and what swaps carry). Each is kept in ``DIR`` and continues where it
+direction methods), ``readers`` (readers by texts and clicks against the truth), ``verdict`` (what
+can be read from h, and what swaps carry) and ``random`` (naive directions against random positives,
+at three lengths). Each is kept in ``DIR`` and continues where it
 stopped. Results are written beside the weights as JSON, with the digest of the measured weights.
 The cards and the tables of the documentation are then written from these files alone. A table
 stands between two comments of a Markdown file: ``<!-- measured: NAME -->`` and ``<!-- end -->``.
@@ -22,10 +23,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..cache.layout import writable_home
+from ..cache.reading import Run
+from ..cache.records import list_records
 from ..cards import default_spec
+from ..directions.differences import EQUAL, OWN, REST
 from ..errors import UsageError
 from ..extraction.run import extract
+from ..measures.kinds import PREVIEWS
 from ..models.loading import load_model
 from . import card, measure, methods
 from .factors import NAMES
@@ -36,12 +43,13 @@ from .shipped import NULL
 
 FOLDER = WEIGHTS.parent
 MODELS = ("toyfaces-ddpm-64", "toyfaces-adm-64", "toyfaces-ldm-64")
-PARTS = ("facts", "methods", "readers", "verdict")
+PARTS = ("facts", "methods", "readers", "verdict", "random")
 VERDICT_SAMPLES = 256
 """The number of samples of every model. Probes with different n are not comparable."""
 
 DRAWINGS, POSITIVES, READ_SAMPLES = 512, 32, 128
 QUESTIONS = ("decodability", "swaps")
+LENGTH_WORDS = {EQUAL: "equal length", OWN: "own length", REST: "5 components out"}
 
 
 def measure_facts(model: str, work: Path) -> None:
@@ -76,14 +84,44 @@ def measure_readers(model: str, work: Path) -> None:
 
 def measure_verdict(model: str, work: Path) -> None:
     """Measures held-out probes and swaps, by the command for users."""
+    out = FOLDER / f"{model}.verdict.json"
+    if not _is_current(out, model):
+        _, cells = _measured(model, work, QUESTIONS)
+        _write(out, {"settings": _verdict_settings(model), "cells": cells})
+
+
+def measure_random(model: str, work: Path) -> None:
+    """Measures naive directions against random positives, by the command for users."""
+    out = FOLDER / f"{model}.random.json"
+    if _is_current(out, model):
+        return
+    run, _ = _measured(model, work, ("random",))
+    records = [
+        record for record in list_records(run, PREVIEWS) if record.parameters["name"] in ATTRIBUTES
+    ]
+    readings = {
+        record.parameters["name"]: {
+            "length": float(record.result["lengths"][0]),
+            "random_length": float(np.median(record.result["lengths"][1:])),
+            **record.result["readings"][record.parameters["name"]],
+        }
+        for record in records
+    }
+    nulls = records[0].parameters["nulls"]
+    _write(out, {"settings": {**_verdict_settings(model), "nulls": nulls}, "readings": readings})
+
+
+def _verdict_settings(model: str) -> dict[str, Any]:
+    return {"weights": default_spec(model).weights, "samples": VERDICT_SAMPLES}
+
+
+def _measured(model: str, work: Path, measures: Sequence[str]) -> tuple[Run, list[dict[str, Any]]]:
+    """Extracts the verdict's run, and runs ``measure`` on it: the run and the printed cells."""
     home = writable_home(work / model / "home")
     store = {"h": "full", "skip.*": "pooled"}
     spec = default_spec(model, samples=VERDICT_SAMPLES, steps=20, seed=500, store=store, batch=8)
-    out = FOLDER / f"{model}.verdict.json"
-    if _is_current(out, model):
-        return
     run = extract(load_model(model), spec, home)
-    words = [word for what in QUESTIONS for word in ("--what", what)]
+    words = [word for what in measures for word in ("--what", what)]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "hcache", "measure", run.name, "--json"),
@@ -93,8 +131,7 @@ def measure_verdict(model: str, work: Path) -> None:
         text=True,
         check=True,
     )
-    settings = {"weights": spec.weights, "samples": VERDICT_SAMPLES}
-    _write(out, {"settings": settings, "cells": json.loads(done.stdout)})
+    return run, json.loads(done.stdout)
 
 
 WORK: Mapping[str, Callable[[str, Path], None]] = {
@@ -102,6 +139,7 @@ WORK: Mapping[str, Callable[[str, Path], None]] = {
     "methods": measure_methods,
     "readers": measure_readers,
     "verdict": measure_verdict,
+    "random": measure_random,
 }
 
 
@@ -138,6 +176,10 @@ def tables(folder: Path = FOLDER) -> dict[str, str]:
     verdicts = {model: folder / f"{model}.verdict.json" for model in MODELS}
     if all(path.exists() for path in verdicts.values()):
         found["verdict"] = verdict_table({m: _read(path) for m, path in verdicts.items()})
+    randoms = {model: folder / f"{model}.random.json" for model in MODELS}
+    known = {model: _read(path) for model, path in randoms.items() if path.exists()}
+    if known:
+        found["random"] = random_table(known)
     return found
 
 
@@ -276,6 +318,32 @@ def verdict_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
         for question, subject in shared
     ]
     return _table(("", *(f"`{model}`" for model in cells)), rows)
+
+
+def random_table(known: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tabulates naive directions beside random positives, at three lengths.
+
+    One row per attribute and length. A cell has the change with its interval, the root mean square
+    of the random directions' changes, and p by rank.
+    """
+    rows = [
+        (
+            _words(name),
+            words,
+            *(_beside_random(found["readings"].get(name, {}).get(at)) for found in known.values()),
+        )
+        for name in ATTRIBUTES
+        for at, words in LENGTH_WORDS.items()
+    ]
+    return _table(("direction", "length", *(f"`{model}`" for model in known)), rows)
+
+
+def _beside_random(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return "no random direction changes it"
+    change = found["change"]
+    interval = _interval((change["value"], change["low"], change["high"]))
+    return f"{interval}; random {found['random']:.2f}; p {found['p']:.3f}"
 
 
 def _estimate(cell: Mapping[str, Any]) -> str:
