@@ -4,8 +4,8 @@
 
 The parts are ``facts`` (samples against drawings, and naive directions), ``methods`` (the table of
 direction methods), ``readers`` (readers by texts and clicks against the truth), ``verdict`` (what
-can be read from h, and what swaps carry) and ``random`` (naive directions against random positives,
-at three lengths). Each is kept in ``DIR`` and continues where it
+can be read from h, and what swaps carry), ``random`` (naive directions against random positives,
+at three lengths) and ``per_sample`` (methods that move each sample by its own Δh). Each is kept in ``DIR`` and continues where it
 stopped. Results are written beside the weights as JSON, with the digest of the measured weights.
 The cards and the tables of the documentation are then written from these files alone. A table
 stands between two comments of a Markdown file: ``<!-- measured: NAME -->`` and ``<!-- end -->``.
@@ -34,7 +34,7 @@ from ..errors import UsageError
 from ..extraction.run import extract
 from ..measures.kinds import PREVIEWS
 from ..models.loading import load_model
-from . import card, measure, methods
+from . import card, measure, methods, per_sample
 from .factors import NAMES
 from .measure import ATTRIBUTES, LOWEST, MODEL
 from .read_back import read_back
@@ -43,7 +43,7 @@ from .shipped import NULL
 
 FOLDER = WEIGHTS.parent
 MODELS = ("toyfaces-ddpm-64", "toyfaces-adm-64", "toyfaces-ldm-64")
-PARTS = ("facts", "methods", "readers", "verdict", "random")
+PARTS = ("facts", "methods", "readers", "verdict", "random", "per_sample")
 VERDICT_SAMPLES = 256
 """The number of samples of every model. Probes with different n are not comparable."""
 
@@ -68,6 +68,16 @@ def measure_methods(model: str, work: Path) -> None:
     if model == MODEL:
         methods.main(["--work", str(work / model)])
         shutil.copy(work / model / "methods.json", FOLDER / "methods.json")
+
+
+def measure_per_sample(model: str, work: Path) -> None:
+    """Compares methods that move each sample by its own Δh with the naive direction.
+
+    This is done for the DDPM only.
+    """
+    if model == MODEL:
+        per_sample.main(["--work", str(work / model)])
+        shutil.copy(work / model / "per_sample.json", FOLDER / "per_sample.json")
 
 
 def measure_readers(model: str, work: Path) -> None:
@@ -140,6 +150,7 @@ WORK: Mapping[str, Callable[[str, Path], None]] = {
     "readers": measure_readers,
     "verdict": measure_verdict,
     "random": measure_random,
+    "per_sample": measure_per_sample,
 }
 
 
@@ -176,6 +187,8 @@ def tables(folder: Path = FOLDER) -> dict[str, str]:
     verdicts = {model: folder / f"{model}.verdict.json" for model in MODELS}
     if all(path.exists() for path in verdicts.values()):
         found["verdict"] = verdict_table({m: _read(path) for m, path in verdicts.items()})
+    if (folder / "per_sample.json").exists():
+        found["per-sample"] = per_sample_table(_read(folder / "per_sample.json"))
     randoms = {model: folder / f"{model}.random.json" for model in MODELS}
     known = {model: _read(path) for model, path in randoms.items() if path.exists()}
     if known:
@@ -196,9 +209,18 @@ def weights_table(facts: Mapping[str, Any]) -> str:
 
 def methods_table(facts: Mapping[str, Any]) -> str:
     """Returns the table of direction methods, and names its weights."""
+    return f"{methods.as_table(facts)}\n{_weights_of(facts)}"
+
+
+def per_sample_table(facts: Mapping[str, Any]) -> str:
+    """Returns the table of methods for each sample, and names its weights."""
+    return f"{per_sample.as_table(facts)}\n{_weights_of(facts)}"
+
+
+def _weights_of(facts: Mapping[str, Any]) -> str:
     measured, shipped = facts["settings"]["weights"], default_spec(MODEL).weights
     which = "the shipped ones" if measured == shipped else "which shipped before"
-    return f"{methods.as_table(facts)}\nMeasured with the weights `{measured[:12]}`, {which}."
+    return f"Measured with the weights `{measured[:12]}`, {which}."
 
 
 def samples_table(facts: Mapping[str, Any]) -> str:
