@@ -5,10 +5,11 @@
 The parts are ``facts`` (samples against drawings, and naive directions), ``methods`` (the table of
 direction methods), ``readers`` (readers by texts and clicks against the truth), ``verdict`` (what
 can be read from h, and what swaps carry), ``random`` (naive directions against random positives,
-at three lengths) and ``per_sample`` (methods that move each sample by its own Δh). Each is kept in ``DIR`` and continues where it
-stopped. Results are written beside the weights as JSON, with the digest of the measured weights.
-The cards and the tables of the documentation are then written from these files alone. A table
-stands between two comments of a Markdown file: ``<!-- measured: NAME -->`` and ``<!-- end -->``.
+at three lengths) and ``per_sample`` (methods that move each sample by its own Δh). Each is kept in
+``DIR`` and continues where it stopped. Results are written beside the weights as JSON, with the
+digest of the measured weights. The cards and the tables of the documentation are then written from
+these files alone. A table stands between two comments of a Markdown file:
+``<!-- measured: NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
