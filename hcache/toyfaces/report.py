@@ -114,12 +114,18 @@ def measure_random(model: str, work: Path) -> None:
         record.parameters["name"]: {
             "length": float(record.result["lengths"][0]),
             "random_length": float(np.median(record.result["lengths"][1:])),
-            **record.result["readings"][record.parameters["name"]],
+            **_at_lengths(record.result["readings"][record.parameters["name"]]),
         }
         for record in records
     }
     nulls = records[0].parameters["nulls"]
     _write(out, {"settings": {**_verdict_settings(model), "nulls": nulls}, "readings": readings})
+
+
+def _at_lengths(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Keeps what the table shows of a reading at every length."""
+    shown = ("change", "random", "effect", "p")
+    return {at: found[at] and {key: found[at][key] for key in shown} for at in LENGTH_WORDS}
 
 
 def _verdict_settings(model: str) -> dict[str, Any]:
