@@ -1,11 +1,18 @@
 """What every test stands on: a home of its own, and a tiny model with a tiny run, made once."""
 
+import gc
 import os
+import sys
+from functools import cache
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors are faster on one thread
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the hub
 
 import pytest  # noqa: E402
+
+# What is imported while tests are collected stays until the end. Collecting garbage meanwhile takes
+# a third of that time and finds next to nothing.
+gc.disable()
 
 LONGEST_FIRST = ("test_browser.py",)
 """Files that start before the others, so that no worker is left alone with one at the end."""
@@ -30,6 +37,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="there is no CUDA device here"))
 
 
+def pytest_collection_finish():
+    """Garbage is collected from here on, but not among what is imported."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def isolated_home(tmp_path, monkeypatch):
     """No test reads or writes the user's own home; this one does not exist yet."""
@@ -37,6 +51,22 @@ def isolated_home(tmp_path, monkeypatch):
     monkeypatch.setenv("HCACHE_HOME", str(home))
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "isolated state"))
     return home
+
+
+@pytest.fixture(scope="session", autouse=True)
+def components_are_looked_for_once():
+    """Each AppTest reads the metadata of every installed package to find Streamlit's components.
+    That takes longer than most pages, and finds the same each time.
+    """
+    if "streamlit.testing.v1" not in sys.modules:
+        yield  # no test of a page: Streamlit need not be loaded
+        return
+    from streamlit.components.v2 import manifest_scanner
+
+    with pytest.MonkeyPatch.context() as patched:
+        found = cache(manifest_scanner.scan_component_manifests)
+        patched.setattr(manifest_scanner, "scan_component_manifests", found)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,14 @@ LATENT = {
 SD = {**LATENT, "set_alpha_to_one": False, "steps_offset": 1}
 
 
-def _grown(module, by=1.5):
+def packed(latents):
+    """Latents (n, c, h, w) as FLUX takes them: a token (4 c) for every 2 x 2 places."""
+    n, channels, height, width = latents.shape
+    cut = latents.reshape(n, channels, height // 2, 2, width // 2, 2)
+    return cut.permute(0, 2, 4, 1, 3, 5).reshape(n, height * width // 4, 4 * channels)
+
+
+def grown(module, by=1.5):
     """With weights large enough for every input to matter to the output."""
     for parameter in module.parameters():
         parameter.requires_grad_(False).mul_(by)
@@ -87,11 +94,11 @@ def clip_text(kind=CLIPTextModel, width=16):
         eos_token_id=513,
         pad_token_id=513,
     )
-    return _grown(kind(config))
+    return grown(kind(config))
 
 
 def kl(latent=4, **changes):
-    return _grown(
+    return grown(
         AutoencoderKL(
             block_out_channels=(8, 8),
             down_block_types=["DownEncoderBlock2D"] * 2,
@@ -118,7 +125,7 @@ def text_unet(**changes):
         "up_block_types": ("UpBlock2D", "CrossAttnUpBlock2D"),
         "cross_attention_dim": 16,
     }
-    return _grown(UNet2DConditionModel(**{**config, **changes}))
+    return grown(UNet2DConditionModel(**{**config, **changes}))
 
 
 BESIDE = {
@@ -134,7 +141,7 @@ def save_beside(name, folder):
     """A tiny folder of such a pipeline, in its own layout."""
     torch.manual_seed(0)
     xl = "XL" in name
-    plain = _sdxl() if xl else _stable_diffusion(DDIMScheduler(**SD))
+    plain = sdxl() if xl else _stable_diffusion(DDIMScheduler(**SD))
     channels = {"in_channels": BESIDE[name], "out_channels": 4}
     sizes = {**SDXL_SIZES, "cross_attention_dim": 32} if xl else {}
     unet, own = text_unet(**sizes, **channels), getattr(diffusers, name)
@@ -167,7 +174,7 @@ SDXL_SIZES = {
 }
 
 
-def _sdxl():
+def sdxl():
     unet = text_unet(cross_attention_dim=32, **SDXL_SIZES)
     scheduler = EulerDiscreteScheduler.from_config({**SD, "timestep_spacing": "leading"})
     return StableDiffusionXLPipeline(
@@ -183,7 +190,7 @@ def _sdxl():
 
 
 def _ldm():
-    vq = _grown(
+    vq = grown(
         VQModel(
             block_out_channels=(8, 8),
             down_block_types=["DownEncoderBlock2D"] * 2,
@@ -209,7 +216,7 @@ def _dit():
         num_embeds_ada_norm=10,
         norm_num_groups=4,
     )
-    return DiTPipeline(_grown(transformer), kl(), DDIMScheduler(clip_sample=False))
+    return DiTPipeline(grown(transformer), kl(), DDIMScheduler(clip_sample=False))
 
 
 def _flux():
@@ -231,13 +238,13 @@ def _flux():
         tokenizer=clip_tokenizer(),
         text_encoder_2=_t5(),
         tokenizer_2=_t5_tokenizer(),
-        transformer=_grown(transformer),
+        transformer=grown(transformer),
     )
 
 
 def _t5():
     t5 = T5Config(vocab_size=32, d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
-    return _grown(T5EncoderModel(t5))
+    return grown(T5EncoderModel(t5))
 
 
 def _t5_tokenizer():
@@ -267,7 +274,7 @@ def _sd3():
         qk_norm="rms_norm",
     )
     return StableDiffusion3Pipeline(
-        transformer=_grown(transformer),
+        transformer=grown(transformer),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0),
         vae=kl(shift_factor=0.1),
         text_encoder=clip_text(CLIPTextModelWithProjection),
@@ -328,9 +335,9 @@ def _sana():
     flow = {"prediction_type": "flow_prediction", "use_flow_sigmas": True, "flow_shift": 3.0}
     return SanaPipeline(
         tokenizer=_gemma_tokenizer(),
-        text_encoder=_grown(Gemma2Model(gemma)),
-        vae=_grown(_dc()),
-        transformer=_grown(transformer),
+        text_encoder=grown(Gemma2Model(gemma)),
+        vae=grown(_dc()),
+        transformer=grown(transformer),
         scheduler=DPMSolverMultistepScheduler(**flow),
     )
 
@@ -354,7 +361,7 @@ KINDS = {
     "LDM": _ldm,
     "SD": lambda: _stable_diffusion(PNDMScheduler.from_config({**SD, "skip_prk_steps": True})),
     "SD, v": lambda: _stable_diffusion(DDIMScheduler(**SD, prediction_type="v_prediction")),
-    "SDXL": _sdxl,
+    "SDXL": sdxl,
     "DiT": _dit,
     "FLUX": _flux,
     "SD3": _sd3,

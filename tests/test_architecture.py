@@ -242,7 +242,7 @@ def test_the_parser_sees_what_it_must():
     assert "hcache.readers.encoder" in set(imports(MODULES["readers.texts"], "readers.texts")), (
         "inside a function"
     )
-    assert "hcache.background.extractions" in set(imports(MODULES["cli.commands"], "cli.commands"))
+    assert "hcache.background.extractions" in set(imports(MODULES["cli.runs"], "cli.runs"))
     assert "hcache.models.model" in set(imports(MODULES["ui.loaders"], "ui.loaders")), (
         "for type checkers"
     )

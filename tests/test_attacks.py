@@ -378,7 +378,7 @@ def test_a_shard_that_may_not_be_looked_at_is_not_computed_again(
         raise OSError(errno.EACCES, "Permission denied")
 
     before = tree(furnished.folder)
-    monkeypatch.setattr(module, "_size", refuse)
+    monkeypatch.setattr(module, "size_on_disk", refuse)
     with pytest.raises(CacheError, match="Permission denied"):
         extract(tiny_model, furnished.spec, home)
     assert tree(furnished.folder) == before

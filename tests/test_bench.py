@@ -204,7 +204,7 @@ def test_joint_components_of_many_samples_are_those_of_the_gram_matrix(tmp_path,
     monkeypatch.setattr(pca, "TILE", 50)  # which 128 is no multiple of
     for held in (2**30, 0):
         monkeypatch.setattr(pca, "HELD", held)
-        monkeypatch.setattr(pca, "_leading", None)  # not by the Gram matrix again
+        monkeypatch.setattr(pca, "largest_eigenvectors", None)  # not by the Gram matrix again
         found[held] = drain(pca.pca_directions(run, 5))[1]
     for by_products in found.values():
         for a, b in zip(exact, by_products, strict=True):
@@ -279,5 +279,5 @@ def test_exponents_are_slopes_and_every_kind_of_growth_is_measured(tmp_path):
         found = growth.grown(name, str(run.folder))
         assert found["spent"]["clock"] > 0
     steep = [{"spent": {"processor": s}, "peak": 1.0} for s in (1.0, 16.0)]
-    row = growth._row("pca", 1.1, (10, 40), steep)
+    row = growth.growth_row("pca", 1.1, (10, 40), steep)
     assert row.met is False and "exponent 2.00, at most 1.1 wanted" in row.note

@@ -9,11 +9,15 @@ from pathlib import Path
 
 import psutil
 import pytest
+import yaml
 from browsing import settle
 
+import hcache
 from hcache.background import extractions as jobs
 from hcache.bench.serving import serve
+from hcache.cards import OWN_CARDS
 from hcache.ui.address import STALE
+from hcache.ui.frame import DEMO_MODEL
 
 ROOT = Path(__file__).parent.parent
 SCREENSHOTS = ROOT / "artefacts"
@@ -23,6 +27,9 @@ CHROMIUM_ARGUMENTS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"
 ).split()
+
+SAMPLES = 24
+"""Of the demo, which has 64 without a card of one's own."""
 
 pytestmark = pytest.mark.browser
 
@@ -52,10 +59,21 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def server(home):
+def smaller_demo(tmp_path_factory):
+    """A file of cards in which the demo's model has fewer samples."""
+    cards = yaml.safe_load((Path(hcache.__file__).parent / "cards.yaml").read_text())
+    path = tmp_path_factory.mktemp("cards") / "cards.yaml"
+    path.write_text(yaml.safe_dump({DEMO_MODEL: {**cards[DEMO_MODEL], "samples": SAMPLES}}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(home, smaller_demo):
     """The dashboard's address; started by the README's own line."""
-    with serve(home, without=["OMP_NUM_THREADS"]) as served:  # conftest.py sets it
-        yield served.address
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv(OWN_CARDS, str(smaller_demo))
+        with serve(home, without=["OMP_NUM_THREADS"]) as served:  # conftest.py sets it
+            yield served.address
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +112,13 @@ def test_the_first_visit_an_empty_home_fills_with_the_demo(page, server, home):
         "heading", name="Anatomy of toyfaces-ddpm-64"
     ).wait_for()  # from its configuration
     main = page.locator("[data-testid=stMain]")
-    main.get_by_text(re.compile(r"of 64 samples, .* samples/s, .* left")).first.wait_for()
+    main.get_by_text(re.compile(rf"of {SAMPLES} samples, .* samples/s, .* left")).first.wait_for()
     main.get_by_role("link", name="What does each skip group carry?").click()
     page.get_by_role("heading", name="Swap", exact=True).wait_for()
     page.get_by_text("Donor (A)").wait_for()  # as soon as two samples are there
     page.go_back()
     page.get_by_role("heading", name="Overview", exact=True).wait_for()
-    page.get_by_text("64 of 64 samples").first.wait_for(timeout=420_000)
+    page.get_by_text(f"{SAMPLES} of {SAMPLES} samples").first.wait_for(timeout=420_000)
     settle(page)
     assert len(list((home / "runs").iterdir())) == 1
     shoot(page, "1-overview")
@@ -206,14 +224,14 @@ def test_the_selection_is_one_in_the_gallery_and_in_pca(page):
     settle(page)
     if page.get_by_role("button", name="Clear", exact=True).is_enabled():
         page.get_by_role("button", name="Clear", exact=True).click()
-    page.get_by_text("0 of 64 selected").wait_for()
+    page.get_by_text(f"0 of {SAMPLES} selected").wait_for()
     page.get_by_role("img", name="sample 3", exact=True).click()
     page.get_by_role("img", name="sample 7", exact=True).click(modifiers=["Shift"])
     page.get_by_role("img", name="sample 5", exact=True).click()
-    page.get_by_text("4 of 64 selected").wait_for()
+    page.get_by_text(f"4 of {SAMPLES} selected").wait_for()
     visit(page, "PCA")
     page.locator(SCATTER).wait_for()
-    page.get_by_text("4 of 64 selected").wait_for()
+    page.get_by_text(f"4 of {SAMPLES} selected").wait_for()
     settle(page)
     marked = page.locator(SCATTER).evaluate(
         "({chart: {data}}) => [...data.id].filter((_, row) => data.selected[row])"
@@ -223,19 +241,19 @@ def test_the_selection_is_one_in_the_gallery_and_in_pca(page):
     assert "sample=5" in before  # what was clicked last is shown here, too
     assert page.get_by_label("Sample", exact=True).input_value() == "5"
     _click_point(page, 20)
-    page.get_by_text("1 of 64 selected").wait_for()
+    page.get_by_text(f"1 of {SAMPLES} selected").wait_for()
     settle(page)
     page.wait_for_timeout(1000 * STALE + 100)  # sooner than that, Back is taken for a late message
     page.go_back()  # of the selection and the sample that is shown: one entry
-    page.get_by_text("4 of 64 selected").wait_for()
+    page.get_by_text(f"4 of {SAMPLES} selected").wait_for()
     settle(page)
     assert page.url == before
     page.go_forward()
-    page.get_by_text("1 of 64 selected").wait_for()
+    page.get_by_text(f"1 of {SAMPLES} selected").wait_for()
     settle(page)
     (chosen,) = re.findall(r"selection=(\d+)", page.url)
     visit(page, "Gallery")
-    page.get_by_text("1 of 64 selected").wait_for()
+    page.get_by_text(f"1 of {SAMPLES} selected").wait_for()
     settle(page)
     pressed = page.locator("button[aria-pressed=true] img")
     assert [image.get_attribute("alt") for image in pressed.all()] == [f"sample {chosen}"]
@@ -246,10 +264,10 @@ def test_pca_a_double_click_takes_the_selection_off_and_typed_numbers_select(pag
     page.locator(SCATTER).wait_for()
     page.get_by_role("textbox", name="Select by number").fill("2-4, 9")
     page.keyboard.press("Enter")
-    page.get_by_text("4 of 64 selected").wait_for()
+    page.get_by_text(f"4 of {SAMPLES} selected").wait_for()
     settle(page)
     page.locator(SCATTER).dblclick(position={"x": 70, "y": 40})
-    page.get_by_text("0 of 64 selected").wait_for()
+    page.get_by_text(f"0 of {SAMPLES} selected").wait_for()
     settle(page)
     assert "selection=" not in page.url
 
@@ -274,8 +292,8 @@ def test_pca_a_lasso_selects_and_zoom_stays_from_step_to_step(page):
              [...chart.data.id].filter((_, k) =>
                chart.place(chart.data.x[k], chart.data.y[k])[0] < clientWidth / 2)"""
     )
-    assert 0 < len(left) < 64
-    page.get_by_text(f"{len(left)} of 64 selected").wait_for()
+    assert 0 < len(left) < SAMPLES
+    page.get_by_text(f"{len(left)} of {SAMPLES} selected").wait_for()
     settle(page)
     assert (
         chart.evaluate("({chart: {data}}) => [...data.id].filter((_, k) => data.selected[k])")
@@ -292,7 +310,7 @@ def test_pca_a_lasso_selects_and_zoom_stays_from_step_to_step(page):
     assert chart.evaluate("({chart}) => chart.ends") == closer
     page.get_by_text("Move", exact=True).click()
     page.get_by_role("button", name="Clear", exact=True).click()
-    page.get_by_text("0 of 64 selected").wait_for()
+    page.get_by_text(f"0 of {SAMPLES} selected").wait_for()
 
 
 def _click_point(page, number):
@@ -307,7 +325,7 @@ def test_probes_start_by_themselves(page):
     page.get_by_text("Every cell is stored").wait_for(timeout=240_000)
     settle(page)
     drawn = page.evaluate(
-        "document.querySelector('.st-key-probe-map .js-plotly-plot')._fullData.map((t) => t.type)"
+        "document.querySelector('.st-key-probe-map .js-plotly-plot').data.map((t) => t.type)"
     )
     assert "heatmap" in drawn
     shoot(page, "5-probes")
@@ -414,4 +432,4 @@ def test_extract_starts_a_job_that_survives_a_reload_and_can_be_cancelled(page, 
     page.locator("[data-testid=stMain]").get_by_role("button", name="Cancel").click()
     page.locator("[data-testid=stMain]").get_by_text("cancelled,").first.wait_for()
     (job,) = jobs.list_jobs(home)
-    assert job.state == jobs.CANCELLED and job.done >= 64
+    assert job.state == jobs.CANCELLED and job.done >= SAMPLES

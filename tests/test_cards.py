@@ -11,6 +11,7 @@ import pytest
 import yaml
 from kinds import save_kind
 
+from hcache.cache.reading import open_run
 from hcache.cards import OWN_CARDS, default_spec, find_card, load_cards
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
@@ -118,23 +119,44 @@ def hub(tiny_folder, tmp_path):
     return commit, {**os.environ, "HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1"}
 
 
-def run_hcache(environment, *arguments):
-    command = [sys.executable, "-m", "hcache", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+COMMANDS = """
+import contextlib, io, json, sys
+from hcache.cli.main import main
+for given in json.loads(sys.argv[1]):
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(given)
+    print(json.dumps([code, out.getvalue(), err.getvalue()]))
+"""
 
 
-def test_a_hub_model_is_found_in_hf_home_and_its_commit_kept(hub, tmp_path):
-    commit, environment = hub
-    home = ("--home", str(tmp_path / "home"))
-    done = run_hcache(
-        environment, "extract", "someone/tiny", "--samples", "1", "--steps", "2", "--json", *home
-    )
+def run_hcache(environment, *commands):
+    """The exit code, output and errors of each command, one after another in one new process."""
+    command = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
     assert done.returncode == 0, done.stderr
-    name = json.loads(done.stdout)["name"]
-    facts = json.loads(run_hcache(environment, "info", name, "--json", *home).stdout)
-    assert facts["provenance"]["revision"] == commit
-    same = run_hcache(environment, "anatomy", f"someone/tiny@{commit}", "--json")
-    assert json.loads(same.stdout)["sites"]["h"]["shapes"] == [[16, 4, 4]]
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_hub_model_is_found_in_hf_home_with_its_commit_and_one_that_is_not_is_named(
+    hub, tmp_path
+):
+    """One process answers all, because huggingface_hub reads HF_HOME when it is imported."""
+    commit, environment = hub
+    home = tmp_path / "home"
+    few = ("--samples", "1", "--steps", "2", "--home", str(home))
+    found, same, missing = run_hcache(
+        environment,
+        ("extract", "someone/tiny", "--json", *few),
+        ("anatomy", f"someone/tiny@{commit}", "--json"),
+        ("extract", "someone/else", *few),
+    )
+    assert found[0] == 0, found[2]
+    run = open_run(json.loads(found[1])["name"], home)
+    assert run.provenance["revision"] == commit
+    assert json.loads(same[1])["sites"]["h"]["shapes"] == [[16, 4, 4]]
+    assert missing[0] == 1 and "Traceback" not in missing[2]
+    assert "hf download someone/else" in missing[2] and "folder" in missing[2]
 
 
 def test_a_run_goes_on_with_the_commit_it_was_begun_with_alone(tiny_model, tiny_spec, tmp_path):
@@ -150,13 +172,6 @@ def test_a_run_goes_on_with_the_commit_it_was_begun_with_alone(tiny_model, tiny_
     assert (
         default_spec("owner/name").weights == "" and default_spec("owner/name@v1").weights == "v1"
     )
-
-
-def test_a_hub_model_that_is_not_here_names_the_command_that_gets_it(hub):
-    _, environment = hub
-    done = run_hcache(environment, "extract", "someone/else", "--samples", "1")
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert "hf download someone/else" in done.stderr and "folder" in done.stderr
 
 
 @pytest.mark.parametrize("part", ["vae", "text_encoder", "tokenizer", "unet"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DiTPipeline, DiTTransformer2DModel, StableDiffusionPipeline
-from kinds import SD, _grown, clip_text, clip_tokenizer, kl, save_kind, text_unet
+from kinds import SD, clip_text, clip_tokenizer, grown, kl, save_kind, text_unet
 from safetensors.torch import load_file, save_file
 from tiny import make_unet, model_of
 
@@ -233,7 +233,7 @@ def test_dit_under_its_old_name_makes_the_pictures_of_its_pipeline(tmp_path, mon
         num_embeds_ada_norm=1000,
         norm_num_groups=4,
     )
-    DiTPipeline(_grown(transformer), kl(), DDIMScheduler(clip_sample=False)).save_pretrained(
+    DiTPipeline(grown(transformer), kl(), DDIMScheduler(clip_sample=False)).save_pretrained(
         tmp_path
     )
     old = {

@@ -136,11 +136,15 @@ def test_the_command_is_named_as_it_was_typed(monkeypatch):
     parsers.cache_clear()
 
 
-def test_a_python_too_old_is_said_in_one_line():
-    code = "import sys, runpy; sys.version_info = (3, 10, 4); sys.argv = ['hcache', 'runs']; "
-    as_main = "runpy._run_module_as_main('hcache')"
+def test_a_python_too_old_is_said_in_one_line(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys; sys.version_info = (3, 10, 4)")
     done = subprocess.run(
-        [sys.executable, "-c", code + as_main], cwd=ROOT, capture_output=True, text=True, timeout=60
+        [sys.executable, "-m", "hcache", "runs"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     (line,) = done.stderr.strip().splitlines()
     assert (

@@ -5,6 +5,7 @@ import re
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from hcache.background import extractions
 from hcache.documentation import documents, markdown_of, name_of, part_of
 from hcache.ui.frame import PAGES
 
@@ -15,7 +16,7 @@ TEXTS = documents()
 def page(tmp_path, monkeypatch):
     monkeypatch.setenv("HCACHE_HOME", str(tmp_path))
     (tmp_path / "runs").mkdir()
-    monkeypatch.setattr("hcache.ui.frame._start_demo", lambda home: None)
+    monkeypatch.setattr(extractions, "start", lambda *_: None)
     return AppTest.from_file("../dashboard.py", default_timeout=60).switch_page("pages/help.py")
 
 

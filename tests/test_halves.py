@@ -146,17 +146,19 @@ def test_every_feature_is_what_the_unet_itself_hands_to_that_resnet(case):
     """
     unet = build(case)
     x, labels = inputs(unet)
-    taken, entered = {}, []
+    taken, entered, hooks = {}, [], []
     for g, block in enumerate(unet.up_blocks, 1):
         for i, resnet in enumerate(block.resnets):
-            resnet.register_forward_pre_hook(
+            hook = resnet.register_forward_pre_hook(
                 lambda _, args, at=f"skip.{g}.{i}": taken.update({at: args[0]})
             )
-    unet.up_blocks[0].register_forward_pre_hook(lambda _, args: entered.append(args[0]))
+            hooks.append(hook)
+    first = unet.up_blocks[0]
+    hooks.append(first.register_forward_pre_hook(lambda _, args: entered.append(args[0])))
     with torch.no_grad():
         unet(x, 10, class_labels=labels)
-        for module in unet.modules():
-            module._forward_pre_hooks.clear()
+        for hook in hooks:
+            hook.remove()
         features = encode(unet, x, 10, of(labels))
     assert torch.equal(features["h"], entered[0])
     members = [(name, tensor) for name, tensor in features.items() if name != "h"]

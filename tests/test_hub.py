@@ -56,7 +56,7 @@ def serve(tmp_path, monkeypatch):
         monkeypatch.setattr(hf_api.api, "endpoint", server.address)
         return server
 
-    monkeypatch.setattr(weight_files, "_say_once", weight_files._say_once.__wrapped__)
+    weight_files.say_once.cache_clear()
     yield start
     for server in servers:
         server.stop()

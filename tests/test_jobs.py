@@ -325,7 +325,7 @@ def test_a_text_is_never_taken_for_an_option(text, tiny_folder, tmp_path):
     given.
     """
     from hcache.cli.background import read_order
-    from hcache.cli.commands import conditioning_of
+    from hcache.cli.spec_options import conditioning_of
 
     given = Conditioning(prompts=(text,), negative_prompt=text)
     spec = dataclasses.replace(default_spec(str(tiny_folder), conditioning=given), model=text)
@@ -423,7 +423,7 @@ def test_a_prompt_that_begins_with_a_dash_is_told_how_to_be_given(tiny_folder, c
     ids=str,
 )
 def test_the_command_of_a_job_asks_for_the_very_run(tiny_folder, tmp_path, changes):
-    from hcache.cli.commands import spec_of
+    from hcache.cli.spec_options import spec_of
 
     spec = default_spec(str(tiny_folder), **changes)
     arguments = build_parser().parse_args(jobs.extract_arguments(spec, tmp_path))

@@ -115,9 +115,9 @@ def score():
 
 def playground():
     """playground-v2.5: SDXL's parts, noise levels as EDM has them."""
-    from kinds import _sdxl
+    from kinds import sdxl
 
-    pipeline = _sdxl()
+    pipeline = sdxl()
     pipeline.register_modules(scheduler=diffusers.EDMDPMSolverMultistepScheduler())
     return pipeline
 

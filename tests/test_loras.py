@@ -9,7 +9,7 @@ import diffusers
 import numpy as np
 import pytest
 import torch
-from kinds import save_kind
+from kinds import packed, save_kind
 from peft import LoraConfig, get_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 
@@ -399,7 +399,7 @@ def test_pictures_of_a_transformer_are_those_of_its_pipeline_with_the_lora_fused
     noise, more = start_noise(SEEDS, load_anatomy(str(at)).x), {}
     side = noise.shape[-1] * 2
     if kind == "FLUX":
-        noise = pipeline._pack_latents(noise, *noise.shape)
+        noise = packed(noise)
     if kind == "Sana":
         more = {"use_resolution_binning": False, "clean_caption": False}
         solver = type(pipeline.scheduler)

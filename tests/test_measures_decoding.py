@@ -190,12 +190,15 @@ def test_a_label_that_is_there_but_not_linearly_is_not_read_off():
     assert found.score.value < 0.3 and decode(data, z, **QUICK).score.value > 0.95
 
 
-def test_intervals_cover_what_probes_of_that_size_score():
+@pytest.mark.parametrize(
+    ("sets", "least", "most"), [(60, 0.87, 1), pytest.param(200, 0.9, 0.98, marks=pytest.mark.slow)]
+)
+def test_intervals_cover_what_probes_of_that_size_score(sets, least, most):
     """Against 2,000 unseen samples; and the planted R² itself, where there are samples enough to
     reach it.
     """
     covered, planted_covered = [], []
-    for seed in range(200):
+    for seed in range(sets):
         rng = np.random.default_rng([seed, 7])
         n, d = 160, 4
         x = rng.normal(size=(n + 2000, d)).astype(np.float32)
@@ -210,20 +213,21 @@ def test_intervals_cover_what_probes_of_that_size_score():
             found.score.covers(np.mean([r2_score(y[n:], fit.predict(z[n:])) for fit in fits]))
         )
         planted_covered.append(found.score.covers(0.5))
-    assert 0.90 <= np.mean(covered) <= 0.98, np.mean(covered)
-    assert 0.90 <= np.mean(planted_covered) <= 0.98, np.mean(planted_covered)
+    assert least <= np.mean(covered) <= most, np.mean(covered)
+    assert least <= np.mean(planted_covered) <= most, np.mean(planted_covered)
 
 
+@pytest.mark.parametrize(("sets", "most"), [(60, 8), pytest.param(200, 14, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("binary", [False, True])
-def test_labels_that_are_not_there_are_called_significant_in_5_per_cent(binary):
-    """200 data sets of more features than samples."""
+def test_labels_that_are_not_there_are_called_significant_in_5_per_cent(binary, sets, most):
+    """Data sets of more features than samples."""
     significant = 0
-    for seed in range(200):
+    for seed in range(sets):
         rng = np.random.default_rng([seed, 3])
         data, label = rng.normal(size=(40, 100)).astype(np.float32), rng.normal(size=40)
         label = (label > 0.3).astype(float) if binary else label
         significant += decode(data, label, folds=4, repeats=20, seed=seed).p <= 0.05
-    assert significant <= 14, significant
+    assert significant <= most, significant
 
 
 def test_shuffling_keeps_every_folds_labels():
@@ -350,13 +354,16 @@ def test_samples_that_belong_together_are_in_one_fold_and_shuffled_as_one():
     )
 
 
+@pytest.mark.parametrize(("sets", "most"), [(24, 4), pytest.param(60, 8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("binary", [False, True])
-def test_labels_of_groups_that_are_not_there_are_called_significant_in_5_per_cent(binary):
+def test_labels_of_groups_that_are_not_there_are_called_significant_in_5_per_cent(
+    binary, sets, most
+):
     """16 prompts of 4 samples, whose activations share much; a label of prompts that has nothing
     to do with them.
     """
     groups, significant, apart = np.repeat(np.arange(16), 4), 0, 0
-    for seed in range(60):
+    for seed in range(sets):
         rng = np.random.default_rng([6, seed])
         label = rng.normal(size=16)[groups]
         label = (label > np.median(label)).astype(float) if binary else label
@@ -365,7 +372,7 @@ def test_labels_of_groups_that_are_not_there_are_called_significant_in_5_per_cen
             decode(data, label, groups=groups, controls=19, repeats=2, folds=4, seed=seed).p <= 0.05
         )
         apart += decode(data, label, controls=19, repeats=2, folds=4, seed=seed).p <= 0.05
-    assert significant <= 8 and apart > 40, (significant, apart)
+    assert significant <= most and apart > 2 / 3 * sets, (significant, apart)
 
 
 def test_rows_that_are_the_same_to_the_bit_belong_together():

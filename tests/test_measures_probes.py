@@ -11,7 +11,7 @@ from tiny import drain, synthetic_run
 from hcache.analysis.decoding import Probing
 from hcache.analysis.estimate import Estimate
 from hcache.analysis.probes import Space
-from hcache.bench.probes import heat_map_seconds, made_up_run
+from hcache.bench.probe_map import heat_map_seconds, made_up_run
 from hcache.cache.labels import save_labels
 from hcache.cache.reading import open_run
 from hcache.cache.records import list_records
@@ -231,7 +231,10 @@ def test_the_benchmark_probes_every_site_and_step_and_finds_what_it_planted(tmp_
     assert known.values("score")[0, 1] > 0.3 > known.values("control")[0, 1]
 
 
-def test_a_map_of_labels_of_nothing_is_crossed_out_in_95_per_cent():
+@pytest.mark.parametrize(
+    ("sets", "most"), [(20, 0.2), pytest.param(60, 0.13, marks=pytest.mark.slow)]
+)
+def test_a_map_of_labels_of_nothing_is_crossed_out_in_95_per_cent(sets, most):
     """12 cells that go with one another; cells alone are significant somewhere far more often. A
     label that is there stays in."""
     rng, n, steps = np.random.default_rng(0), 40, 6
@@ -267,10 +270,10 @@ def test_a_map_of_labels_of_nothing_is_crossed_out_in_95_per_cent():
         return len(rows) - len(crosses.x), sum(each.p <= 0.05 for each in found.values())
 
     told = np.array(
-        [uncrossed(np.random.default_rng([1, seed]).normal(size=n)) for seed in range(60)]
+        [uncrossed(np.random.default_rng([1, seed]).normal(size=n)) for seed in range(sets)]
     )
     family, alone = (told > 0).mean(0)
-    assert family <= 0.13 and alone > 0.2, (family, alone)
+    assert family <= most and alone > 0.2, (family, alone)
     assert uncrossed(state[:, 0])[0] > 0
 
 

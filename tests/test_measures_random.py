@@ -21,7 +21,7 @@ from hcache.measures.driver import Driver
 from hcache.measures.evidence import Evidence
 from hcache.measures.judged import null_in_words
 from hcache.measures.kinds import PREVIEWS
-from hcache.measures.previews import _compared, against_random, agreement
+from hcache.measures.previews import against_random, agreement, compared_with_random
 from hcache.measures.registry import measures
 from hcache.measures.suite import Suite
 from hcache.progress import drive
@@ -180,7 +180,7 @@ def test_where_no_random_direction_moves_a_reading_nothing_is_told(suite):
     (record,) = [
         each for each in list_records(suite.run, PREVIEWS) if each.parameters["name"] == "a"
     ]
-    found = _compared({at: np.zeros((20, 6)) for at in LENGTHS}, 20)
+    found = compared_with_random({at: np.zeros((20, 6)) for at in LENGTHS}, 20)
     assert found[EQUAL] is None and found[OWN] is None
     plain = {**record.result, "readings": {"a": {**found, "changes": [0.0] * 20}}}
     (cell,) = cells(structs.replace(record, result=plain), suite.run)

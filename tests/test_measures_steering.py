@@ -15,7 +15,14 @@ from hcache.extraction.run import extract
 from hcache.measures.declared.steering import MEASURE, cells, verdict
 from hcache.measures.driver import Driver
 from hcache.measures.setting import Setting
-from hcache.measures.steering import COMPONENT, FEATURE, NAIVE, _found, detection, steering
+from hcache.measures.steering import (
+    COMPONENT,
+    FEATURE,
+    NAIVE,
+    detection,
+    fitted,
+    steering,
+)
 from hcache.progress import drive
 from hcache.sparse.dictionary import make_dictionary
 from hcache.sparse.plan import plan_of
@@ -55,7 +62,7 @@ def test_the_feature_that_carries_a_label_is_found(tmp_path):
     run = run_of(tmp_path, h)
     _, dictionary = drain(make_dictionary(run, plan_of(run, "h", OPTIONS | {"tokens": 60_000})))
     held_out = np.isin(run.sample_ids, dictionary.about["held_out"])
-    ways = drive(_found(run, dictionary, {"there": label, "gone": 1 - label}, ~held_out))
+    ways = drive(fitted(run, dictionary, {"there": label, "gone": 1 - label}, ~held_out))
     found = ways["there"][FEATURE]
     truth = atoms[0] / dictionary.array("sigma").mean((0, 2))
     own = dictionary.decoder[found.number]

@@ -12,7 +12,7 @@ from diffusers import (
     PixArtSigmaPipeline,
     PixArtTransformer2DModel,
 )
-from kinds import TOKENS, _grown, kl
+from kinds import TOKENS, grown, kl
 from transformers import T5Config, T5EncoderModel, T5TokenizerFast
 
 from hcache.cards import default_spec
@@ -56,9 +56,9 @@ def save_pixart(kind, folder, caption=32):
     t5 = T5Config(vocab_size=32, d_model=32, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     pipeline(
         tokenizer=T5TokenizerFast(vocab=pieces(), model_max_length=TOKENS, extra_ids=0),
-        text_encoder=_grown(T5EncoderModel(t5)),
+        text_encoder=grown(T5EncoderModel(t5)),
         vae=kl(),
-        transformer=_grown(transformer),
+        transformer=grown(transformer),
         scheduler=DPMSolverMultistepScheduler(**BETAS),
     ).save_pretrained(folder)
     return folder

@@ -18,7 +18,7 @@ from hcache.errors import AnalysisError
 from hcache.measures import costs, probes_by_cell
 from hcache.measures.decodability import decodability
 from hcache.ui import pace
-from hcache.ui.panels import probes as panel
+from hcache.ui.panels import probe_map as panel
 
 
 @pytest.fixture

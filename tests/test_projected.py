@@ -29,7 +29,7 @@ def in_blocks(data, size=13):
 def many(monkeypatch):
     """So that 240 samples count as very many, and 600 features as more than can be kept."""
     monkeypatch.setattr(probes_module, "EXACT", 100)
-    monkeypatch.setattr(projected_module, "_TOGETHER", 50 * 4 * D)
+    monkeypatch.setattr(projected_module, "TOGETHER", 50 * 4 * D)
     monkeypatch.setattr(projected_module.standardised_rows, "__defaults__", (200,))
 
 

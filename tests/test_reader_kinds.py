@@ -38,7 +38,11 @@ def extracted(kind, tmp_path, conditioning):
 
 @pytest.mark.parametrize(
     ("kind", "conditioning"),
-    [("SD", PROMPT), ("LDM", UNCONDITIONED), ("learned variance", UNCONDITIONED)],
+    [
+        ("SD", PROMPT),
+        pytest.param("LDM", UNCONDITIONED, marks=pytest.mark.slow),
+        pytest.param("learned variance", UNCONDITIONED, marks=pytest.mark.slow),
+    ],
 )
 def test_a_model_without_labels_ends_with_a_complete_verdict(kind, conditioning, tmp_path):
     run, home = extracted(kind, tmp_path, conditioning), ("--home", str(tmp_path / "home"))

@@ -15,7 +15,7 @@ from hcache.cache.labels import label_names, named_labels
 from hcache.cache.layout import MANIFEST, run_names
 from hcache.cache.manifest import Shard
 from hcache.cache.reading import Run, open_run
-from hcache.cli.commands import run_facts
+from hcache.cli.runs import run_facts
 from hcache.errors import NotStoredError, UsageError
 from hcache.specs import RunSpec
 

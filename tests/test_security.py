@@ -126,16 +126,11 @@ def test_no_address_breaks_a_page_or_leads_out_of_the_home(
     st.cache_resource.clear()
     monkeypatch.setenv("HCACHE_HOME", str(tmp_path / "copy"))
     app = AppTest.from_file("../dashboard.py", default_timeout=60)
-
-    def ask():
-        for name in PARAMETERS:
-            app.query_params[name] = value
-
-    ask()
-    app.run()
     if page != "dashboard":
-        ask()
-        app.switch_page(f"pages/{page}.py").run()
+        app.switch_page(f"pages/{page}.py")
+    for name in PARAMETERS:
+        app.query_params[name] = value
+    app.run()
     assert not app.exception, app.exception
     offered = [button.label for button in app.button if button.key == f"instead-{copied_run.name}"]
     assert offered == [copied_run.name] or app.selectbox(key="choose-run").value == copied_run.name

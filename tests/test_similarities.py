@@ -16,7 +16,9 @@ from hcache.cache.reading import open_run
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
 from hcache.figures.verdict import carriers_table
+from hcache.measures import setting as setting_module
 from hcache.measures.cells import cells_of
+from hcache.measures.declared import swaps as swaps_module
 from hcache.measures.declared.swaps import carriers, group_map
 from hcache.measures.evidence import Evidence
 from hcache.measures.similar import by_aspect
@@ -60,10 +62,10 @@ def opened(name, clip, side=64):
 def test_a_picture_is_no_distance_from_itself_and_both_ways_are_alike(name, clip):
     far, a, b = opened(name, clip), scene(0), scene(1)
     np.testing.assert_allclose(far(a, a), 0, atol=1e-4)
-    np.testing.assert_allclose(far(a, b), far(b, a), rtol=1e-4, atol=1e-6)
-    assert (far(a, b) > 0.01 * far(a, b).max()).all() and far(a, b).shape == (4,)
-    order = [2, 0, 3, 1]
-    np.testing.assert_allclose(far(a[order], b[order]), far(a, b)[order], rtol=1e-3, atol=1e-5)
+    apart, order = far(a, b), [2, 0, 3, 1]
+    np.testing.assert_allclose(apart, far(b, a), rtol=1e-4, atol=1e-6)
+    assert (apart > 0.01 * apart.max()).all() and apart.shape == (4,)
+    np.testing.assert_allclose(far(a[order], b[order]), apart[order], rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", DISTANCES)
@@ -228,17 +230,19 @@ def test_names_are_checked_and_every_object_says_what_it_rewards():
 
 
 def test_a_registered_kind_that_does_not_fit_is_left_out():
-    from hcache.similarities.registry import _check
+    from hcache.similarities.registry import check_similarity
 
     with pytest.raises(TypeError, match="expected an hcache"):
-        _check("it", lambda a, b: 0)
+        check_similarity("it", lambda a, b: 0)
     with pytest.raises(TypeError, match="the same name"):
-        _check("other", SIMILARITIES["gram"])
+        check_similarity("other", SIMILARITIES["gram"])
 
 
 @pytest.fixture
-def measured(copied_run, clip, capsys):
-    """The tiny run, read by texts and measured by the command."""
+def measured(copied_run, clip, capsys, monkeypatch):
+    """The tiny run, read by texts and measured by the command, over one window and one step."""
+    monkeypatch.setattr(setting_module, "STEPS", 1)
+    monkeypatch.setattr(swaps_module, "COARSE_EDGES", (0.0,))
     home = ("--home", str(copied_run.home))
     asked = ("--reader", f"texts:{clip}", "--attribute", "mouth=a happy face|a sad face")
     assert main(["read", copied_run.name, *asked, "--name", "words", *home]) == 0

@@ -36,8 +36,8 @@ from hcache.measures.declared.swaps import EFFECT
 from hcache.measures.declared.windows import controllability_points
 from hcache.measures.driver import Driver
 from hcache.measures.evidence import Evidence
-from hcache.measures.measure import GUIDE
-from hcache.measures.registry import measures, registry, rendering
+from hcache.measures.measure import GUIDE, MODEL
+from hcache.measures.registry import measures, registry
 from hcache.measures.suite import Suite, labels_of
 from hcache.measures.verdict import compare
 from hcache.report.document import verdict_report
@@ -161,7 +161,7 @@ def test_what_needs_no_model_asks_for_none(measured_run):
         raise AssertionError("the model was asked for")
 
     light = Suite(measured_run, LABELS, no_model, {"samples": 4, "nulls": 2})
-    list(light.run_all([name for name in measures() if name not in rendering()]))
+    list(light.run_all([name for name, each in measures().items() if MODEL not in each.needs]))
     with pytest.raises(AssertionError, match="asked for"):
         list(light.run_all(["swaps"]))
 

@@ -129,7 +129,7 @@ def test_windows_line_ends_in_every_text_file_change_no_answer(run, capsys, tiny
 
 
 def test_a_prompt_of_a_file_with_windows_line_ends_is_the_same_prompt(tmp_path):
-    from hcache.cli.commands import read_prompts
+    from hcache.cli.spec_options import read_prompts
 
     (tmp_path / "unix.txt").write_bytes(b"a cat\n\na dog\n")
     (tmp_path / "windows.txt").write_bytes(b"\xef\xbb\xbfa cat\r\n\r\na dog\r\n")

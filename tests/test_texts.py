@@ -3,8 +3,8 @@
 import pytest
 
 from hcache.cache.label_files import parse_labels
-from hcache.cli.commands import read_prompts
 from hcache.cli.main import main
+from hcache.cli.spec_options import read_prompts
 from hcache.errors import UsageError
 
 TEXT = "un café rouge\r\nein grüner Fluß\r\n\r\n青い猫\r\n"

@@ -26,7 +26,7 @@ memory.
 MOST_PAIRED = 20_000
 """The largest number of samples whose pairs are all compared. Their matrix has more than 3 GB."""
 
-_PAIRED_AT_ONCE = 4096
+PAIRED_AT_ONCE = 4096
 
 Rows = Callable[[], Iterator[np.ndarray]]
 """A function that starts again at every call: it returns the same blocks of rows (some, d) float32
@@ -44,8 +44,8 @@ def inner_products(z: np.ndarray) -> np.ndarray:
     """
     check_paired(len(z))
     found = np.empty((len(z), len(z)))
-    for start in range(0, len(z), _PAIRED_AT_ONCE):
-        found[start : start + _PAIRED_AT_ONCE] = z[start : start + _PAIRED_AT_ONCE] @ z.T
+    for start in range(0, len(z), PAIRED_AT_ONCE):
+        found[start : start + PAIRED_AT_ONCE] = z[start : start + PAIRED_AT_ONCE] @ z.T
     return found
 
 

@@ -24,7 +24,7 @@ from ..errors import AnalysisError
 SIZE = 1024
 """The number of random projections."""
 
-_TOGETHER = 2**25
+TOGETHER = 2**25
 """The number of bytes of samples that are processed at a time."""
 
 
@@ -102,7 +102,7 @@ def _gathered(rows: Callable[[], Iterator[np.ndarray]]) -> Iterator[np.ndarray]:
     """Yields blocks of rows, with small ones joined and large ones cut."""
     held: list[np.ndarray] = []
     for block in rows():
-        most = max(1, _TOGETHER // max(1, 4 * block.shape[1]))
+        most = max(1, TOGETHER // max(1, 4 * block.shape[1]))
         for start in range(0, len(block), most):
             held.append(block[start : start + most])
             if sum(map(len, held)) >= most:

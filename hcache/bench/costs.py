@@ -2,7 +2,7 @@
 
     python -m hcache.bench.costs
 
-The run is made of numbers, as in :mod:`hcache.bench.probes`; no model is loaded. Everything is
+The run is made of numbers, as in :mod:`hcache.bench.probe_map`; no model is loaded. Everything is
 measured on one thread.
 """
 
@@ -37,7 +37,7 @@ from ..measures.decodability import alignment_of, decodability
 from ..measures.maps import make_map
 from ..progress import drive
 from ..specs import POOLED
-from .probes import LABELS, made_up_run
+from .probe_map import LABELS, made_up_run
 
 STEPS = 20
 

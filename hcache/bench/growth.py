@@ -52,7 +52,7 @@ def growth(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     rows = []
     for number, (name, aim) in enumerate(AIMS.items()):
         found = [in_child("grown", what=name, folder=folder) for folder in folders]
-        rows.append(_row(name, aim, counts, found))
+        rows.append(growth_row(name, aim, counts, found))
         yield 0.1 + 0.9 * (number + 1) / len(AIMS)
     return rows
 
@@ -62,9 +62,13 @@ def exponent(counts: tuple[int, ...], values: list[float]) -> float:
     return float(np.polyfit(np.log(counts), np.log(np.maximum(values, 1e-6)), 1)[0])
 
 
-def _row(
+def growth_row(
     name: str, aim: float | None, counts: tuple[int, ...], found: list[dict[str, Any]]
 ) -> BenchRow:
+    """Returns the row of a kind of work.
+
+    ``found``: what was measured at each number of samples.
+    """
     seconds = [each["spent"]["processor"] for each in found]
     slope = exponent(counts, seconds)
     told = ", ".join(

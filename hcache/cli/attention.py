@@ -12,8 +12,8 @@ from ..atomic import write_bytes
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import open_run
 from ..errors import HcacheError, UsageError, refused
-from .commands import Result, table
 from .progress import drive_with_bar
+from .result import Result, table
 
 
 def attention(arguments: argparse.Namespace) -> Result:

@@ -41,11 +41,13 @@ from ..errors import UsageError
 from ..readers.clicks import PIXELS
 from ..schemas import checked
 from ..specs import RunSpec
-from .commands import Result, repair_run, run_job
+from .checking import repair_run
 from .directions import fit_and_save, import_and_save
+from .extraction import run_job
 from .measures import measure_run
 from .progress import reported
 from .readers import describe, keep_and_read
+from .result import Result
 
 MOST_BYTES = 2**28
 

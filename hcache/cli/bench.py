@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .commands import Result, table
 from .progress import drive_with_bar
+from .result import Result, table
 
 
 def bench(arguments: argparse.Namespace) -> Result:

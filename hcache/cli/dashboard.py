@@ -15,7 +15,7 @@ from typing import Any
 from ..cache.layout import writable_home
 from ..dashboard import dashboard_script
 from ..errors import UsageError
-from .commands import Result
+from .result import Result
 
 LOCAL = "127.0.0.1"
 

@@ -17,8 +17,8 @@ from ..cache.reading import Run, open_run
 from ..errors import UsageError
 from ..recipes.masks import Mask
 from ..specs import parse_samples
-from .commands import Result, table
 from .progress import drive_with_bar
+from .result import Result, table
 
 if TYPE_CHECKING:
     from ..directions.fitting import Fit

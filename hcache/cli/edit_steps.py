@@ -9,8 +9,8 @@ from ..cache.layout import home_folder, run_folder
 from ..cache.reading import open_run
 from ..errors import UsageError
 from ..specs import parse_samples
-from .commands import Result, table
 from .progress import drive_with_bar
+from .result import Result, table
 
 
 def edit_steps(arguments: argparse.Namespace) -> Result:

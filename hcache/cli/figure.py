@@ -10,8 +10,8 @@ from ..cache.layout import home_folder, run_folder
 from ..cache.reading import open_run
 from ..errors import UsageError
 from ..specs import parse_numbers, parse_samples
-from .commands import Result
 from .progress import drive_with_bar
+from .result import Result
 
 FORMATS = (".pdf", ".svg", ".png")
 

@@ -17,8 +17,8 @@ from ..cache.reading import Run, first_samples, open_run
 from ..cache.records import delete_stale, list_records, plain
 from ..errors import HcacheError, UsageError, refused
 from ..progress import drive
-from .commands import Result, table
 from .progress import drive_with_bar
+from .result import Result, table
 
 if TYPE_CHECKING:
     from ..measures.cell import Cell

@@ -15,9 +15,9 @@ from ..cache.labels import label_name, named_labels
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
-from .commands import Result, table
 from .measures import typed_by, warn_of_copies
 from .progress import drive_with_bar
+from .result import Result, table
 
 if TYPE_CHECKING:
     from ..measures.by_cell import ByCell

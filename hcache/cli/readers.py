@@ -16,8 +16,8 @@ from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..errors import UsageError, did_you_mean
 from ..ray_cluster import require_ray
-from .commands import Result, table
 from .progress import drive_with_bar
+from .result import Result, table
 
 if TYPE_CHECKING:
     from ..readers.reader import Description

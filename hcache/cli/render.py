@@ -19,8 +19,8 @@ from ..edits.rendered import Rendered
 from ..errors import UnknownRunError, UsageError, refused
 from ..images.pngs import MOST_TEXT, read_picture, read_recipe
 from ..recipes.sheet import SheetCell, read_cells
-from .commands import Result
 from .progress import drive_with_bar
+from .result import Result
 
 if TYPE_CHECKING:
     from ..models.model import Model

@@ -16,7 +16,7 @@ from ..cache.records import Record
 from ..cache.verify import Report
 from ..readers.saved import ReadBy
 from ..recipes.recipe import recipe_schema
-from .commands import Result
+from .result import Result
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

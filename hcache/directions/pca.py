@@ -149,9 +149,9 @@ def _leading_by_grams(
         if joint:  # only one (n, n) matrix is in memory at a time
             total = gram if total is None else total + gram
         else:
-            each.append(_leading(gram, count))
+            each.append(largest_eigenvectors(gram, count))
         yield (step + 1) / steps
-    return _aligned(each) if total is None else [_leading(total, count)] * steps
+    return _aligned(each) if total is None else [largest_eigenvectors(total, count)] * steps
 
 
 def _leading_streamed(
@@ -220,9 +220,10 @@ def _gram(h: _Columns, step: int) -> np.ndarray:
     return gram
 
 
-def _leading(gram: np.ndarray, count: int) -> np.ndarray:
-    """Returns the eigenvectors (n, count) of the largest eigenvalues. The sign makes the skewness
-    of the coordinates positive.
+def largest_eigenvectors(gram: np.ndarray, count: int) -> np.ndarray:
+    """Returns the eigenvectors (n, count) of the largest eigenvalues.
+
+    Their sign makes the skewness of the coordinates positive.
     """
     _, vectors = np.linalg.eigh(gram)
     return _signed(vectors[:, ::-1][:, :count])

@@ -365,12 +365,12 @@ def _whole_shards(folder: Path) -> list[Shard]:
     return [
         shard
         for shard in read_manifest(folder)
-        if _size(folder / SHARDS / shard.file) == shard.bytes
+        if size_on_disk(folder / SHARDS / shard.file) == shard.bytes
     ]
 
 
-def _size(path: Path) -> int:
-    """Returns the bytes of a file, or -1 if it does not exist."""
+def size_on_disk(path: Path) -> int:
+    """Returns the bytes of a file. They are -1 if it does not exist."""
     return path.stat().st_size if is_there(path) else -1
 
 

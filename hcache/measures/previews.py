@@ -114,7 +114,8 @@ def _told(
     both = own, random
     return {
         "readings": {
-            reading: _compared(_changes(both, reading, among), repeats) for reading in readings
+            reading: compared_with_random(_changes(both, reading, among), repeats)
+            for reading in readings
         },
         "lengths": np.concatenate([each.lengths for each in both]),
         "share": np.concatenate([each.share for each in both]),
@@ -145,11 +146,11 @@ def _tried(
     return _Tried(changes=changes, lengths=found.lengths, share=found.share)
 
 
-def _compared(changes: Mapping[str, np.ndarray], repeats: int) -> dict[str, Any]:
-    """Compares a reading's changes (1 + m, n) in spreads, at every length.
+def compared_with_random(changes: Mapping[str, np.ndarray], repeats: int) -> dict[str, Any]:
+    """Compares a reading's changes with those by random directions.
 
-    If no random direction changes the reading at a length, there is no null, and the result is
-    None.
+    They have the shape (1 + m, n) at every length and are in spreads. If no random direction
+    changes the reading at a length, there is no null, and the result is None.
     """
     found: dict[str, Any] = {
         length: controllability(each[0], each[1:], repeats=repeats) if each[1:].any() else None

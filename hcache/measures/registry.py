@@ -18,7 +18,7 @@ from typing import Any
 from ..errors import UsageError, did_you_mean
 from ..registry import Registry
 from .by_cell import ByCell
-from .measure import MODEL, SECTIONS, Measure, Question
+from .measure import SECTIONS, Measure, Question
 from .parameter import Parameter
 
 OLDER = "measured by an older definition; measure again"
@@ -193,11 +193,6 @@ def as_of_today(kind: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Returns parameters with the present version of their definition."""
     definition = registry().definition(kind)
     return {**parameters, **({"definition": definition} if definition > 1 else {})}
-
-
-def rendering() -> tuple[str, ...]:
-    """Returns the measures that run the model."""
-    return tuple(name for name, measure in measures().items() if MODEL in measure.needs)
 
 
 def parameters_of(what: Iterable[str]) -> dict[str, Parameter]:

@@ -108,7 +108,7 @@ def steering(
         held_out = held_out_rows(driver.run, plan.seed)
         tried = driver.run.sample_ids[held_out][:samples].tolist()
         grid = TrialGrid(samples=tuple(tried), window=_whole(driver.run), strengths=strengths)
-        found = yield from part(_found(driver.run, dictionary, labels, ~held_out), 0.3, 0.1)
+        found = yield from part(fitted(driver.run, dictionary, labels, ~held_out), 0.3, 0.1)
         work = _measured(driver, grid, found, (nulls, null, repeats), groups)
         answers, leaks = yield from part(work, 0.4, 0.6)
         _detect(found, answers, labels, held_out, groups)
@@ -149,7 +149,7 @@ def detection(
     return {"detects": found, "detects_p": p_value(abs(found.value), np.abs(shuffled))}
 
 
-def _found(
+def fitted(
     run: Run, dictionary: Dictionary, labels: Mapping[str, np.ndarray], trained: np.ndarray
 ) -> Generator[float, None, dict[str, dict[str, Steered]]]:
     """Fits the three directions of every label to the training samples."""

@@ -101,12 +101,12 @@ def loading_options(folder: Path) -> Mapping[str, str | bool]:
     if found is None:
         return {}
     if not found.safetensors:
-        _say_once(
+        say_once(
             "weights that are a pickle (.bin) are read as tensors alone (weights_only); nothing in"
             " them is run"
         )
     if found.variant:
-        _say_once(
+        say_once(
             f"{folder} holds weights of the variant {found.variant} only, rounded to half"
             " precision; they are taken"
         )
@@ -114,5 +114,6 @@ def loading_options(folder: Path) -> Mapping[str, str | bool]:
 
 
 @lru_cache(maxsize=64)
-def _say_once(text: str) -> None:
+def say_once(text: str) -> None:
+    """Logs a warning the first time that it is given."""
     _log.warning(text)

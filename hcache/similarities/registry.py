@@ -32,7 +32,12 @@ DECLARED = {
 """The module in ``declared/`` and the name in it, in the order of tables."""
 
 
-def _check(name: str, found: Any) -> None:
+def check_similarity(name: str, found: Any) -> None:
+    """Refuses what is no similarity, or has another name than its entry.
+
+    Raises:
+        TypeError: with what was expected.
+    """
     if not isinstance(found, Similarity):
         raise TypeError(
             f"expected an hcache.similarities.similarity.Similarity, got {type(found).__name__}"
@@ -49,7 +54,7 @@ SIMILARITIES = Registry[Similarity](
     "hcache.similarities",
     "similarity",
     {name: f"{__package__}.declared.{place}" for name, place in DECLARED.items()},
-    _check,
+    check_similarity,
 )
 
 

@@ -167,7 +167,7 @@ def _model_form(run: Run, form: str) -> tuple[str, list[str], str]:
         )
         typed = st.text_area(
             "Attributes, one per line: NAME=what it is|what it is not",
-            "\n".join(_lines(chosen)),
+            "\n".join(lines_of(chosen)),
             key=f"reader-attributes-{chosen}",
             height=160,
         )
@@ -218,7 +218,7 @@ def _clicks_form(run: Run) -> tuple[str, list[str], str]:
     return source or "", [], encoder
 
 
-def _lines(chosen: str) -> list[str]:
+def lines_of(chosen: str) -> list[str]:
     """Returns a set of attributes as typed text."""
     pairs = {} if chosen == OWN else attribute_sets()[chosen]
     return [f"{name}={'|'.join(_side(side) for side in pair)}" for name, pair in pairs.items()]

@@ -4,7 +4,7 @@ The time includes controls and intervals. The run has toyfaces' shapes, with h i
 as chosen. It is made of numbers: factors that grow over the steps, with noise. Each label is one
 factor. The run is read from disk like any run, and its results are stored.
 
-    python -m hcache.bench.probes --samples 512 --steps 20 --skips pooled
+    python -m hcache.bench.probe_map --samples 512 --steps 20 --skips pooled
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     There is a heat map for each kind of probe.
     """
     parser = argparse.ArgumentParser(
-        prog="python -m hcache.bench.probes", description=__doc__.splitlines()[0]
+        prog="python -m hcache.bench.probe_map", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--samples", type=int, default=512)
     parser.add_argument("--steps", type=int, default=20)
