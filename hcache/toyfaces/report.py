@@ -72,7 +72,7 @@ def measure_methods(model: str, work: Path) -> None:
 
 
 def measure_per_sample(model: str, work: Path) -> None:
-    """Compares methods that move each sample by its own Δh with the naive direction.
+    """Compares methods for each sample with the naive direction.
 
     This is done for the DDPM only.
     """
