@@ -38,6 +38,14 @@ have this distance. Runs from before there was a choice have ``before``: they we
 """
 
 
+DDIM, NULL_TEXT = "ddim", "null-text"
+INVERSIONS = (DDIM, NULL_TEXT)
+"""How real pictures are inverted: with the condition of the run, or without guidance and with the
+encoded negative prompt optimised for every sample and step. See
+:mod:`hcache.sampling.null_text`.
+"""
+
+
 def is_place(site: str) -> bool:
     """Returns whether a site is one of a U-Net's other places.
 
@@ -233,6 +241,15 @@ class Conditioning:
             )
         return replace(self, negative_prompt=self.prompts[0])
 
+    @property
+    def is_inverted_by_prompt(self) -> bool:
+        """Whether the prompt is the negative prompt, too, under guidance."""
+        return self.guidance > 1 and self.prompts == (self.negative_prompt,) != ("",)
+
+    def without_guidance(self) -> Conditioning:
+        """Returns the condition of the branch with the prompt alone."""
+        return replace(self, guidance=1.0, negative_prompt="")
+
     def rows(self, samples: Sequence[int]) -> Conditioning:
         """Returns the condition of some samples, by their numbers."""
         self.check(max(samples, default=-1) + 1)
@@ -299,7 +316,8 @@ class RunSpec:
     ``batch``: the number of samples that are computed at once and stored in one shard; with 0 the
     extraction chooses it. ``schedule``: see ``SCHEDULES``. ``loras``: LoRAs that are added to the
     model's weights, in this order. ``scheduler``: the configuration of the noise schedule, for a
-    model whose files do not contain it.
+    model whose files do not contain it. ``inversion``: how pictures are inverted, see
+    ``INVERSIONS``.
     """
 
     model: str
@@ -317,8 +335,10 @@ class RunSpec:
     schedule: str = NEXT
     loras: tuple[Lora, ...] = ()
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    inversion: str = DDIM
 
     def __post_init__(self) -> None:
+        self._check_inversion()
         if self.schedule not in (*SCHEDULES, BEFORE):
             raise UsageError(
                 f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
@@ -360,6 +380,38 @@ class RunSpec:
                 f" samples of {len(self.images)} pictures and eta {self.eta}"
             )
 
+    def _check_inversion(self) -> None:
+        if self.inversion not in INVERSIONS:
+            raise UsageError(
+                f"inversion must be one of {', '.join(INVERSIONS)}, got {self.inversion!r}"
+            )
+        if self.inversion == DDIM:
+            return
+        if not self.images:
+            raise UsageError("null-text inversion is of real pictures; give pictures to invert")
+        if self.conditioning.guidance == 1:
+            raise UsageError(
+                "null-text inversion is for guidance above 1; without guidance the plain inversion"
+                " is the same, so leave it out"
+            )
+        if self.dtype == "float16":
+            raise UsageError(
+                "null-text inversion needs gradients, which float16 loses; give --dtype float32 or"
+                " bfloat16"
+            )
+
+    @property
+    def inverting(self) -> Conditioning:
+        """The condition under which pictures are inverted."""
+        given = self.conditioning
+        return given.without_guidance() if self.inversion == NULL_TEXT else given
+
+    @property
+    def is_beside_plain(self) -> bool:
+        """Whether plain DDIM inversion is measured beside the run's own."""
+        by_prompt = self.conditioning.is_inverted_by_prompt
+        return bool(self.images) and (by_prompt or self.inversion == NULL_TEXT)
+
     def check(self, anatomy: Anatomy) -> RunSpec:
         """Returns itself, if the model has every site that it names."""
         for site in self.store:
@@ -393,6 +445,8 @@ class RunSpec:
             identity["scheduler"] = dict(self.scheduler)
         if self.schedule != DIFFUSERS:
             del identity["schedule"]
+        if self.inversion == DDIM:
+            del identity["inversion"]
         if self.conditioning.null_class is None and "conditioning" in identity:
             del identity["conditioning"]["null_class"]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
@@ -405,11 +459,15 @@ class RunSpec:
         return f"{stem}-{self.digest}"
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain data. LoRAs and a given scheduler are left out if there are none."""
+        """Returns plain data. LoRAs, a given scheduler and an inversion are left out if there are
+        none.
+        """
         found = asdict(self)
         for name in ("loras", "scheduler"):
             if not found[name]:
                 del found[name]
+        if self.inversion == DDIM:
+            del found["inversion"]
         return found
 
 

@@ -30,6 +30,7 @@ from .layout import (
     IMAGE,
     IMAGES,
     MANIFEST,
+    NULL_TEXT,
     RUN_JSON,
     SHARDS,
     X_0,
@@ -295,6 +296,14 @@ class Run:
         if not 0 <= index <= self.spec.steps:
             raise UsageError(f"index must lie in 0 to {self.spec.steps}, got {index}")
         return self._read(sample, lambda file, row: file.row(X, index, row))
+
+    def null_text(self, sample: int, step: int) -> np.ndarray:
+        """Returns the text of a sample's unconditional branch at a step.
+
+        It was optimised by null-text inversion, and is (tokens, channels) float32.
+        """
+        self._check_step(step)
+        return self._read(sample, lambda file, row: file.row(NULL_TEXT, step, row))
 
     def trajectory(self, sample: int) -> np.ndarray:
         """Returns a sample's predicted x_0 over the steps.

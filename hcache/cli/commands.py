@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -42,7 +41,16 @@ from ..extraction.in_work import InWorkFile
 from ..extraction.repair import repair as repair_files
 from ..extraction.sidecars import commit_finished
 from ..progress import ProgressBar
-from ..specs import FULL, NONE, POOLED, Conditioning, RunSpec, parse_store
+from ..specs import (
+    DDIM,
+    FULL,
+    NONE,
+    NULL_TEXT,
+    POOLED,
+    Conditioning,
+    RunSpec,
+    parse_store,
+)
 from ..starting import without_collection
 from ..texts import read_text
 from .progress import drive_with_bar, extraction_status, interruptible
@@ -51,8 +59,9 @@ from .where import place_of
 if TYPE_CHECKING:
     from ..extraction.places import Place
 
-INVERSIONS = DDIM, NEGATIVE_PROMPT = "ddim", "negative-prompt"
-"""How pictures are inverted: plainly, or so that guidance changes nothing."""
+NEGATIVE_PROMPT = "negative-prompt"
+INVERSIONS = DDIM, NEGATIVE_PROMPT, NULL_TEXT
+"""How pictures are inverted: plainly, or so that the result survives guidance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +150,8 @@ def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
     changes["store"] = parse_store(arguments.store) if arguments.store else None
     changes["conditioning"] = conditioning_of(arguments)
     changes |= {"loras": added(arguments)["lora"], "scheduler": added(arguments)["scheduler"]}
+    if getattr(arguments, "inversion", DDIM) == NULL_TEXT:
+        changes["inversion"] = NULL_TEXT
     spec = default_spec(arguments.model, **{**changes, **more})
     if arguments.budget is None:
         return spec
@@ -259,30 +270,20 @@ def invert(arguments: argparse.Namespace) -> Result:
     for picture in prepared:
         picture.save(home / "runs" / spec.name / IMAGES)
     result = run_job(spec, home, arguments.device, arguments.devices, place=place)
-    errors = open_run(home / "runs" / spec.name).labels["inversion"]["reconstruction_error"]
-    rows = [
-        (Path(path).name, f"{error:.4f}")
-        for path, error in zip(arguments.images, errors, strict=True)
-    ]
-    head = ("picture", "reconstruction error (root mean square, of 1)")
-    data = {**result.data, "reconstruction_error": [float(error) for error in errors]}
-    if arguments.inversion == NEGATIVE_PROMPT:
-        plain = _plain_errors(open_run(home / "runs" / spec.name), arguments.device)
-        rows = [(*row, f"{error:.4f}") for row, error in zip(rows, plain, strict=True)]
-        head += ("of plain DDIM inversion",)
-        data["plain_reconstruction_error"] = plain
-    return Result(text=f"{result.text}\n{table(rows, head)}", data=data)
+    found = open_run(home / "runs" / spec.name).labels
+    # before, the errors of plain inversion had a set of their own
+    errors = {**found["inversion"], **found.get("plain-inversion", {})}
+    told = {name: [float(error) for error in errors[name]] for name in _ERRORS if name in errors}
+    columns = [[f"{error:.4f}" for error in each] for each in told.values()]
+    rows = zip([Path(path).name for path in arguments.images], *columns, strict=True)
+    head = ("picture", *(_ERRORS[name] for name in told))
+    return Result(text=f"{result.text}\n{table(rows, head)}", data={**result.data, **told})
 
 
-def _plain_errors(run: Run, device: str) -> list[float]:
-    """Returns the stored or newly measured errors of plain DDIM inversion of a run's pictures."""
-    from ..extraction.plain_inversion import ERROR, LABELS, plain_error
-    from ..extraction.run import load_model_of
-
-    known = run.labels.get(LABELS, {}).get(ERROR)
-    if known is None or not all(math.isfinite(error) for error in known):
-        known = drive_with_bar(plain_error(load_model_of(run, device), run), "plain inversion")
-    return [float(error) for error in known]
+_ERRORS = {
+    "reconstruction_error": "reconstruction error (root mean square, of 1)",
+    "plain_reconstruction_error": "of plain DDIM inversion",
+}
 
 
 def convert_adm(arguments: argparse.Namespace) -> Result:

@@ -212,8 +212,9 @@ def _add_extraction(command: Any) -> None:
         choices=commands.INVERSIONS,
         default=commands.DDIM,
         help=(
-            "negative-prompt: the prompt is the negative prompt, too, which survives guidance"
-            " (default: ddim)"
+            "what survives guidance: with negative-prompt, the prompt is the negative prompt, too;"
+            " with null-text, the text of the branch without the prompt is optimised for every"
+            " picture and step (default: ddim)"
         ),
     )
     _add_run_arguments(child)

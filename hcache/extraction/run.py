@@ -41,8 +41,9 @@ from ..errors import HcacheError, Interrupted, ModelError, NoSpaceError, UsageEr
 from ..models.conditioners import COND
 from ..models.loading import load_for
 from ..models.model import Model
+from ..sampling.null_text import check_null_text
 from ..sampling.schedule import schedule_of, schedules_agree
-from ..specs import BATCH, BEFORE, RunSpec
+from ..specs import BATCH, BEFORE, NULL_TEXT, RunSpec
 from .batch_size import find_batch
 from .here import Here
 from .places import Place, Ranges
@@ -113,6 +114,8 @@ def _extract_locked(
     place: Place,
 ) -> Run:
     _check_additions(model, spec)
+    if spec.inversion == NULL_TEXT:
+        check_null_text(model, spec.conditioning)
     spec = _describe_run(model, spec, folder, place.device)
     try:
         return _extract_described(model, spec, folder, report, stop, place)

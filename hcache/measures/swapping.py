@@ -23,6 +23,7 @@ from ..features import Features
 from ..models.taps import Passing
 from ..progress import part
 from ..recipes.window import Window
+from ..sampling.conditions import conditions_of
 from ..sampling.loop import Moment
 from ..specs import is_place
 from .driver import Change, Driver
@@ -189,7 +190,7 @@ class PairSwap:
     def donated(self, moment: Moment) -> Features:
         """Returns the donors' features at a step, in a branch of guidance."""
         model, run = self.driver.model, self.driver.run
-        guided = model.condition(run.spec.conditioning.rows(self.donors), len(self.donors))
+        guided = conditions_of(model, run, self.donors).at(moment.index)
         x = torch.cat([cached_x(model, run, sample, moment.index) for sample in self.donors])
         condition = guided.branches[moment.branch]
         if self.places:
