@@ -22,6 +22,9 @@ FULL, POOLED, NONE = "full", "pooled", "none"
 POLICIES = (FULL, POOLED, NONE)
 STORE_DTYPES = ("float16", "float32")
 
+ATTENTION = "attention"
+"""The name under which cross-attention maps are stored."""
+
 NEXT, DIFFUSERS, BEFORE = "next", "diffusers", "before"
 PlaceName = Annotated[
     str,
@@ -81,6 +84,10 @@ class Anatomy:
     ``others`` are more places of a U-Net. ``down.<k>`` and ``up.<k>`` are the outputs of diffusers'
     ``down_blocks[k]`` and ``up_blocks[k]``, and ``mid.attn`` is the output of the mid block's
     attention.
+
+    ``attention`` is the shape (tokens, h, w) of the cross-attention maps, if a U-Net has them: the
+    share of each token of the prompt at each place of x. They can be stored like a site, but
+    nothing is swapped or moved there.
     """
 
     x: Shape
@@ -91,6 +98,7 @@ class Anatomy:
     without: str = ""
     blocks: tuple[Shape, ...] = ()
     others: tuple[tuple[PlaceName, Shape], ...] = ()
+    attention: Shape | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -115,6 +123,11 @@ class Anatomy:
         """``sites``, then the other places."""
         return self.sites + self.places
 
+    @property
+    def storable(self) -> tuple[str, ...]:
+        """All that a run can store: ``all_sites``, then the attention maps."""
+        return self.all_sites + ((ATTENTION,) if self.attention else ())
+
     def need_unet(self, what: str) -> None:
         """Makes sure that the model has h and skips.
 
@@ -131,7 +144,7 @@ class Anatomy:
         """
         if (site == "h" and self.h) or (site.startswith("block.") and site in self.sites):
             return (site,)
-        if site in self.places:
+        if site in self.places or (site == ATTENTION and self.attention):
             return (site,)
         match = re.fullmatch(r"skip\.(\d+)(?:\.(\d+))?", site)
         if match and 1 <= int(match[1]) <= len(self.skips):
@@ -150,6 +163,8 @@ class Anatomy:
         ``member``: ``h``, ``skip.<g>.<i>``, ``block.<k>``, or another place.
         """
         (member,) = self.members(member)
+        if member == ATTENTION and self.attention:
+            return self.attention
         if member in self.places:
             return dict(self.others)[member]
         if member == "h" and self.h is not None:
@@ -162,9 +177,11 @@ class Anatomy:
     def to_json(self) -> dict[str, Any]:
         """Returns plain data.
 
-        Other places are left out if there are none, as in older files.
+        Other places and attention are left out if there are none, as in older files.
         """
         found = asdict(self)
+        if self.attention is None:
+            del found["attention"]
         if not self.others:
             del found["others"]
         return found
@@ -416,11 +433,21 @@ class RunSpec:
         """Returns itself, if the model has every site that it names."""
         for site in self.store:
             family = site.removesuffix("*") if site.endswith(".*") else None
-            known = anatomy.all_sites
+            known = anatomy.storable
             if site not in known and not (family and any(s.startswith(family) for s in known)):
                 why = f": {anatomy.without}" if anatomy.without else did_you_mean(site, known)
                 raise UnknownSiteError(f"no site {site!r} in {self.model}{why}")
         return self
+
+    def stored_places(self, anatomy: Anatomy) -> tuple[str, ...]:
+        """Lists what is stored besides h, skips and blocks."""
+        stored = (site for site in anatomy.storable if self.policy(site) != NONE)
+        return tuple(site for site in stored if site not in anatomy.sites)
+
+    @property
+    def shares_prompt(self) -> bool:
+        """Whether all samples have the same prompt, and so the same tokens."""
+        return len(set(self.conditioning.prompts)) <= 1
 
     def policy(self, site: str) -> str:
         """Returns ``full``, ``pooled`` or ``none``. A member has the policy of its group."""

@@ -31,6 +31,7 @@ A shard holds samples ``start`` to ``stop`` of the run:
 
     h               (step, sample, c, h, w)         as computed, float16 unless it would overflow
     skip.<g>.<i>    (step, sample, c, h, w)         likewise; (step, sample, c) when pooled
+    attention       (step, sample, token, h, w)     likewise; which token each place attends to
     x               (step + 1, sample, c, h, w)     float32: a trajectory can go on from it exactly
     x_0             (step, sample, height, width, 3)  uint8: predicted x_0, at most 64 pixels a side
     null_text       (step, sample, token, channel)  float32: optimised by null-text inversion

@@ -20,7 +20,7 @@ from ..atomic import is_there, reason
 from ..errors import CacheError, HcacheError, NotStoredError, UnknownRunError, UsageError
 from ..features import Features
 from ..images.pictures import load_prepared
-from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
+from ..specs import ATTENTION, FULL, NONE, POOLED, Anatomy, RunSpec
 from .description import read_description
 from .half_floats import widen_into, widened
 from .hdf5 import FileStructure, Malformed
@@ -102,10 +102,14 @@ class Run:
     def stored_sites(self) -> tuple[str, ...]:
         """Lists the sites that are stored, in full or pooled.
 
+        Attention maps are among them if all samples have the same prompt.
+
         Raises:
             NotStoredError: no site is stored.
         """
-        found = tuple(site for site in self.anatomy.all_sites if self.policy(site) != NONE)
+        found = tuple(site for site in self.anatomy.storable if self.policy(site) != NONE)
+        if not self.spec.shares_prompt:
+            found = tuple(site for site in found if site != ATTENTION)
         if not found:
             raise NotStoredError(
                 f"run {self.name} stores no site, only x_t and pictures; extract with --store"
@@ -148,7 +152,7 @@ class Run:
         self._check_step(0)
         names = (X,) if site == X else self.anatomy.members(site)
         if site != X:
-            self._check_stored(site)
+            self._check_comparable(site)
         width, steps = self.width(site), self.spec.steps
 
         def read(shard: Shard) -> np.ndarray:
@@ -168,7 +172,7 @@ class Run:
         self._check_step(step)
         names = (X,) if site == X else self.anatomy.members(site)
         if site != X:
-            self._check_stored(site)
+            self._check_comparable(site)
         width = self.width(site)
 
         def read(shard: Shard) -> np.ndarray:
@@ -515,6 +519,15 @@ class Run:
             raise NotStoredError(
                 f"run {self.name} does not store {site}; extract again with --store {site}=full or"
                 " =pooled"
+            )
+
+    def _check_comparable(self, site: str) -> None:
+        """Makes sure that a site is stored, and means the same in all samples."""
+        self._check_stored(site)
+        if site == ATTENTION and not self.spec.shares_prompt:
+            raise NotStoredError(
+                f"the samples of {self.name} have several prompts, so token k is another word in"
+                " each; attention maps are compared among samples of one prompt"
             )
 
     def _check_step(self, step: int) -> None:

@@ -164,7 +164,7 @@ def _expected(
         SEED: ((n,), (np.dtype(np.int64),)),
         TIMESTEP: ((spec.steps,), (np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.float64))),
     }
-    for site in anatomy.all_sites:
+    for site in anatomy.storable:
         policy = spec.policy(site)
         for member in anatomy.members(site) if policy != NONE else ():
             shape = anatomy.shape(member)

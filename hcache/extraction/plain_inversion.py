@@ -21,9 +21,9 @@ def plain_again(
 ) -> Generator[torch.Tensor, None, None]:
     """Inverts clean samples by plain DDIM, and denoises them again.
 
-    They are (n, c, h, w). It has the run's prompt, guidance and steps. A prompt that is the negative prompt, too, is left
-    out there. Yields x after every one of 2 ``spec.steps`` steps; the last one is what is made of
-    the samples.
+    They are (n, c, h, w). It has the run's prompt, guidance and steps. A prompt that is also the
+    negative prompt is left out there. It yields x after every one of 2 ``spec.steps`` steps. The
+    last one is what is made of the samples.
     """
     if conditioning.is_inverted_by_prompt:
         conditioning = replace(conditioning, negative_prompt="")

@@ -69,11 +69,11 @@ def _pairs(model: Model, run: Run, sample: int) -> Iterator[tuple[str, np.ndarra
                 x_t=x,
                 start=index,
                 schedule=run.spec.schedule,
-                places=[place for place in run.anatomy.places if run.policy(place) != NONE],
+                places=run.spec.stored_places(run.anatomy),
             )
         )
         yield "x", run.x(sample, index + 1), step.x_next[0].cpu().numpy()
-        for site in run.anatomy.all_sites:
+        for site in run.anatomy.storable:
             policy = run.policy(site)
             for member in run.anatomy.members(site) if policy != NONE else ():
                 again = step.features[member][0].float().cpu()

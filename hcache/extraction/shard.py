@@ -267,7 +267,7 @@ def compute_shard(
             conditioning=guided,
             x_t=None if inverted is None else inverted.x_t,
             schedule=spec.schedule,
-            places=[place for place in part.model.anatomy.places if spec.policy(place) != NONE],
+            places=spec.stored_places(part.model.anatomy),
         ):
             finite.note_step(step)
             writing(_Kept(part.model, spec, step).to(writer, partial(part.show, part.start)))
@@ -413,7 +413,7 @@ class _Kept:
         self.index, self._sources, self._narrow = step.index, {}, {}
         cuda = model.device.type == "cuda"
         with torch.inference_mode():
-            for site in model.anatomy.all_sites:
+            for site in model.anatomy.storable:
                 policy = spec.policy(site)
                 for member in model.anatomy.members(site) if policy != NONE else ():
                     tensor = step.features[member]

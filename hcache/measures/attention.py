@@ -1,7 +1,8 @@
 """Cross-attention maps of a run's samples by step and token, kept beside the run.
 
-They are kept as ``attention.<sample>`` among the run's projections, pooled over heads and layers.
-A run that has grown measures them again.
+A run that was extracted with ``--store attention=full`` has them in its shards. Otherwise they are
+made sample by sample, and kept as ``attention.<sample>`` among the run's projections. They are
+pooled over heads and layers. A run that has grown measures the latter again.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from ..cache.projections import load_projections, save_projections
 from ..cache.reading import Run
 from ..edits.cached import cached_x
 from ..errors import UsageError
-from ..models.attention_maps import attention_maps, cross_attentions
+from ..models.attention_maps import attention_maps, check_attention
 from ..models.conditioners import COND, ByText
 from ..models.model import Model
+from ..specs import ATTENTION, FULL
 
 MAPS, TOKENS = "maps", "tokens"
 
@@ -52,6 +54,8 @@ class WordMaps:
 
 def stored_maps(run: Run, sample: int) -> WordMaps | None:
     """The maps of a sample that were kept; None without any."""
+    if run.anatomy.attention and run.policy(ATTENTION) == FULL:
+        return _in_shards(run, sample)
     found = load_projections(run, _name(run, sample))
     if found is None or not {MAPS, TOKENS} <= found.keys():
         return None
@@ -60,6 +64,21 @@ def stored_maps(run: Run, sample: int) -> WordMaps | None:
     if not fits or maps.dtype.kind != "f" or tokens.dtype.kind != "U":
         return None
     return WordMaps(tokens=tuple(map(str, tokens)), maps=maps)
+
+
+def _in_shards(run: Run, sample: int) -> WordMaps | None:
+    """The maps of a sample that the run stores; None if it does not know the prompt's tokens."""
+    prompts = run.spec.conditioning.rows([sample]).prompts
+    tokens = run.provenance.get("tokens")
+    known = tokens.get(prompts[0]) if isinstance(tokens, dict) and prompts else None
+    length = (run.anatomy.attention or (0,))[0]
+    if not isinstance(known, dict) or not all(
+        place.isdecimal() and int(place) < length for place in known
+    ):
+        return None
+    places = [int(place) for place in known]
+    maps = [run.row(ATTENTION, sample, step)[places] for step in range(run.spec.steps)]
+    return WordMaps(tokens=tuple(map(str, known.values())), maps=np.stack(maps))
 
 
 def word_maps(load: Callable[[], Model], run: Run, sample: int) -> Generator[float, None, WordMaps]:
@@ -83,7 +102,7 @@ def word_maps(load: Callable[[], Model], run: Run, sample: int) -> Generator[flo
     if not prompts or not prompts[0].strip():
         raise UsageError(f"sample {sample} has no prompt, so there are no words to map")
     model = load()
-    cross_attentions(model)
+    check_attention(model)
     places = _tokens_of(model, prompts[0])
     condition = model.condition(run.spec.conditioning.rows([sample]), 1).branches[COND]
     found = []

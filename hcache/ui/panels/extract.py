@@ -306,22 +306,26 @@ def _store_panel(model: str, card: Card, anatomy: Anatomy) -> tuple[int | None, 
                 disabled=gigabytes is not None,
                 format_func=sentence,
             )
-    if anatomy.places:
+    if anatomy.storable != anatomy.sites:
         store |= _other_places(model, anatomy, usual, gigabytes is not None)
     return (None if gigabytes is None else int(gigabytes * 1e9)), store
 
 
 def _other_places(model: str, anatomy: Anatomy, usual: RunSpec, disabled: bool) -> dict[str, str]:
-    """Returns the storage of the outputs of blocks and of the mid block's attention."""
-    found = {}
-    with st.expander("Other places: outputs of blocks, and the mid block's attention"):
+    """Returns the storage of outputs of blocks, the mid block's attention, and attention maps."""
+    found, maps = {}, bool(anatomy.attention)
+    places = anatomy.storable[len(anatomy.sites) :]
+    with st.expander(
+        "Other places: outputs of blocks, the mid block's attention"
+        + (", and maps of the prompt's words" if maps else "")
+    ):
         for column, policy in zip(st.columns(2), (FULL, POOLED), strict=True):
             with column:
                 chosen = state.many(
                     f"Stored {policy}",
                     f"others-{policy}-{model}",
-                    anatomy.places,
-                    [place for place in anatomy.places if usual.policy(place) == policy],
+                    places,
+                    [place for place in places if usual.policy(place) == policy],
                     disabled=disabled,
                 )
             found |= dict.fromkeys(chosen, policy)
@@ -329,6 +333,12 @@ def _other_places(model: str, anatomy: Anatomy, usual: RunSpec, disabled: bool) 
             "down.k and up.k are the outputs of diffusers' down_blocks[k] and up_blocks[k];"
             " mid.attn is the output of the mid block's attention. A place that is chosen twice is"
             " stored pooled."
+            + (
+                " attention is the share of each token of the prompt at each place, averaged over"
+                " heads and layers (What the DAAM: Tang and others 2022)."
+                if maps
+                else ""
+            )
         )
     return found
 
