@@ -101,14 +101,11 @@ def anatomy_of(
         features = halves.encode(network, x, 1, condition, taps=taps)
         output = _decoded(network, features, condition, taps, shape)
     _check_prediction(output, shape)
-    skips = tuple(
-        tuple(tuple(member.shape[1:]) for member in group) for group in features.skips if group
-    )
     return Anatomy(
         x=shape,
         image=image,
         h=tuple(features.h.shape[1:]),
-        skips=skips,
+        skips=tuple(tuple(_shape(member) for member in group) for group in features.skips if group),
         parameters=parameters,
         others=tuple((name, _shape(taps.kept[name])) for name in taps.keep),
         attention=(tokens, *shape[1:]) if tokens and cross_attentions(network) else None,
