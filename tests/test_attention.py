@@ -19,8 +19,9 @@ from hcache.errors import NotStoredError, UnknownSiteError, UsageError
 from hcache.extraction.rerun import rerun
 from hcache.extraction.run import extract
 from hcache.figures.overlay import overlay
-from hcache.measures.attention import stored_maps, word_maps
-from hcache.models.attention_maps import attention_maps, check_attention, cross_attentions
+from hcache.measures.attention import attention_maps, check_attention, word_maps
+from hcache.measures.stored_words import stored_maps
+from hcache.models.attention_maps import cross_attentions
 from hcache.models.conditioners import COND
 from hcache.models.loading import load_model
 from hcache.recipes.edits import DonorRef

@@ -29,7 +29,9 @@ USUAL = 3
 
 
 def make_components(run: Run, site: str, first: int, shuffles: int) -> Measuring:
-    """Measures the variance that the first components of a site explain, at every step.
+    """Measures the variance that a site's first components explain.
+
+    It does so at every step.
 
     The result has lists by step: ``share`` of the ``first`` components with interval, ``null``
     (the same of shuffled features), ``explained`` and ``baseline`` of each component, and

@@ -132,7 +132,7 @@ def similarity_seconds(run: Run, cells: Mapping[str, int], n: int, shuffles: int
 
 
 def components_seconds(run: Run, site: str, shuffles: int) -> float:
-    """Estimates the seconds that the components of a site take at all steps.
+    """Estimates the seconds that a site's components take at all steps.
 
     Every step has 3 shuffles, and one step has ``shuffles`` more with its own components each time.
     """

@@ -18,50 +18,17 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from diffusers.models.attention_processor import Attention
 from torch.nn.functional import interpolate
 
 from ..errors import UsageError
-from ..specs import ATTENTION
 from ..thread_locks import ThreadLock
-from .condition import Condition
-
-if TYPE_CHECKING:
-    from .model import Model
 
 _ONE_AT_A_TIME = ThreadLock()
 """Processors are the network's, which threads of a dashboard share."""
-
-
-def attention_maps(model: Model, x_t: torch.Tensor, t: float, condition: Condition) -> torch.Tensor:
-    """Makes the cross-attention maps of one sample at a timestep.
-
-    x_t (1, c, h, w) -> the share of each token at each place, (tokens, h, w) float32.
-
-    Raises:
-        UsageError: the model is no U-Net with cross-attention, or x_t is of several samples.
-    """
-    if len(x_t) != 1:
-        raise UsageError(f"attention maps take one sample at a time, got {len(x_t)}")
-    check_attention(model)
-    with torch.inference_mode():
-        return model.trace(x_t, t, condition, (ATTENTION,))[0].others[ATTENTION][0]
-
-
-def check_attention(model: Model) -> None:
-    """Makes sure that a model has attention to its prompt.
-
-    Raises:
-        UsageError: the model is no U-Net with cross-attention to a prompt.
-    """
-    if model.anatomy.without or not cross_attentions(model.network):
-        raise UsageError(
-            f"{model.card.name} has no cross-attention to a prompt in its blocks; attention maps"
-            " need a text U-Net such as Stable Diffusion"
-        )
 
 
 def cross_attentions(network: Any) -> dict[str, Any]:

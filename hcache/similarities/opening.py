@@ -34,27 +34,30 @@ def opening_of(run: Run, reader: str, device: str = "auto", encoder: str = "") -
 
 
 def between_pictures() -> dict[str, bool]:
-    """Names the similarities that any two pictures can be compared by, on request.
+    """Names the similarities that are measured on request.
 
-    The value says whether it is cheap, because it needs no weights.
+    They compare any two pictures. The value says whether it is cheap, because it needs no weights.
     """
     found = SIMILARITIES.values()
     return {each.name: each.cheap for each in found if not (each.always or each.directed)}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Chosen:
+class ChosenDistances:
     """Distances by name, and a line for each similarity that is missing."""
 
     distances: Mapping[str, Distance] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
 
 
-def chosen_distances(run: Run, reader: str, names: Sequence[str]) -> Chosen:
-    """Opens similarities by name; those that lack something are left out, with the reason."""
+def chosen_distances(run: Run, reader: str, names: Sequence[str]) -> ChosenDistances:
+    """Opens similarities by name.
+
+    Those that lack something are left out, with the reason.
+    """
     try:
         found = open_similarities(names, opening_of(run, reader), leave_out=True)
     except HcacheError as error:
-        return Chosen(missing=(str(error),))
+        return ChosenDistances(missing=(str(error),))
     lines = tuple(f"{name} is left out: {why}" for name, why in found.missing.items())
-    return Chosen(distances=found.distances, missing=lines)
+    return ChosenDistances(distances=found.distances, missing=lines)

@@ -13,9 +13,10 @@ from .text import literal
 
 
 def choose_similarities(page: str) -> tuple[str, ...]:
-    """Returns the names of the similarities to measure besides pixels, structure and embedding.
+    """Returns the names of the similarities to measure.
 
-    Those that need no weights are chosen at first.
+    Pixels, structure and embedding are measured always. At first, those without weights are
+    chosen.
     """
     known = between_pictures()
     told = "; ".join(f"{SIMILARITIES[name].title}: {SIMILARITIES[name].rewards}" for name in known)

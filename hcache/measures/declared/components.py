@@ -65,7 +65,10 @@ def parts(setting: Setting) -> Iterator[Part]:
 
 
 def cells(record: Record, _: Run) -> list[Cell]:
-    """Answers how much of h its first components make up, at equal signal and noise."""
+    """Answers how much of h its first components make up.
+
+    The answer is of the step of equal signal and noise.
+    """
     given, found = record.parameters, record.result
     if given["site"] != H:
         return []

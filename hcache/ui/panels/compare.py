@@ -72,6 +72,8 @@ def compare_panel(run: Run) -> None:
             f"A has {_size(a)} pixels and B has {_size(b)}, so only their readings can be compared."
         )
     _numbers(a, b, same_size)
+    if same_size:
+        _distances(a, b)
     if a.run.name != b.run.name:
         alike_panel(a.run, b.run)
 
@@ -179,7 +181,6 @@ def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
                     f"{value:.3f}",
                     help="Of the embeddings by the image encoder of A's reader; 1 for the same.",
                 )
-            _distances(a, b)
     with right:
         name = _common_reader(a, b)
         readings = [_readings(side, name) for side in (a, b)]
