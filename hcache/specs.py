@@ -22,6 +22,9 @@ FULL, POOLED, NONE = "full", "pooled", "none"
 POLICIES = (FULL, POOLED, NONE)
 STORE_DTYPES = ("float16", "float32")
 
+ATTENTION = "attention"
+"""The name under which cross-attention maps are stored."""
+
 NEXT, DIFFUSERS, BEFORE = "next", "diffusers", "before"
 PlaceName = Annotated[
     str,
@@ -35,6 +38,14 @@ SCHEDULES = (NEXT, DIFFUSERS)
 that of t minus (trained steps) // steps, as in diffusers' DDIM. The two differ unless the timesteps
 have this distance. Runs from before there was a choice have ``before``: they were made with
 ``diffusers``, and keep their names.
+"""
+
+
+DDIM, NULL_TEXT = "ddim", "null-text"
+INVERSIONS = (DDIM, NULL_TEXT)
+"""How real pictures are inverted: with the condition of the run, or without guidance and with the
+encoded negative prompt optimised for every sample and step. See
+:mod:`hcache.sampling.null_text`.
 """
 
 
@@ -73,6 +84,10 @@ class Anatomy:
     ``others`` are more places of a U-Net. ``down.<k>`` and ``up.<k>`` are the outputs of diffusers'
     ``down_blocks[k]`` and ``up_blocks[k]``, and ``mid.attn`` is the output of the mid block's
     attention.
+
+    ``attention`` is the shape (tokens, h, w) of the cross-attention maps, if a U-Net has them: the
+    share of each token of the prompt at each place of x. They can be stored like a site, but
+    nothing is swapped or moved there.
     """
 
     x: Shape
@@ -83,6 +98,7 @@ class Anatomy:
     without: str = ""
     blocks: tuple[Shape, ...] = ()
     others: tuple[tuple[PlaceName, Shape], ...] = ()
+    attention: Shape | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -107,6 +123,11 @@ class Anatomy:
         """``sites``, then the other places."""
         return self.sites + self.places
 
+    @property
+    def storable(self) -> tuple[str, ...]:
+        """All that a run can store: ``all_sites``, then the attention maps."""
+        return self.all_sites + ((ATTENTION,) if self.attention else ())
+
     def need_unet(self, what: str) -> None:
         """Makes sure that the model has h and skips.
 
@@ -123,7 +144,7 @@ class Anatomy:
         """
         if (site == "h" and self.h) or (site.startswith("block.") and site in self.sites):
             return (site,)
-        if site in self.places:
+        if site in self.places or (site == ATTENTION and self.attention):
             return (site,)
         match = re.fullmatch(r"skip\.(\d+)(?:\.(\d+))?", site)
         if match and 1 <= int(match[1]) <= len(self.skips):
@@ -142,6 +163,8 @@ class Anatomy:
         ``member``: ``h``, ``skip.<g>.<i>``, ``block.<k>``, or another place.
         """
         (member,) = self.members(member)
+        if member == ATTENTION and self.attention:
+            return self.attention
         if member in self.places:
             return dict(self.others)[member]
         if member == "h" and self.h is not None:
@@ -154,9 +177,11 @@ class Anatomy:
     def to_json(self) -> dict[str, Any]:
         """Returns plain data.
 
-        Other places are left out if there are none, as in older files.
+        Other places and attention are left out if there are none, as in older files.
         """
         found = asdict(self)
+        if self.attention is None:
+            del found["attention"]
         if not self.others:
             del found["others"]
         return found
@@ -233,6 +258,15 @@ class Conditioning:
             )
         return replace(self, negative_prompt=self.prompts[0])
 
+    @property
+    def is_inverted_by_prompt(self) -> bool:
+        """Whether the prompt is the negative prompt, too, under guidance."""
+        return self.guidance > 1 and self.prompts == (self.negative_prompt,) != ("",)
+
+    def without_guidance(self) -> Conditioning:
+        """Returns the condition of the branch with the prompt alone."""
+        return replace(self, guidance=1.0, negative_prompt="")
+
     def rows(self, samples: Sequence[int]) -> Conditioning:
         """Returns the condition of some samples, by their numbers."""
         self.check(max(samples, default=-1) + 1)
@@ -299,7 +333,8 @@ class RunSpec:
     ``batch``: the number of samples that are computed at once and stored in one shard; with 0 the
     extraction chooses it. ``schedule``: see ``SCHEDULES``. ``loras``: LoRAs that are added to the
     model's weights, in this order. ``scheduler``: the configuration of the noise schedule, for a
-    model whose files do not contain it.
+    model whose files do not contain it. ``inversion``: how pictures are inverted, see
+    ``INVERSIONS``.
     """
 
     model: str
@@ -317,8 +352,10 @@ class RunSpec:
     schedule: str = NEXT
     loras: tuple[Lora, ...] = ()
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    inversion: str = DDIM
 
     def __post_init__(self) -> None:
+        self._check_inversion()
         if self.schedule not in (*SCHEDULES, BEFORE):
             raise UsageError(
                 f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
@@ -360,15 +397,57 @@ class RunSpec:
                 f" samples of {len(self.images)} pictures and eta {self.eta}"
             )
 
+    def _check_inversion(self) -> None:
+        if self.inversion not in INVERSIONS:
+            raise UsageError(
+                f"inversion must be one of {', '.join(INVERSIONS)}, got {self.inversion!r}"
+            )
+        if self.inversion == DDIM:
+            return
+        if not self.images:
+            raise UsageError("null-text inversion is of real pictures; give pictures to invert")
+        if self.conditioning.guidance == 1:
+            raise UsageError(
+                "null-text inversion is for guidance above 1; without guidance the plain inversion"
+                " is the same, so leave it out"
+            )
+        if self.dtype == "float16":
+            raise UsageError(
+                "null-text inversion needs gradients, which float16 loses; give --dtype float32 or"
+                " bfloat16"
+            )
+
+    @property
+    def inverting(self) -> Conditioning:
+        """The condition under which pictures are inverted."""
+        given = self.conditioning
+        return given.without_guidance() if self.inversion == NULL_TEXT else given
+
+    @property
+    def is_beside_plain(self) -> bool:
+        """Whether plain DDIM inversion is measured beside the run's own."""
+        by_prompt = self.conditioning.is_inverted_by_prompt
+        return bool(self.images) and (by_prompt or self.inversion == NULL_TEXT)
+
     def check(self, anatomy: Anatomy) -> RunSpec:
         """Returns itself, if the model has every site that it names."""
         for site in self.store:
             family = site.removesuffix("*") if site.endswith(".*") else None
-            known = anatomy.all_sites
+            known = anatomy.storable
             if site not in known and not (family and any(s.startswith(family) for s in known)):
                 why = f": {anatomy.without}" if anatomy.without else did_you_mean(site, known)
                 raise UnknownSiteError(f"no site {site!r} in {self.model}{why}")
         return self
+
+    def stored_places(self, anatomy: Anatomy) -> tuple[str, ...]:
+        """Lists what is stored besides h, skips and blocks."""
+        stored = (site for site in anatomy.storable if self.policy(site) != NONE)
+        return tuple(site for site in stored if site not in anatomy.sites)
+
+    @property
+    def shares_prompt(self) -> bool:
+        """Whether all samples have the same prompt, and so the same tokens."""
+        return len(set(self.conditioning.prompts)) <= 1
 
     def policy(self, site: str) -> str:
         """Returns ``full``, ``pooled`` or ``none``. A member has the policy of its group."""
@@ -393,6 +472,8 @@ class RunSpec:
             identity["scheduler"] = dict(self.scheduler)
         if self.schedule != DIFFUSERS:
             del identity["schedule"]
+        if self.inversion == DDIM:
+            del identity["inversion"]
         if self.conditioning.null_class is None and "conditioning" in identity:
             del identity["conditioning"]["null_class"]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
@@ -405,11 +486,15 @@ class RunSpec:
         return f"{stem}-{self.digest}"
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain data. LoRAs and a given scheduler are left out if there are none."""
+        """Returns plain data. LoRAs, a given scheduler and an inversion are left out if there are
+        none.
+        """
         found = asdict(self)
         for name in ("loras", "scheduler"):
             if not found[name]:
                 del found[name]
+        if self.inversion == DDIM:
+            del found["inversion"]
         return found
 
 

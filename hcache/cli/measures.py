@@ -211,19 +211,10 @@ def _asked(similarities: str, lpips: bool) -> str:
 
 def _similarities(run: Run, device: str, name: str, encoder: str, asked: str) -> Opened:
     """Opens the requested similarities; for ``all``, those that can be opened."""
-    from ..readers.saved import encoder_of, texts_of
+    from ..similarities.opening import opening_of
     from ..similarities.registry import names_of, open_similarities
-    from ..similarities.similarity import Opening
 
-    source, revision = (encoder, "") if encoder else encoder_of(run.home, name)
-    opening = Opening(
-        side=min(run.anatomy.image[:2]),
-        source=source,
-        revision=revision,
-        texts=texts_of(run.home, name),
-        device=device,
-        run=run.name,
-    )
+    opening = opening_of(run, name, device, encoder)
     everything = "all" in asked.split(",")
     found = open_similarities(names_of(asked), opening, leave_out=everything)
     for each, why in found.missing.items():

@@ -36,6 +36,7 @@ from ..models.codecs import Autoencoder
 from ..models.conditioners import Guided
 from ..models.halves import time_embedding
 from ..models.model import Model
+from ..sampling.conditions import conditions_of
 from ..sampling.noise import step_noise
 from ..sampling.schedule import DiffusionSchedule, schedule_of
 from .asyrp_block import GROUPS, LAYERS, PLAIN, Block, delta_h, in_run_units, widths_of
@@ -230,7 +231,7 @@ class _Trainer:
         """Takes one step of the optimiser at one denoising step. It returns (loss, the edited x
         after it).
         """
-        guided = self.model.condition(self.run.spec.conditioning.rows(samples), len(samples))
+        guided = conditions_of(self.model, self.run, samples).at(index)
         source = self.x(samples, index)
         with torch.no_grad():
             output = self._decode(guided, self._encode(guided, source, index), index)

@@ -14,6 +14,7 @@ from ..models.conditioners import COND
 from ..models.model import Model
 from ..recipes.donor_runs import check_donor
 from ..recipes.edits import DonorRef
+from ..sampling.conditions import conditions_of
 from ..sampling.loop import Moment
 from .swap import Donor
 
@@ -48,10 +49,10 @@ def cached_features(
     missing = missing or len(stored.others) < len(places)
     if branch == COND and not missing:
         return stored.map(lambda _, a: torch.from_numpy(a)[None].to(model.device))
-    conditioning = run.spec.conditioning.rows([sample])
-    if branch != COND:  # a run without guidance can be the donor of one with guidance
-        conditioning = replace(conditioning, guidance=max(conditioning.guidance, 2.0))
-    guided = model.condition(conditioning, 1)
+    guided = conditions_of(model, run, [sample]).at(step)
+    if branch not in guided.branches:  # a run without guidance can be the donor of one with it
+        conditioning = run.spec.conditioning.rows([sample])
+        guided = model.condition(replace(conditioning, guidance=2.0), 1)
     with torch.inference_mode():
         x, t = cached_x(model, run, sample, step), run.timesteps[step]
         condition = guided.branches[branch]

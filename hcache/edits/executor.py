@@ -23,6 +23,7 @@ from ..models.model import Model
 from ..recipes.edits import DirectionRef, DonorRef, Pushes, RecipeEdit
 from ..recipes.window import Window
 from ..sampling.calibration import Calibrate, Calibration
+from ..sampling.conditions import conditions_of
 from ..sampling.loop import Edit, Moment, Nudge, Step, denoise, predict
 from .cached import cached_branches, cached_x, find_donor, stacked
 from .compose import Chain, Masked, PerRow, acts_at
@@ -189,7 +190,7 @@ class Executor:
             change.edit,
             nudge=change.nudge,
             calibrate=change.calibrate,
-            conditioning=spec.conditioning.rows(samples),
+            conditioning=conditions_of(self.model, run, samples),
             asymmetric=asymmetric,
             x_t=torch.cat([cached_x(self.model, run, sample, first) for sample in samples]),
             start=first,
@@ -268,7 +269,7 @@ class Executor:
             start.x_t,
             start.step,
             spec.steps,
-            spec.conditioning.rows(start.samples),
+            conditions_of(self.model, self.run, start.samples),
         )
         return self.model.to_images(found).numpy()
 
@@ -291,10 +292,8 @@ class Executor:
     def _predicted(
         self, features: Mapping[str, Features], x_t: torch.Tensor, sample: int, step: int
     ) -> np.ndarray:
-        spec = self.run.spec
-        found = predict(
-            self.model, features, x_t, step, spec.steps, spec.conditioning.rows([sample])
-        )
+        steps, given = self.run.spec.steps, conditions_of(self.model, self.run, [sample])
+        found = predict(self.model, features, x_t, step, steps, given)
         return self.model.to_images(found).numpy()[0]
 
     def _masked(self, edit: RecipeEdit) -> Edit:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from ..errors import UsageError
+from ..errors import UnknownSiteError, UsageError
 from ..features import Features
 from ..recipes.edits import Acts, DonorRef, RecipeEdit, Share, Tools, put, share
 from ..recipes.masks import Mask
@@ -27,7 +27,7 @@ from ..recipes.widgets import (
     WindowWidget,
 )
 from ..recipes.window import Window
-from ..specs import is_place
+from ..specs import ATTENTION, is_place
 
 if TYPE_CHECKING:
     import torch
@@ -122,6 +122,8 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
     def bind(self, tools: Tools) -> Acts:
         """Returns the function that blends in the donor's tensors."""
         anatomy = tools.model.anatomy
+        if ATTENTION in self.sites:
+            raise UnknownSiteError("attention maps are only stored; choose h, a skip or a place")
         members = dict.fromkeys(member for site in self.sites for member in anatomy.members(site))
         places = tuple(member for member in members if member in anatomy.places)
         donor = tools.donor(self.donor, places) if places else tools.donor(self.donor)

@@ -8,5 +8,5 @@ DECODABILITY, ALIGNMENT, CODES, COSINES = "decodability", "alignment", "codes", 
 LEVELS, LIKENESS = "levels", "likeness"
 PREVIEWS = "previews"
 DUPLICATES = "duplicates"
-CKA, MAP = "cka", "map"
+CKA, MAP, COMPONENTS = "cka", "map", "components"
 SPARSE, STEERING = "sparse", "steering"

@@ -27,6 +27,7 @@ DECLARED = (
     "decodability",
     "alignment",
     "codes",
+    "components",
     "cka",
     "maps",
     "sparse",

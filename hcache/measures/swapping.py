@@ -18,13 +18,14 @@ import torch
 from ..analysis.swaps import Pictures, swap_effect
 from ..cache.records import Record
 from ..edits.cached import cached_x
-from ..errors import UsageError
+from ..errors import UnknownSiteError, UsageError
 from ..features import Features
 from ..models.taps import Passing
 from ..progress import part
 from ..recipes.window import Window
+from ..sampling.conditions import conditions_of
 from ..sampling.loop import Moment
-from ..specs import is_place
+from ..specs import ATTENTION, is_place
 from .driver import Change, Driver
 from .groups import groups_among, of_groups
 from .kinds import SWAP
@@ -133,6 +134,8 @@ def swaps(
 def _check_sites(driver: Driver, sites: Sequence[str]) -> None:
     """Refuses a site that the model does not have."""
     for site in sites:
+        if site == ATTENTION:
+            raise UnknownSiteError("attention maps are only stored; choose h, a skip or a place")
         if is_place(site):  # a run of before does not name its model's
             driver.model.anatomy.members(site)
         else:
@@ -189,7 +192,7 @@ class PairSwap:
     def donated(self, moment: Moment) -> Features:
         """Returns the donors' features at a step, in a branch of guidance."""
         model, run = self.driver.model, self.driver.run
-        guided = model.condition(run.spec.conditioning.rows(self.donors), len(self.donors))
+        guided = conditions_of(model, run, self.donors).at(moment.index)
         x = torch.cat([cached_x(model, run, sample, moment.index) for sample in self.donors])
         condition = guided.branches[moment.branch]
         if self.places:

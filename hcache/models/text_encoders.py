@@ -80,6 +80,23 @@ def text_pipeline(
         ) from error
 
 
+def text_length(parts: Parts) -> int:
+    """Returns the number of tokens of an encoded text.
+
+    It is that of the first text encoder, or 0 if it is not known. The configurations of cards that
+    ship with hcache contain no text encoder; those of CLIP have its usual length.
+    """
+    file = parts.folder / "text_encoder" / "config.json"
+    if not file.is_file():
+        return _CLIP if (parts.index.get("text_encoder") or [""])[-1] == "CLIPTextModel" else 0
+    found = read_config(file).get("max_position_embeddings", 0)
+    return found if isinstance(found, int) and 0 < found <= _LONGEST else 0
+
+
+_CLIP, _LONGEST = 77, 10**4
+"""The length of CLIP's texts in tokens, and the longest that counts as one."""
+
+
 def check_text_width(parts: Parts, name: str) -> None:
     """Makes sure that the U-Net's text encoders match it.
 

@@ -80,7 +80,7 @@ def denoise(
     edit: Edit | None = None,
     *,
     nudge: Nudge | None = None,
-    conditioning: Conditioning = UNCONDITIONED,
+    conditioning: Conditioning | Guided = UNCONDITIONED,
     asymmetric: bool = False,
     x_t: torch.Tensor | None = None,
     start: int = 0,
@@ -100,7 +100,8 @@ def denoise(
         eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one number or one per step.
         edit: Changes the features of every step before they are decoded.
         nudge: Changes x_t itself before every step.
-        conditioning: Prompts or classes, one for all or one per sample, and guidance.
+        conditioning: Prompts or classes, one for all or one per sample, and guidance; or tensors
+            that were made of them.
         asymmetric: The edited prediction enters P_t only, and D_t keeps the unedited one (Asyrp:
             "Diffusion Models already have a Semantic Latent Space", Kwon, Jeong, Uh, 2022,
             https://arxiv.org/abs/2210.10960). False: it enters both.
@@ -115,14 +116,13 @@ def denoise(
     Raises:
         UsageError: arguments do not match each other or the model.
     """
-    levels = schedule_of(model, steps, schedule)
-    _check_edits(model, levels, edit, calibrate, asymmetric)
+    _check_edits(model, levels := schedule_of(model, steps, schedule), edit, calibrate, asymmetric)
     etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
     x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
-    guided = model.condition(conditioning, len(x))
+    every_step = guided_by(model, conditioning, len(x))
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode belongs to the thread
-            x = x if nudge is None else nudge(x, index)
+            x, guided = x if nudge is None else nudge(x, index), every_step.at(index)
             features, eps, x_0 = _predict(model, levels, guided, x, index, edit, asymmetric, places)
             found = None if calibrate is None else calibrate(index)
             if found is not None:
@@ -132,6 +132,11 @@ def denoise(
         t = levels.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
         x = x_next
+
+
+def guided_by(model: Model, conditioning: Conditioning | Guided, n: int) -> Guided:
+    """Returns the branches of guidance of n samples. They are made if they are not given."""
+    return conditioning if isinstance(conditioning, Guided) else model.condition(conditioning, n)
 
 
 def _check_edits(
@@ -154,7 +159,7 @@ def predict(
     x_t: torch.Tensor,
     index: int,
     steps: int,
-    conditioning: Conditioning = UNCONDITIONED,
+    conditioning: Conditioning | Guided = UNCONDITIONED,
 ) -> torch.Tensor:
     """Computes P_t from features alone: the one-step preview.
 
@@ -165,7 +170,8 @@ def predict(
             guidance they are those of both branches by name.
         x_t: Their x_t (n, c, h, w).
     """
-    schedule, guided = schedule_of(model, steps), model.condition(conditioning, len(x_t))
+    schedule = schedule_of(model, steps)
+    guided = guided_by(model, conditioning, len(x_t)).at(index)
     by_branch = {COND: features} if isinstance(features, Features) else dict(features)
     if by_branch.keys() != guided.branches.keys():
         raise UsageError(

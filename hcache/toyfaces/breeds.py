@@ -68,7 +68,8 @@ def chosen_positives(run: Run, count: int) -> dict[str, tuple[int, ...]]:
 def fits(run: Run, count: int) -> dict[str, Fit]:
     """Returns what is tried, by its name.
 
-    The naive direction is fitted to every set of positives. The happiest samples of all breeds also get a VAE and a local naive direction.
+    The naive direction is fitted to every set of positives. The happiest samples of all breeds also
+    get a VAE and a local naive direction.
     """
     chosen = chosen_positives(run, count)
     found = {
