@@ -20,7 +20,7 @@ from .conditioners import Conditioner, Guided, Unconditional
 from .halves import Embedding
 from .schedulers import Scheduler
 from .side_by_side import parts_of, side_by_side
-from .taps import NO_TAPS, Taps
+from .taps import NO_TAPS, Passing, Taps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,15 +124,18 @@ class Model:
         t: float,
         condition: Condition = NOTHING,
         places: Sequence[str] = (),
+        changes: Mapping[str, Passing] | None = None,
     ) -> tuple[Features, torch.Tensor]:
         """Evaluates the network once: activations and prediction.
 
         The prediction is that of ``decode``. ``places``: which of ``anatomy.places`` the features
-        should contain besides h and skips.
+        should contain besides h and skips. ``changes``: changes of activations by place; those of a
+        transformer's blocks, too.
         """
+        taps = Taps(keep=places, changes=changes or {})
         if not self.anatomy.without:
-            return self._trace_halves(x_t, t, condition, Taps(keep=places))
-        features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition)
+            return self._trace_halves(x_t, t, condition, taps)
+        features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition, taps)
         return features, self._mean(output)
 
     def _trace_halves(

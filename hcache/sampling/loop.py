@@ -39,10 +39,10 @@ class Edit(Protocol):
     If it returns the object that it was given, nothing is computed again. Under guidance it is
     called once for each branch, and ``moment.branch`` names the branch.
 
-    An edit that also acts at other places of the U-Net has ``at_places``: for each place a function
-    of the moment. That function returns the edit there, which takes m rows (m, c, h, w) of the n
-    samples, and the numbers of these rows; or None for no edit. Fetch donors in the first call,
-    because the second may come from several threads at once.
+    An edit that also acts at other places of the network, or at a transformer's blocks, has
+    ``at_places``: for each place a function of the moment. That function returns the edit there,
+    which takes m rows (m, c, h, w) of the n samples, and the numbers of these rows; or None for no
+    edit. Fetch donors in the first call, because the second may come from several threads at once.
     """
 
     def __call__(self, features: Features, moment: Moment, /) -> Features: ...
@@ -142,7 +142,7 @@ def _check_edits(
     asymmetric: bool,
 ) -> None:
     """Makes sure that an edit and its calibration are possible with the model."""
-    if edit is not None:
+    if edit is not None and not getattr(edit, "at_places", None):
         model.anatomy.need_unet("an edit of h or skips")
     if calibrate is not None and not (asymmetric and isinstance(levels, DiffusionSchedule)):
         raise UsageError("calibration needs an asymmetric edit of a diffusion model, not of a flow")
@@ -194,7 +194,8 @@ def _predict(
     """Returns (features, ε of D_t, P_t) of one step. It decodes twice only if an asymmetric edit
     has changed something.
 
-    All branches of guidance run as one batch.
+    All branches of guidance run as one batch. An edit of a transformer's blocks runs the network
+    twice, because ``features`` are those before the edit.
     """
     t, names, n = schedule.timesteps[index], list(guided.branches), len(x)
     batch = x if len(names) == 1 else x.repeat(len(names), 1, 1, 1)
@@ -212,10 +213,17 @@ def _predict(
     if edit is None:
         features, output = model.trace(batch, t, condition, places)
         return features.rows(0, n) if len(names) > 1 else features, *split(output)
-    embedding = model.embed(len(batch), t, condition)
-    features = model.encode(batch, t, condition, embedding)
     moments = [Moment(index=index, t=t, branch=name) for name in names]
     taps = Taps(changes=_changes(edit, moments, n))
+    if model.anatomy.without:
+        features, plain = model.trace(batch, t, condition)
+        eps, x_0 = split(plain)
+        if taps.changes:
+            after, x_0 = split(model.trace(batch, t, condition, changes=taps.changes)[1])
+            eps = eps if asymmetric else after
+        return _by_branch(features, n, len(names))[0], eps, x_0
+    embedding = model.embed(len(batch), t, condition)
+    features = model.encode(batch, t, condition, embedding)
     passed = features
     if any(not place.startswith("up.") for place in taps.changes):
         passed = model.encode(batch, t, condition, embedding, taps)
