@@ -47,9 +47,10 @@ def _family(site: str) -> str:
 
 
 def is_place(site: str) -> bool:
-    """Returns whether a site lies inside a half of a U-Net, or is a transformer's block.
+    """Returns whether a site is neither h nor a skip.
 
-    Such a place is neither h nor a skip. It is read and changed while the network runs.
+    Such a place lies inside a half of a U-Net, or is a transformer's block. It is read and changed
+    while the network runs.
     """
     return site.partition(".")[0] in ("down", "mid", "up", "block")
 

@@ -3,11 +3,13 @@ halves, at single resnets, and at a transformer's blocks.
 """
 
 import functools
+import json
 
 import numpy as np
 import pytest
 import torch
 from kinds import KINDS, TRANSFORMERS, save_kind
+from test_cli import failure, json_of
 from test_kinds import CONDITIONS
 from tiny import drain
 
@@ -18,6 +20,7 @@ from hcache.directions.store import load_move, save_move
 from hcache.edits.executor import Change, Executor
 from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.edits.swap import SwapEdit
+from hcache.edits.swaps import check_identity
 from hcache.errors import NotStoredError, NoUNetError, UnknownSiteError, UsageError
 from hcache.extraction.run import extract
 from hcache.models.loading import load_model
@@ -349,3 +352,38 @@ def test_an_asymmetric_edit_of_a_block_leaves_the_unedited_noise(kind, models, r
                 conditioning=run.spec.conditioning.rows([0]),
             )
         )
+
+
+@pytest.mark.parametrize("kind", ["DDPM", "SD", *TRANSFORMERS])
+def test_a_swap_of_a_sample_with_itself_at_all_sites_is_it_bit_for_bit(kind, models, runs):
+    found = drain(check_identity(models(kind), runs(kind), 1, WHOLE))[1]
+    assert found.identical and found.largest_difference == 0
+
+
+def test_the_command_fits_lists_and_draws_at_a_site(models, runs, tmp_path, capsys):
+    for kind, site in (("DDPM", "down.1.resnet.0"), ("DiT", "block.0")):
+        run = runs(kind)
+        home, name = str(run.home), f"at-{site}"
+        fit_it = ["direction", "fit", run.name, "--method", "random", "--site", site]
+        made = json_of(capsys, *fit_it, "--name", name, "--home", home)
+        (saved,) = made["directions"]
+        assert saved["made_by"]["site"] == site
+        again = ["direction", "fit", run.name, "--name", "again", "--home", home]
+        same = json_of(capsys, *again, "--made-by", json.dumps(saved["made_by"]))
+        assert same["directions"][0]["digest"] == saved["digest"]
+        listed = {
+            each["name"]: each["site"]
+            for each in json_of(capsys, "direction", "list", run.name, "--home", home)
+        }
+        assert listed[name] == listed["again"] == site
+        out = str(tmp_path / f"{kind}.svg")
+        drawn = json_of(
+            capsys,
+            *("figure", "strip", run.name, "--way", "random", "--site", site, "--strengths", "0,3"),
+            *("--samples", "1", "--out", out, "--home", home),
+        )
+        assert f"Fitted directions move {site}, not h." in drawn["caption"]
+    refused = failure(capsys, 2, *fit_it[:-1], "block.9", "--home", home)
+    assert "block.9" in refused
+    words = failure(capsys, 2, "direction", "fit", run.name, "--method", "random", "--home", home)
+    assert "no U-Net" in words and "block.0" in words

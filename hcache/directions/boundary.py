@@ -61,8 +61,7 @@ def boundary_direction(
     if not c > 0:
         raise UsageError(f"C must be greater than 0, got {c:g}")
     rows = [run.position(int(sample)) for sample in (*positives, *negatives)]
-    y = np.array([1] * len(positives) + [-1] * len(negatives))
-    shape = run.anatomy.shape(site)
+    y, shape = np.array([1] * len(positives) + [-1] * len(negatives)), run.anatomy.shape(site)
     delta, sigma = np.zeros((2, run.spec.steps, *shape), np.float32)
     for t in range(run.spec.steps):
         h = run.matrix(site, t)
@@ -74,8 +73,7 @@ def boundary_direction(
             ) / np.sqrt(h.shape[1])
             machine = SVC(kernel="precomputed", C=c).fit(inner_products(z), y)
             normal = machine.dual_coef_[0] @ z[machine.support_]
-            length = np.linalg.norm(normal)
-            if length == 0:
+            if (length := np.linalg.norm(normal)) == 0:
                 raise AnalysisError(
                     f"positives and negatives have the same h at step {t}; there is no boundary"
                 )

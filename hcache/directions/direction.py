@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     """
 
 
-class Made(Protocol):
+class HasOrigin(Protocol):
     """Anything with a description of how it was made."""
 
     @property
@@ -99,13 +99,16 @@ class Move(Protocol):
         ...
 
 
-def site_of(move: Made) -> str:
-    """Returns the site that a move acts at: h, unless its description names another."""
+def site_of(move: HasOrigin) -> str:
+    """Returns the site that a move acts at.
+
+    It is h, unless the description names another.
+    """
     return str(move.made_by.get("site", H))
 
 
 def at_site(made_by: Mapping[str, Any], site: str) -> dict[str, Any]:
-    """Returns the description of a move with its site.
+    """Returns the description of a move, with its site.
 
     h is left out, as in descriptions from before there were other sites.
     """
@@ -122,9 +125,9 @@ class Resamplable(Protocol):
 
 
 def digest_of(move: Move) -> str:
-    """Returns hex digits that identify a move by its arrays and its site.
+    """Returns hex digits that identify a move.
 
-    They are the first 12 digits of the SHA-256.
+    They are the first 12 digits of the SHA-256 of its arrays and its site.
     """
     found = hashlib.sha256(move.kind.encode())
     if (site := site_of(move)) != H:
@@ -276,7 +279,7 @@ ROUNDING = 1e-5
 
 
 def spread(run: Run, site: str = H) -> np.ndarray:
-    """Returns σ of h, or of another site, over the samples of a run.
+    """Returns σ of a site over the samples of a run.
 
     It is (step, c, h, w) float32.
     """
@@ -292,7 +295,9 @@ def spread(run: Run, site: str = H) -> np.ndarray:
 
 
 def check_full(run: Run, site: str = H) -> None:
-    """Makes sure that a run stores a site in full, and that the site is one tensor.
+    """Makes sure that a run stores a site in full.
+
+    The site must be one tensor, not a group.
 
     A direction has a Δh at every place.
 
@@ -317,13 +322,38 @@ def check_full(run: Run, site: str = H) -> None:
         )
 
 
+def movable_sites(run: Run) -> tuple[str, ...]:
+    """Lists the tensors that a direction can move.
+
+    These are the ones that the run stores in full.
+    """
+    full = (site for site in run.stored_sites if run.policy(site) == FULL)
+    return tuple(member for site in full for member in run.anatomy.members(site))
+
+
+def check_movable(run: Run) -> tuple[str, ...]:
+    """Returns the sites that a direction can move, if there are any.
+
+    Raises:
+        NotStoredError: the run stores no site in full.
+    """
+    sites = movable_sites(run)
+    if not sites:
+        site = H if run.anatomy.h else run.anatomy.sites[-1]
+        raise NotStoredError(
+            f"run {run.name} stores no site in full, and a direction moves such a site; extract"
+            f" again with --store {site}=full"
+        )
+    return sites
+
+
 def _stored_as(site: str) -> str:
     """Returns the site that extraction stores: of a skip, its whole group."""
     return ".".join(site.split(".")[:2]) if site.startswith("skip.") else site
 
 
 def check_shape(shape: tuple[int, ...], model: Model, site: str = H) -> None:
-    """Makes sure that a Δh (c, h, w) matches a model's h, or another site of it."""
+    """Makes sure that a Δh (c, h, w) matches a model's site."""
     if site == H:
         model.anatomy.need_unet("moving h")
     own = model.anatomy.shape(site)

@@ -99,10 +99,10 @@ def window_of(run: Run, options: Mapping[str, Any]) -> tuple[int, int]:
 def decoder_at(
     run: Run, model: Model, sample: int, step: int, region: str, k: int, site: str = H
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
-    """Returns ε as a function of h (or of a site), and the sample's h.
+    """Returns ε as a function of h, and the sample's h.
 
-    h is (n, c, h, w) with n up to ``k``. The function is at a sample's cached x_t, with its own
-    skips.
+    h stands for the site. It is (n, c, h, w) with n up to ``k``. The function is at a sample's
+    cached x_t, with its own skips.
     """
     import torch
 

@@ -97,10 +97,11 @@ class PixelMove:
 def encoder_at(
     run: Run, model: Model, sample: int, step: int, region: str, k: int, site: str = H
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
-    """Returns h (or a site) as a function of x_t, and the cached x_t.
+    """Returns h as a function of x_t, and the cached x_t.
 
-    The function takes x_t (n, c, h, w) with n up to ``k``. The cached x_t of the sample is (c, h,
-    w). Changes of x_t outside the region have no effect, so no direction uses them.
+    h stands for the site. The function takes x_t (n, c, h, w) with n up to ``k``. The cached x_t of
+    the sample is (c, h, w). Changes of x_t outside the region have no effect, so no direction uses
+    them.
     """
     import torch
 

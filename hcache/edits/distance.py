@@ -38,7 +38,9 @@ if TYPE_CHECKING:
 
 
 class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
-    """Puts h, or the direction's own site, at a signed ``distance`` along a direction.
+    """Puts h at a signed ``distance`` along a direction.
+
+    h stands for the direction's own site.
 
     It acts at one ``step``, and the result does not depend on the distance before the edit.
     ``origin`` is the position of distance 0, measured from h = 0. It is stored, so that the picture

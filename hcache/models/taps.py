@@ -51,7 +51,7 @@ class Taps:
         return x if change is None else change(x, slice(self.first, self.first + len(x)))
 
     def reach(self, prefix: str) -> bool:
-        """Returns whether a place whose name begins like this is read or changed."""
+        """Returns whether places with this beginning are read or changed."""
         return any(name.startswith(prefix) for name in (*self.keep, *self.changes))
 
     def part(self, rows: slice) -> Taps:
@@ -66,7 +66,7 @@ NO_TAPS = Taps()
 
 
 def places_of(unet: Any) -> tuple[str, ...]:
-    """Lists the places of a U-Net in the order of computation, with single resnets."""
+    """Lists the places of a U-Net in the order of computation."""
     down = (_of_block(f"down.{k}", block) for k, block in enumerate(unet.down_blocks))
     up = (_of_block(f"up.{k}", block) for k, block in enumerate(unet.up_blocks))
     return sum((*down, _of_mid(unet.mid_block), *up), ())
