@@ -41,7 +41,7 @@ from ..errors import HcacheError, Interrupted, ModelError, NoSpaceError, UsageEr
 from ..models.conditioners import COND
 from ..models.loading import load_for
 from ..models.model import Model
-from ..sampling.schedule import schedule_of, schedules_agree
+from ..sampling.schedule import check_eta, schedule_of, schedules_agree
 from ..specs import BATCH, BEFORE, RunSpec
 from .batch_size import find_batch
 from .here import Here
@@ -236,6 +236,7 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, device: str) -> Run
         if spec.samples <= earlier.spec.samples:
             return spec
     schedule = schedule_of(model, spec.steps, spec.schedule)
+    check_eta(schedule, [spec.eta])
     description = {
         "schema": SCHEMA,
         "name": spec.name,

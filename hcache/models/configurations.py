@@ -38,6 +38,7 @@ PIPELINES = {
     "DiTPipeline": ("DiTTransformer2DModel",),
     "StableDiffusionPipeline": ("UNet2DConditionModel",),
     "StableDiffusionXLPipeline": ("UNet2DConditionModel",),
+    "LatentConsistencyModelPipeline": ("UNet2DConditionModel",),
     "FluxPipeline": ("FluxTransformer2DModel",),
     "PixArtAlphaPipeline": ("PixArtTransformer2DModel",),
     "PixArtSigmaPipeline": ("PixArtTransformer2DModel",),
@@ -52,6 +53,7 @@ LORA_PIPELINES = (
     "FluxPipeline",
     "StableDiffusion3Pipeline",
     "SanaPipeline",
+    "LatentConsistencyModelPipeline",
 )
 """Pipelines that load LoRAs."""
 
@@ -67,6 +69,7 @@ PLAIN = {
     "StableDiffusion3InpaintPipeline": "StableDiffusion3Pipeline",
     "FluxImg2ImgPipeline": "FluxPipeline",
     "FluxInpaintPipeline": "FluxPipeline",
+    "LatentConsistencyModelImg2ImgPipeline": "LatentConsistencyModelPipeline",
 }
 """Pipelines for given pictures, with the same parts as those that generate from noise alone."""
 

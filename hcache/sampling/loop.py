@@ -17,7 +17,7 @@ from ..models.taps import Passing, Taps
 from ..specs import NEXT, UNCONDITIONED, Conditioning
 from .calibration import Calibrate, Calibration, calibrated_x
 from .noise import start_noise, step_noise
-from .schedule import DiffusionSchedule, Schedule, schedule_of
+from .schedule import DiffusionSchedule, Schedule, check_eta, schedule_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +88,17 @@ def denoise(
     places: Sequence[str] = (),
     calibrate: Calibrate | None = None,
 ) -> Iterator[Step]:
-    """Denoises a batch by DDIM, or a flow by Euler's method.
+    """Denoises a batch by DDIM, a flow by Euler's method, or by a distilled model's steps.
 
     It yields one :class:`Step` at a time.
 
     Args:
         model: The model.
         seeds: One per sample. Each sample's noise follows from its own seed, in any batch. It may
-            be left out if ``x_t`` is given and ``eta`` is 0.
+            be left out if ``x_t`` is given and no step adds noise.
         steps: The length of the whole schedule, S.
-        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one number or one per step.
+        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one number or one per step. For
+            TCD it is γ.
         edit: Changes the features of every step before they are decoded.
         nudge: Changes x_t itself before every step.
         conditioning: Prompts or classes, one for all or one per sample, and guidance.
@@ -118,7 +119,8 @@ def denoise(
     levels = schedule_of(model, steps, schedule)
     _check_edits(model, levels, edit, calibrate, asymmetric)
     etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
-    x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
+    x = _first(model, levels, seeds, steps, etas, x_t, start)
+    own = [] if seeds is None else seeds
     guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode belongs to the thread
@@ -127,7 +129,8 @@ def denoise(
             found = None if calibrate is None else calibrate(index)
             if found is not None:
                 eps, x_0 = _calibrated(model, levels, guided, x, index, (eps, x_0), found)
-            noise = step_noise(own, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
+            drawn = levels.noisy(index, etas[index])
+            noise = step_noise(own, index, tuple(x.shape[1:])).to(x) if drawn else None
             x_next = levels.advance(x_0, eps, index, etas[index], noise)
         t = levels.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
@@ -145,7 +148,10 @@ def _check_edits(
     if edit is not None and not getattr(edit, "at_places", None):
         model.anatomy.need_unet("an edit of h or skips")
     if calibrate is not None and not (asymmetric and isinstance(levels, DiffusionSchedule)):
-        raise UsageError("calibration needs an asymmetric edit of a diffusion model, not of a flow")
+        raise UsageError(
+            "calibration needs an asymmetric edit of a diffusion model that is sampled by DDIM, not"
+            " of a flow or a distilled model"
+        )
 
 
 def predict(
@@ -292,6 +298,7 @@ def _changes(edit: Edit, moments: Sequence[Moment], n: int) -> dict[str, Passing
 
 def _first(
     model: Model,
+    levels: Schedule,
     seeds: Sequence[int] | None,
     steps: int,
     etas: list[float],
@@ -306,9 +313,12 @@ def _first(
         if not 0 <= eta <= 1:
             raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
     own = [] if seeds is None else seeds
-    if len(own) == 0 and (x_t is None or any(eta > 0 for eta in etas[start:])):
+    check_eta(levels, etas[start:])
+    noisy = any(levels.noisy(index, etas[index]) for index in range(start, steps))
+    if len(own) == 0 and (x_t is None or noisy):
         raise UsageError(
-            "give seeds=[...], one a sample; they may be left out only with x_t and eta=0"
+            "give seeds=[...], one a sample; they may be left out only with x_t and steps without"
+            " noise (eta=0)"
         )
     if x_t is None:
         if start:
