@@ -52,6 +52,7 @@ def with_scheduler(kind, scheduler):
     return pipeline
 
 
+BETAS = {name: SD[name] for name in ("beta_start", "beta_end", "beta_schedule")}
 V = {**SD, "prediction_type": "v_prediction"}
 PIPELINES = {
     "LCM": (latent_consistency, 8.0, 0.0),
@@ -64,7 +65,7 @@ PIPELINES = {
     "SDXL TCD": (lambda: with_scheduler("SDXL", TCDScheduler(**SD)), 1.0, 1.0),
     "SDXL Turbo": (
         lambda: with_scheduler(
-            "SDXL", EulerAncestralDiscreteScheduler(**SD, timestep_spacing="trailing")
+            "SDXL", EulerAncestralDiscreteScheduler(**BETAS, timestep_spacing="trailing")
         ),
         1.0,
         1.0,

@@ -69,7 +69,6 @@ PLAIN = {
     "StableDiffusion3InpaintPipeline": "StableDiffusion3Pipeline",
     "FluxImg2ImgPipeline": "FluxPipeline",
     "FluxInpaintPipeline": "FluxPipeline",
-    "LatentConsistencyModelImg2ImgPipeline": "LatentConsistencyModelPipeline",
 }
 """Pipelines for given pictures, with the same parts as those that generate from noise alone."""
 

@@ -24,6 +24,7 @@ REFUSED_PIPELINES = {
     "KolorsPipeline": "its text comes from ChatGLM, which no pipeline that is taken has",
     "LDMSuperResolutionPipeline": _BESIDE,
     "LDMTextToImagePipeline": "its text comes from a BERT of its own (LDMBert)",
+    "LatentConsistencyModelImg2ImgPipeline": "it changes a picture that it is given",
     "MarigoldDepthPipeline": "its sample is the depth of a picture that it is given",
     "MarigoldIntrinsicsPipeline": "its sample is a property of a picture that it is given",
     "MarigoldNormalsPipeline": "its sample are the normals of a picture that it is given",
