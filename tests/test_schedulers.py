@@ -72,7 +72,11 @@ def test_the_table_says_what_the_code_does():
         if "Scheduler`" in line
     ]
     said = {cells[1].strip().strip("`"): cells[2].strip().split(" ")[0] for cells in rows}
-    expected = dict.fromkeys([*TAKEN, *FEW_STEPS], "taken") | {FLOW: "flows"} | dict.fromkeys(REFUSED, "refused")
+    expected = (
+        dict.fromkeys([*TAKEN, *FEW_STEPS], "taken")
+        | {FLOW: "flows"}
+        | dict.fromkeys(REFUSED, "refused")
+    )
     assert said == expected
 
 

@@ -31,6 +31,7 @@ DECLARED = (
     "maps",
     "sparse",
     "directions",
+    "sites",
     "steering",
     "likeness",
     "windows",
