@@ -150,7 +150,10 @@ class TrajectorySchedule(FewSteps):
         eta: float,
         noise: torch.Tensor | None,
     ) -> torch.Tensor:
-        """Returns x_{t-1}: back to s by ε, then up to t-1 by noise."""
+        """Returns x_{t-1}.
+
+        The step goes back to s by ε, and then up to t-1 by noise.
+        """
         following = 0 if self.is_last(index) else self.timesteps[index + 1]
         back = self.alphas[math.floor((1 - eta) * following)]
         x = back**0.5 * x_0 + (1 - back) ** 0.5 * eps

@@ -88,17 +88,16 @@ def denoise(
     places: Sequence[str] = (),
     calibrate: Calibrate | None = None,
 ) -> Iterator[Step]:
-    """Denoises a batch by DDIM, a flow by Euler's method, or by a distilled model's steps.
+    """Denoises a batch, and yields one :class:`Step` at a time.
 
-    It yields one :class:`Step` at a time.
+    A diffusion is sampled by DDIM, a flow by Euler's method, a distilled model by its own steps.
 
     Args:
         model: The model.
         seeds: One per sample. Each sample's noise follows from its own seed, in any batch. It may
             be left out if ``x_t`` is given and no step adds noise.
         steps: The length of the whole schedule, S.
-        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one number or one per step. For
-            TCD it is γ.
+        eta: 0 for deterministic DDIM, 1 for that of DDPM, γ of TCD; one number or one per step.
         edit: Changes the features of every step before they are decoded.
         nudge: Changes x_t itself before every step.
         conditioning: Prompts or classes, one for all or one per sample, and guidance.
@@ -120,7 +119,6 @@ def denoise(
     _check_edits(model, levels, edit, calibrate, asymmetric)
     etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
     x = _first(model, levels, seeds, steps, etas, x_t, start)
-    own = [] if seeds is None else seeds
     guided = model.condition(conditioning, len(x))
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode belongs to the thread
@@ -129,12 +127,20 @@ def denoise(
             found = None if calibrate is None else calibrate(index)
             if found is not None:
                 eps, x_0 = _calibrated(model, levels, guided, x, index, (eps, x_0), found)
-            drawn = levels.noisy(index, etas[index])
-            noise = step_noise(own, index, tuple(x.shape[1:])).to(x) if drawn else None
+            noise = _noise(levels, seeds, x, index, etas[index])
             x_next = levels.advance(x_0, eps, index, etas[index], noise)
         t = levels.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
         x = x_next
+
+
+def _noise(
+    levels: Schedule, seeds: Sequence[int] | None, x: torch.Tensor, index: int, eta: float
+) -> torch.Tensor | None:
+    """Returns the noise that a step adds to x, by the samples' seeds, or None if it adds none."""
+    if seeds is None or not levels.noisy(index, eta):
+        return None
+    return step_noise(seeds, index, tuple(x.shape[1:])).to(x)
 
 
 def _check_edits(

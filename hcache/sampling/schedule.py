@@ -192,7 +192,7 @@ class FlowSchedule:
         return x_t + (1 - s) * output, x_t - s * output
 
     def noisy(self, index: int, eta: float) -> bool:
-        """Returns whether a step adds noise; with eta above 0 the step is refused."""
+        """Returns whether a step adds noise. A flow refuses such a step."""
         return eta > 0
 
     def advance(

@@ -62,7 +62,7 @@ def sites_of(setting: Setting) -> tuple[str, ...]:
 
 
 def refuses(setting: Setting) -> str:
-    """Says why directions at other sites cannot be measured; empty if they can."""
+    """Says why nothing can be measured; empty if something can."""
     chosen, movable = setting[CHOSEN], movable_sites(setting.run)
     if chosen == H:
         return "directions in h are measured by directions, not by sites"
@@ -80,7 +80,10 @@ def refuses(setting: Setting) -> str:
 
 
 def parts(setting: Setting) -> Iterator[Part]:
-    """Yields the responses to every label's direction, site by site, and each leakage matrix."""
+    """Yields the responses to every label's direction, site by site.
+
+    The last part of a site is its leakage matrix.
+    """
     alone = float(len(setting.tried) * (len(setting.strengths) - 1))
     for site in sites_of(setting):
         for name, beside in setting.with_randoms(setting[NULLS]):
@@ -131,13 +134,13 @@ def _leakage(setting: Setting, site: str) -> Work:
 
 
 def cells_of_direction(record: Record, run: Run) -> list[Cell]:
-    """Answers how much and how linearly a direction at a site changes its label."""
+    """Answers how much and how linearly a direction changes its label."""
     site, found = record.parameters["site"], direction_cells(record, run)
     return [replace(cell, question=f"{cell.question} at {site}") for cell in found]
 
 
 def cells_of_leakage(record: Record, run: Run) -> list[Cell]:
-    """Answers which share of the changes by edits at a site was intended."""
+    """Answers which share of the changes at a site was intended."""
     site = record.parameters["site"]
     return [replace(cell, question=f"{INTENDED} {site}") for cell in leakage_cells(record, run)]
 
