@@ -29,8 +29,11 @@ NEXT, DIFFUSERS, BEFORE = "next", "diffusers", "before"
 PlaceName = Annotated[
     str,
     Meta(
-        pattern=r"^((down|up)\.[0-9]{1,3}|mid\.attn)$(?!\n)",
-        description="down.<k>, mid.attn or up.<k>",
+        pattern=r"^((down|up)\.[0-9]{1,3}(\.resnet\.[0-9]{1,3})?|mid\.(attn|resnet\.[0-9]{1,3}))$(?!\n)",
+        description=(
+            "down.<k>, mid.attn or up.<k>, or a single resnet: down.<k>.resnet.<j>, mid.resnet.<j>"
+            " or up.<k>.resnet.<j>"
+        ),
     ),
 ]
 SCHEDULES = (NEXT, DIFFUSERS)
@@ -49,12 +52,18 @@ encoded negative prompt optimised for every sample and step. See
 """
 
 
-def is_place(site: str) -> bool:
-    """Returns whether a site is one of a U-Net's other places.
+def _family(site: str) -> str:
+    """Returns a site's name without its number."""
+    return site.rpartition(".")[0]
 
-    Such a place is neither h nor a skip.
+
+def is_place(site: str) -> bool:
+    """Returns whether a site is neither h nor a skip.
+
+    Such a place lies inside a half of a U-Net, or is a transformer's block. It is read and changed
+    while the network runs.
     """
-    return site == "mid.attn" or site.partition(".")[0] in ("down", "up")
+    return site.partition(".")[0] in ("down", "mid", "up", "block")
 
 
 @dataclass(frozen=True, order=True)
@@ -83,7 +92,8 @@ class Anatomy:
 
     ``others`` are more places of a U-Net. ``down.<k>`` and ``up.<k>`` are the outputs of diffusers'
     ``down_blocks[k]`` and ``up_blocks[k]``, and ``mid.attn`` is the output of the mid block's
-    attention.
+    attention. ``down.<k>.resnet.<j>``, ``mid.resnet.<j>`` and ``up.<k>.resnet.<j>`` are the outputs
+    of single resnets.
 
     ``attention`` is the shape (tokens, h, w) of the cross-attention maps, if a U-Net has them: the
     share of each token of the prompt at each place of x. They can be stored like a site, but
@@ -325,11 +335,12 @@ class RunSpec:
 
     Sample ``i`` starts from the noise of seed ``seed + i``. ``samples`` is the largest number of
     samples. ``store`` maps sites to ``full``, ``pooled`` (mean over space) or ``none``. ``skip.*``,
-    ``block.*``, ``down.*`` and ``up.*`` stand for all such sites that are not named. Sites that are
-    not covered are not stored. Under guidance, the activations of the conditional branch are
-    stored. ``images``: digests of real pictures, if the samples are inversions of these and not
-    drawn from noise. Two specs that differ in anything except ``samples`` and ``batch`` are
-    different runs: more samples extend a run, and a batch changes no sample beyond rounding.
+    ``block.*``, ``down.*``, ``up.*``, ``down.0.resnet.*`` and the like stand for all sites with
+    this name and a number that are not named. Sites that are not covered are not stored. Under
+    guidance, the activations of the conditional branch are stored. ``images``: digests of real
+    pictures, if the samples are inversions of these and not drawn from noise. Two specs that differ
+    in anything except ``samples`` and ``batch`` are different runs: more samples extend a run, and
+    a batch changes no sample beyond rounding.
     ``batch``: the number of samples that are computed at once and stored in one shard; with 0 the
     extraction chooses it. ``schedule``: see ``SCHEDULES``. ``loras``: LoRAs that are added to the
     model's weights, in this order. ``scheduler``: the configuration of the noise schedule, for a
@@ -432,9 +443,9 @@ class RunSpec:
     def check(self, anatomy: Anatomy) -> RunSpec:
         """Returns itself, if the model has every site that it names."""
         for site in self.store:
-            family = site.removesuffix("*") if site.endswith(".*") else None
+            family = site.removesuffix(".*") if site.endswith(".*") else None
             known = anatomy.storable
-            if site not in known and not (family and any(s.startswith(family) for s in known)):
+            if site not in known and not (family and any(_family(s) == family for s in known)):
                 why = f": {anatomy.without}" if anatomy.without else did_you_mean(site, known)
                 raise UnknownSiteError(f"no site {site!r} in {self.model}{why}")
         return self
@@ -451,9 +462,9 @@ class RunSpec:
 
     def policy(self, site: str) -> str:
         """Returns ``full``, ``pooled`` or ``none``. A member has the policy of its group."""
-        family, *rest = site.split(".")
-        group = ".".join([family, *rest[:1]])
-        return self.store.get(group, self.store.get(f"{family}.*", NONE) if rest else NONE)
+        own = ".".join(site.split(".")[:2]) if site.startswith("skip.") else site
+        family, dot, _ = own.rpartition(".")
+        return self.store.get(own, self.store.get(f"{family}.*", NONE) if dot else NONE)
 
     @property
     def digest(self) -> str:

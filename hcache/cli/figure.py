@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..cache.layout import home_folder, run_folder
+from ..cache.layout import H, home_folder, run_folder
 from ..cache.reading import open_run
 from ..errors import UsageError
 from ..specs import parse_numbers, parse_samples
@@ -76,6 +76,7 @@ def _strip(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[s
         ways=arguments.way,
         strengths=parse_numbers(arguments.strengths) or None,
         top=arguments.top,
+        site=arguments.site,
         asymmetric=not arguments.symmetric,
         **style,
     )
@@ -89,6 +90,7 @@ def _grid(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[st
         ways=arguments.way,
         strength=_only(parse_numbers(arguments.strengths)),
         top=arguments.top,
+        site=arguments.site,
         asymmetric=not arguments.symmetric,
         **style,
     )
@@ -100,7 +102,7 @@ def _cka(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str
     from ..measures.alike import other_run, runs_alike, steps_alike
     from ..measures.declared.cka import COMPARED, TIMES, map_of
 
-    site, beside = arguments.site, arguments.beside
+    site, beside = arguments.site or H, arguments.beside
     if site not in run.stored_sites:
         known = ", ".join(run.stored_sites)
         raise UsageError(f"{run.name} does not store {site[:60]}; it has {known}")
@@ -258,7 +260,9 @@ def _add_edit(child: Any) -> None:
         help="number of positives (default: an eighth of the samples)",
     )
     child.add_argument(
-        "--site", default="h", help="cka: the site whose steps are compared (default: h)"
+        "--site",
+        help="cka: the site whose steps are compared; strip, grid: the tensor that fitted methods"
+        " move: h, down.0, mid.attn, block.3, ... (default: h)",
     )
     child.add_argument(
         "--beside",

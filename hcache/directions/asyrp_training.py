@@ -256,7 +256,11 @@ class _Trainer:
         with torch.no_grad():
             _, x_0 = self.schedule.split(output, x, index)
             eta, seeds = self.run.spec.eta, [self.run.seed(sample) for sample in samples]
-            noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if eta > 0 else None
+            noise = (
+                step_noise(seeds, index, tuple(x.shape[1:])).to(x)
+                if self.schedule.noisy(index, eta)
+                else None
+            )
             return float(loss), self.schedule.advance(x_0, eps, index, eta, noise)
 
     def block(self) -> Block:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -52,8 +52,8 @@ class Change:
 class Start:
     """A sample at a step, before any edit.
 
-    ``features``: by branch of guidance. ``x_t``: (1, c, h, w). ``predicted``: the picture of the
-    predicted x_0, (height, width, 3) uint8.
+    ``features``: by branch of guidance; none for a transformer. ``x_t``: (1, c, h, w).
+    ``predicted``: the picture of the predicted x_0, (height, width, 3) uint8.
     """
 
     sample: int
@@ -119,7 +119,8 @@ class Executor:
         """Returns a direction that is bound to the model once."""
         key = (ref.digest, per_step, resample)
         if key not in self._movers:
-            self._movers[key] = BoundMove(self.move(ref, resample, per_step).bind(self.model))
+            move = self.move(ref, resample, per_step)
+            self._movers[key] = BoundMove(move.bind(self.model), move.made_by)
         return self._movers[key]
 
     def bind(self, edits: Sequence[RecipeEdit]) -> Edit:
@@ -132,8 +133,10 @@ class Executor:
 
     def change(self, rows: Sequence[Sequence[RecipeEdit]]) -> Change:
         """Returns the change of a batch by edits, row by row."""
+        edit = PerRow([self.bind(edits) for edits in rows])
+        acts = acts_at(edit) or not self.model.anatomy.without
         return Change(
-            edit=PerRow([self.bind(edits) for edits in rows]),
+            edit=edit if acts else None,
             nudge=self._nudge(rows),
             calibrate=_calibrate(rows, self.run.timesteps),
         )
@@ -226,8 +229,12 @@ class Executor:
 
         Activations that are not stored are computed.
         """
-        features = cached_branches(self.model, self.run, sample, step)
         x_t = cached_x(self.model, self.run, sample, step)
+        if self.model.anatomy.without:  # a transformer has nothing to decode from
+            plain = next(self.steps([sample], Change(), step)).x_0
+            picture = self.model.to_images(plain).numpy()[0]
+            return Start(sample=sample, step=step, features={}, x_t=x_t, predicted=picture)
+        features = cached_branches(self.model, self.run, sample, step)
         return Start(
             sample=sample,
             step=step,
@@ -280,7 +287,7 @@ class Executor:
         encoder half.
         """
         bound, t = self.bind(edits), self.run.timesteps[start.step]
-        if acts_at(bound):
+        if acts_at(bound) or not start.features:
             step = next(self.steps([start.sample], Change(edit=bound), start.step))
             return self.model.to_images(step.x_0).numpy()[0]
         moved = {
@@ -298,6 +305,8 @@ class Executor:
 
     def _masked(self, edit: RecipeEdit) -> Edit:
         bound, mask = edit.bind(self), getattr(edit, "mask", None)
+        if not acts_at(bound) and edit.push(self) is None:
+            self.model.anatomy.need_unet(f"an edit of h or skips ({edit.kind})")
         return bound if mask is None else Masked(bound, mask)
 
     def _nudge(self, rows: Sequence[Sequence[RecipeEdit]]) -> Nudge | None:
@@ -351,8 +360,8 @@ def _calibrate(
 class BoundMove:
     """A move that is already bound to its model."""
 
-    def __init__(self, mover: Mover) -> None:
-        self.mover = mover
+    def __init__(self, mover: Mover, made_by: Mapping[str, Any]) -> None:
+        self.mover, self.made_by = mover, made_by
 
     def bind(self, model: Model) -> Mover:
         """Returns the same bound move for every model."""

@@ -60,7 +60,6 @@ def render_recipes(
     """
     for recipe in recipes:
         check_run(recipe, run)
-    model.anatomy.need_unet("rendering an edit")
     batches = list(_batches(recipes))
     firsts = [min(recipes[i].first_step(run.timesteps) for i in batch) for batch in batches]
     work = max(
@@ -101,7 +100,6 @@ def render_again(
                 f"this recipe was rendered from step {recipe.place.first} on, but changes step"
                 f" {earliest}"
             )
-    model.anatomy.need_unet("rendering an edit")
     places = [
         r.place or BatchPlace(row=0, rows=1, first=r.first_step(run.timesteps)) for r in recipes
     ]

@@ -42,7 +42,7 @@ from ..models.conditioners import COND, ByText
 from ..models.loading import load_for
 from ..models.model import Model
 from ..sampling.null_text import check_null_text
-from ..sampling.schedule import schedule_of, schedules_agree
+from ..sampling.schedule import check_eta, schedule_of, schedules_agree
 from ..specs import ATTENTION, BATCH, BEFORE, NONE, NULL_TEXT, RunSpec
 from .batch_size import find_batch
 from .here import Here
@@ -239,6 +239,7 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, device: str) -> Run
         if spec.samples <= earlier.spec.samples:
             return spec
     schedule = schedule_of(model, spec.steps, spec.schedule)
+    check_eta(schedule, [spec.eta])
     description = {
         "schema": SCHEMA,
         "name": spec.name,

@@ -59,6 +59,7 @@ def strip(
     strengths: Sequence[float] | None = None,
     top: int | None = None,
     steps: tuple[int, int] | None = None,
+    site: str | None = None,
     asymmetric: bool = True,
     **style: Any,
 ) -> Figure:
@@ -67,7 +68,7 @@ def strip(
     There is a row for each way to find the direction, and a column per strength.
 
     Args:
-        run: A run that stores h in full.
+        run: A run that stores h, or the site, in full.
         label: The label that ways are fitted to (default: the first).
         sample: The sample number (default: the first sample that is at no end of the label).
         ways: ``naive``, ``vae``, ``supervised``, ``boundary``, ``pca``, ``random``, or
@@ -75,6 +76,7 @@ def strip(
         strengths: The strengths of the columns.
         top: The number of positives.
         steps: First and last step of the edit (default: all).
+        site: The tensor that fitted ways move (default: h, or the first that is stored in full).
         asymmetric: Whether the edited prediction enters P_t only.
         style: The style, as in ``u_figure``.
     """
@@ -88,6 +90,7 @@ def strip(
         "strengths": _tuple(strengths),
         "top": top,
         "window": _window(steps),
+        "site": site,
     }
     return figure_of(run, changed(start, **given, asymmetric=asymmetric), **style)
 
@@ -101,6 +104,7 @@ def grid(
     strength: float | None = None,
     top: int | None = None,
     steps: tuple[int, int] | None = None,
+    site: str | None = None,
     asymmetric: bool = True,
     **style: Any,
 ) -> Figure:
@@ -116,6 +120,7 @@ def grid(
         "strength": strength,
         "top": top,
         "window": _window(steps),
+        "site": site,
     }
     return figure_of(run, changed(default_grid(run), **given, asymmetric=asymmetric), **style)
 

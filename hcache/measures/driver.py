@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..analysis.swaps import DISTANCES, Distance
+from ..cache.layout import H
 from ..cache.reading import Run
-from ..directions.direction import Move, random_direction, spread
+from ..directions.direction import Move, random_direction, site_of, spread
 from ..directions.pullback import PixelMove
 from ..directions.supervised import difference_direction
 from ..edits.executor import Change, Executor
@@ -189,7 +190,8 @@ class Driver:
                 fitted on, or a quarter of the unseen samples each if it does not say. They contain
                 no sample that directions are tried on. Such directions lie where h varies, like any
                 fitted direction, and are harder to beat.
-            like: The direction that they are a null for. None means a direction in h.
+            like: The direction that they are a null for, at the same site. None means a direction
+                in h.
             tried: Samples that directions are tried on.
         """
         if kind not in NULLS:
@@ -198,10 +200,11 @@ class Driver:
         sets = self._sizes(like, tried)
         if isinstance(like, PixelMove):
             return [self._random_in_x(seed, kind, like, sets) for seed in seeds]
-        key = (kind, sets) if kind == SAMPLES else (kind,)
+        site = H if like is None else site_of(like)
+        key = (kind, site, sets) if kind == SAMPLES else (kind, site)
         for seed in seeds:  # made once, because each takes a pass over all of h
             if (*key, seed) not in self._randoms:
-                self._randoms[*key, seed] = self._random_in_h(seed, kind, sets)
+                self._randoms[*key, seed] = self._random_at(site, seed, kind, sets)
         return [self._randoms[*key, seed] for seed in seeds]
 
     def _sizes(self, like: Move | None, tried: Sequence[int]) -> Sets:
@@ -219,10 +222,11 @@ class Driver:
         ]
         return min(given[0], unseen // 2), min(given[1], unseen // 2), tuple(sorted(tried))
 
-    def _random_in_h(self, seed: int, kind: str, sets: Sets) -> Move:
+    def _random_at(self, site: str, seed: int, kind: str, sets: Sets) -> Move:
+        run = self.run
         if kind == NOISE:
-            return random_direction(spread(self.run), seed, self.run.spec.model, self.run.timesteps)
-        return difference_direction(self.run, *self._two_sets(seed, sets))
+            return random_direction(spread(run, site), seed, run.spec.model, run.timesteps, site)
+        return difference_direction(run, *self._two_sets(seed, sets), site)
 
     def _two_sets(self, seed: int, sets: Sets) -> tuple[list[int], list[int]]:
         one, other, tried = sets

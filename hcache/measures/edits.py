@@ -15,14 +15,15 @@ from ..analysis.controllability import controllability
 from ..analysis.estimate import Contrast
 from ..analysis.leakage import leakage
 from ..analysis.linearity import additivity_contrast
-from ..directions.direction import Move, digest_of
+from ..cache.layout import H
+from ..directions.direction import Move, at_site, digest_of, site_of
 from ..edits.compose import Chain
 from ..errors import UsageError
 from ..progress import part
 from ..recipes.window import Window
 from .driver import NOISE, Change, Driver, TrialGrid
 from .groups import groups_among, of_groups
-from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE
+from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE, LEAKAGE_AT
 from .responses import tables_of
 from .stored import Measuring, measured
 
@@ -104,7 +105,7 @@ def leakage_of(
     if edits were assigned to attributes at random. ``nulls``: the random directions that cells are
     compared with. ``groups``: numbers (n,) of the run's samples that belong together.
     """
-    among = groups_among(driver.run, groups, grid.samples)
+    among, site = groups_among(driver.run, groups, grid.samples), _site_of_all(moves)
     parameters = {
         **of_groups(among),
         "moves": {name: digest_of(move) for name, move in moves.items()},
@@ -114,6 +115,7 @@ def leakage_of(
         "null": null,
         "repeats": repeats,
     }
+    parameters = at_site(parameters, site)
 
     def compute() -> Generator[float, None, Any]:
         """Computes the matrix of all readings' changes under all moves, and its null."""
@@ -135,7 +137,23 @@ def leakage_of(
             "p": found.p_of_share,
         }
 
-    return (yield from measured(driver.run, LEAKAGE, parameters, compute))
+    kind = LEAKAGE if site == H else LEAKAGE_AT
+    return (yield from measured(driver.run, kind, parameters, compute))
+
+
+def _site_of_all(moves: Mapping[str, Move]) -> str:
+    """Returns the site that all directions share.
+
+    Raises:
+        UsageError: they are at different sites, so that one null cannot serve them.
+    """
+    sites = dict.fromkeys(map(site_of, moves.values()))
+    if len(sites) > 1:
+        raise UsageError(
+            f"leakage is of directions at one site, got {', '.join(sites)}; measure each site by"
+            " itself"
+        )
+    return next(iter(sites), H)
 
 
 def additivity_of(

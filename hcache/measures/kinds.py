@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 RESPONSES, DIRECTION, LEAKAGE, ADDITIVITY = "responses", "direction", "leakage", "additivity"
+DIRECTION_AT, LEAKAGE_AT = "direction_at", "leakage_at"
 CONTROLLABILITY, SWAP = "controllability", "swap"
 DECODABILITY, ALIGNMENT, CODES, COSINES = "decodability", "alignment", "codes", "cosines"
 LEVELS, LIKENESS = "levels", "likeness"

@@ -32,6 +32,7 @@ DECLARED = (
     "maps",
     "sparse",
     "directions",
+    "sites",
     "steering",
     "likeness",
     "windows",

@@ -20,11 +20,12 @@ from ..analysis.groups import group_means
 from ..analysis.linearity import linearity
 from ..analysis.similarity import WINDOW
 from ..analysis.swaps import PIXELS, STRUCTURE
-from ..directions.direction import Direction, Move, digest_of, in_sigmas
+from ..cache.layout import H
+from ..directions.direction import Direction, Move, at_site, digest_of, in_sigmas, site_of
 from ..progress import part
 from .driver import NOISE, Change, Driver, TrialGrid
 from .groups import groups_among, of_groups
-from .kinds import DIRECTION, RESPONSES
+from .kinds import DIRECTION, DIRECTION_AT, RESPONSES
 from .stored import Measuring, Pictured, measured
 
 FEWEST_COMPARED, MOST_COMPARED = 6, 12
@@ -110,8 +111,11 @@ def responses_to(
 def trial_of(
     driver: Driver, move: Move, grid: TrialGrid, *, name: str, nulls: int, null: str, repeats: int
 ) -> dict[str, Any]:
-    """Returns the parameters of a direction that is compared with random ones."""
-    return {
+    """Returns the parameters of a direction that is compared with random ones.
+
+    They name its site, unless it is h.
+    """
+    found = {
         "name": name,
         "move": digest_of(move),
         "grid": grid.to_json(),
@@ -120,6 +124,7 @@ def trial_of(
         "null": null,
         "repeats": repeats,
     }
+    return at_site(found, site_of(move))
 
 
 def direction(
@@ -165,7 +170,8 @@ def direction(
             "null_dimensions": null_dimensions(randoms),
         }
 
-    return (yield from measured(driver.run, DIRECTION, parameters, compute))
+    kind = DIRECTION if site_of(move) == H else DIRECTION_AT
+    return (yield from measured(driver.run, kind, parameters, compute))
 
 
 def response_of(

@@ -54,7 +54,7 @@ def text_pipeline(
     empty = [part for part, kind in parts.index.items() if kind == [None, None]]
     pictures = () if config_kind in TRANSFORMERS else ("image_encoder", "feature_extractor")
     unused: dict[str, Any] = dict.fromkeys((*empty, *pictures))
-    if parts.pipeline == "StableDiffusionPipeline":
+    if parts.pipeline in ("StableDiffusionPipeline", "LatentConsistencyModelPipeline"):
         unused |= {"safety_checker": None, "requires_safety_checker": False}
     encoders = [
         weights_in(parts.folder / part) for part in parts.listed if part.startswith("text_encoder")

@@ -17,7 +17,7 @@ from ..models.taps import Passing, Taps
 from ..specs import NEXT, UNCONDITIONED, Conditioning
 from .calibration import Calibrate, Calibration, calibrated_x
 from .noise import start_noise, step_noise
-from .schedule import DiffusionSchedule, Schedule, schedule_of
+from .schedule import DiffusionSchedule, Schedule, check_eta, schedule_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,10 @@ class Edit(Protocol):
     If it returns the object that it was given, nothing is computed again. Under guidance it is
     called once for each branch, and ``moment.branch`` names the branch.
 
-    An edit that also acts at other places of the U-Net has ``at_places``: for each place a function
-    of the moment. That function returns the edit there, which takes m rows (m, c, h, w) of the n
-    samples, and the numbers of these rows; or None for no edit. Fetch donors in the first call,
-    because the second may come from several threads at once.
+    An edit that also acts at other places of the network, or at a transformer's blocks, has
+    ``at_places``: for each place a function of the moment. That function returns the edit there,
+    which takes m rows (m, c, h, w) of the n samples, and the numbers of these rows; or None for no
+    edit. Fetch donors in the first call, because the second may come from several threads at once.
     """
 
     def __call__(self, features: Features, moment: Moment, /) -> Features: ...
@@ -88,16 +88,16 @@ def denoise(
     places: Sequence[str] = (),
     calibrate: Calibrate | None = None,
 ) -> Iterator[Step]:
-    """Denoises a batch by DDIM, or a flow by Euler's method.
+    """Denoises a batch, and yields one :class:`Step` at a time.
 
-    It yields one :class:`Step` at a time.
+    A diffusion is sampled by DDIM, a flow by Euler's method, a distilled model by its own steps.
 
     Args:
         model: The model.
         seeds: One per sample. Each sample's noise follows from its own seed, in any batch. It may
-            be left out if ``x_t`` is given and ``eta`` is 0.
+            be left out if ``x_t`` is given and no step adds noise.
         steps: The length of the whole schedule, S.
-        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one number or one per step.
+        eta: 0 for deterministic DDIM, 1 for that of DDPM, γ of TCD; one number or one per step.
         edit: Changes the features of every step before they are decoded.
         nudge: Changes x_t itself before every step.
         conditioning: Prompts or classes, one for all or one per sample, and guidance; or tensors
@@ -118,7 +118,7 @@ def denoise(
     """
     _check_edits(model, levels := schedule_of(model, steps, schedule), edit, calibrate, asymmetric)
     etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
-    x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
+    x = _first(model, levels, seeds, steps, etas, x_t, start)
     every_step = guided_by(model, conditioning, len(x))
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode belongs to the thread
@@ -127,7 +127,7 @@ def denoise(
             found = None if calibrate is None else calibrate(index)
             if found is not None:
                 eps, x_0 = _calibrated(model, levels, guided, x, index, (eps, x_0), found)
-            noise = step_noise(own, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
+            noise = _noise(levels, seeds, x, index, etas[index])
             x_next = levels.advance(x_0, eps, index, etas[index], noise)
         t = levels.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
@@ -139,6 +139,15 @@ def guided_by(model: Model, conditioning: Conditioning | Guided, n: int) -> Guid
     return conditioning if isinstance(conditioning, Guided) else model.condition(conditioning, n)
 
 
+def _noise(
+    levels: Schedule, seeds: Sequence[int] | None, x: torch.Tensor, index: int, eta: float
+) -> torch.Tensor | None:
+    """Returns the noise that a step adds to x, by the samples' seeds, or None if it adds none."""
+    if seeds is None or not levels.noisy(index, eta):
+        return None
+    return step_noise(seeds, index, tuple(x.shape[1:])).to(x)
+
+
 def _check_edits(
     model: Model,
     levels: Schedule,
@@ -147,10 +156,13 @@ def _check_edits(
     asymmetric: bool,
 ) -> None:
     """Makes sure that an edit and its calibration are possible with the model."""
-    if edit is not None:
+    if edit is not None and not getattr(edit, "at_places", None):
         model.anatomy.need_unet("an edit of h or skips")
     if calibrate is not None and not (asymmetric and isinstance(levels, DiffusionSchedule)):
-        raise UsageError("calibration needs an asymmetric edit of a diffusion model, not of a flow")
+        raise UsageError(
+            "calibration needs an asymmetric edit of a diffusion model that is sampled by DDIM, not"
+            " of a flow or a distilled model"
+        )
 
 
 def predict(
@@ -200,7 +212,8 @@ def _predict(
     """Returns (features, ε of D_t, P_t) of one step. It decodes twice only if an asymmetric edit
     has changed something.
 
-    All branches of guidance run as one batch.
+    All branches of guidance run as one batch. An edit of a transformer's blocks runs the network
+    twice, because ``features`` are those before the edit.
     """
     t, names, n = schedule.timesteps[index], list(guided.branches), len(x)
     batch = x if len(names) == 1 else x.repeat(len(names), 1, 1, 1)
@@ -218,10 +231,17 @@ def _predict(
     if edit is None:
         features, output = model.trace(batch, t, condition, places)
         return features.rows(0, n) if len(names) > 1 else features, *split(output)
-    embedding = model.embed(len(batch), t, condition)
-    features = model.encode(batch, t, condition, embedding)
     moments = [Moment(index=index, t=t, branch=name) for name in names]
     taps = Taps(changes=_changes(edit, moments, n))
+    if model.anatomy.without:
+        features, plain = model.trace(batch, t, condition)
+        eps, x_0 = split(plain)
+        if taps.changes:
+            after, x_0 = split(model.trace(batch, t, condition, changes=taps.changes)[1])
+            eps = eps if asymmetric else after
+        return _by_branch(features, n, len(names))[0], eps, x_0
+    embedding = model.embed(len(batch), t, condition)
+    features = model.encode(batch, t, condition, embedding)
     passed = features
     if any(not place.startswith("up.") for place in taps.changes):
         passed = model.encode(batch, t, condition, embedding, taps)
@@ -290,6 +310,7 @@ def _changes(edit: Edit, moments: Sequence[Moment], n: int) -> dict[str, Passing
 
 def _first(
     model: Model,
+    levels: Schedule,
     seeds: Sequence[int] | None,
     steps: int,
     etas: list[float],
@@ -304,9 +325,12 @@ def _first(
         if not 0 <= eta <= 1:
             raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
     own = [] if seeds is None else seeds
-    if len(own) == 0 and (x_t is None or any(eta > 0 for eta in etas[start:])):
+    check_eta(levels, etas[start:])
+    noisy = any(levels.noisy(index, etas[index]) for index in range(start, steps))
+    if len(own) == 0 and (x_t is None or noisy):
         raise UsageError(
-            "give seeds=[...], one a sample; they may be left out only with x_t and eta=0"
+            "give seeds=[...], one a sample; they may be left out only with x_t and steps without"
+            " noise (eta=0)"
         )
     if x_t is None:
         if start:

@@ -73,7 +73,6 @@ def swap_panel(run: Run) -> None:
     The choices are donor, recipient and edit. The results are the button, the U-figure, the
     identity badge and the files.
     """
-    run.anatomy.need_unet("swapping h and skip groups")
     controls, result = beside()
     with controls:
         chosen, drop = st.container(), st.container()
@@ -168,7 +167,9 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
     at = {title: injected(cell.recipe).figure_site for title, cell in cells.items()}
     sites = {site: cells[title] for title, site in at.items() if site in run.anatomy.sites}
     others = {t: c.picture for t, c in cells.items() if at[t] not in run.anatomy.sites}
-    if sites or not cells:
+    if not run.anatomy.h:  # a transformer is no U
+        others, sites = {title: cell.picture for title, cell in cells.items()}, {}
+    elif sites or not cells:
         with st.container(key="u-figure"):
             said = (
                 f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time:"
@@ -185,7 +186,7 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
             drawing = draw_u(swapped, Style(captioned=False, size=TYPE)).svg
             dark = st.context.theme.type == "dark"
             st.image(in_dark(drawing) if dark else drawing, width="stretch", alt=said)
-    if others:
+    if others or not run.anatomy.h:
         pictures = [found.picture for found in two]
         shown = {f"A, {names[0]}": pictures[0], f"B, {names[1]}": pictures[1]} if not sites else {}
         shown |= others
