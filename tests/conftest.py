@@ -6,6 +6,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors are faster on one 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the hub
 
 import pytest  # noqa: E402
+from pooled import cluster, pooled  # noqa: E402, F401 - fixtures of tests with Ray
 
 LONGEST_FIRST = ("test_browser.py",)
 """Files that start before the others, so that no worker is left alone with one at the end."""

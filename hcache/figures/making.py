@@ -33,6 +33,7 @@ from .table import PictureRow, Table
 from .ufigure import Swapped
 
 if TYPE_CHECKING:
+    from ..edits.batches import Renders
     from ..models.model import Model
 
 
@@ -41,12 +42,13 @@ class Maker:
     """Makes figures of a run, and fits and renders what they need.
 
     It has the run, a function that loads its model when it is needed, and the fitted directions by
-    way and label.
+    way and label. ``renders`` computes the pictures of this run; None means this process.
     """
 
     run: Run
     load: Callable[[], Model]
     fitted: dict[tuple[str, str, int], Move] = field(default_factory=dict)
+    renders: Renders | None = None
 
     def make(self, choice: Choice) -> Generator[float, None, Swapped | Table]:
         """Returns the pictures of any of the three figures, and their caption."""
@@ -180,7 +182,8 @@ class Maker:
     ) -> Generator[float, None, list[Rendered]]:
         run = run or self.run
         known = {digest_of(move): move for move in moves.values()}
-        return (yield from render_kept(self.load, run, recipes, run.home, known))
+        place = self.renders if run is self.run else None
+        return (yield from render_kept(self.load, run, recipes, run.home, known, place))
 
     def _moves(
         self, keys: Sequence[tuple[str, str, int]]
