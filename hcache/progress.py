@@ -74,9 +74,10 @@ def one_by_one(works: Sequence[Generator[float, None, T]]) -> Generator[float, N
 
 
 def in_turns(works: Sequence[Generator[float, None, T]]) -> Generator[float, None, list[T]]:
-    """Runs computations in turns, one step of each, and returns their results in order.
+    """Runs computations in turns, one step of each.
 
-    This is for computations that wait for results from elsewhere. If one fails, the others end.
+    It returns their results in order. This is for computations that wait for results from
+    elsewhere. If one fails, the others end.
     """
     shares, found = [0.0] * len(works), {}
     try:

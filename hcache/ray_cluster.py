@@ -144,10 +144,11 @@ def nodes_of(ray: Any) -> list[Node]:
 
 @dataclass(frozen=True, kw_only=True)
 class Seat:
-    """A place for one worker on a machine: a GPU, or some CPUs.
+    """A place for one worker on a machine.
 
-    ``node``: the machine's id. ``first``: the machine was there when the work began.
-    ``restarts``: how often a worker died there before.
+    It is a GPU if ``gpu`` is true, and otherwise ``cpus`` CPUs. ``node``: the machine's id.
+    ``first``: the machine was there when the work began. ``restarts``: how often a worker died
+    there before.
     """
 
     node: str
@@ -159,7 +160,9 @@ class Seat:
 
 
 class Seats:
-    """Finds places for workers on a cluster, also on machines that join late.
+    """Finds places for workers on a cluster.
+
+    Machines may join late.
 
     Args:
         ray: The module ``ray``, in a session.
@@ -208,9 +211,10 @@ class Seats:
 
 
 def actor_class(ray: Any, kind: type, seat: Seat, calls: int = 1) -> Any:
-    """Returns a class whose actors start at a place, with its GPU or its CPUs.
+    """Returns a class whose actors start at a place.
 
-    ``calls``: how many calls an actor takes at once, each in a thread.
+    An actor has the GPU or the CPUs of the place. ``calls``: how many calls an actor takes at once,
+    each in a thread.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

@@ -71,7 +71,7 @@ class _Member:
 
 
 @dataclass(eq=False)
-class Pool:
+class RayPool:
     """The workers of a cluster and the items that wait for them.
 
     Args:
@@ -127,7 +127,10 @@ class Pool:
             _drop(tickets)
 
     def turn(self) -> None:
-        """Starts workers, hands out items, and takes the results that come within a moment."""
+        """Hands out items and takes the results of a moment.
+
+        It also starts workers on new machines, and again where one died.
+        """
         self._look_around()
         for member in self._members:
             if member.ready and member.ticket is None and (ticket := self._next()):
@@ -222,7 +225,7 @@ def _drop(tickets: Sequence[Ticket]) -> None:
 
 
 @contextmanager
-def pool(address: str, make: Make, cpus: int = 0) -> Iterator[Pool]:
+def pool(address: str, make: Make, cpus: int = 0) -> Iterator[RayPool]:
     """Gives a pool on a cluster during the block.
 
     Args:
@@ -234,7 +237,7 @@ def pool(address: str, make: Make, cpus: int = 0) -> Iterator[Pool]:
         UsageError: see :func:`~hcache.ray_cluster.session`.
     """
     with session(address) as ray:
-        found = Pool(ray, make, cpus)
+        found = RayPool(ray, make, cpus)
         try:
             yield found
         finally:

@@ -90,7 +90,10 @@ def disagreement(
 
 @dataclass(frozen=True, kw_only=True)
 class Shared:
-    """A folder that other machines must see, and the versions that they must have."""
+    """What other machines must see and have.
+
+    They must see ``folder``, with the token in it, and have these versions of the libraries.
+    """
 
     folder: Path
     token: Token

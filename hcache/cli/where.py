@@ -97,9 +97,10 @@ def _check_cpus(arguments: argparse.Namespace) -> None:
 def renders_of(
     arguments: argparse.Namespace, run: Run, home: Path | None = None
 ) -> Iterator[Renders | None]:
-    """Gives what computes a run's pictures on the cluster that ``--ray`` names, during the block.
+    """Yields the cluster that renders a run's pictures.
 
-    It gives None without ``--ray``. ``home``: the home of donors from other runs.
+    It is that of ``--ray``, and None without the option. ``home``: the home of donors from other
+    runs.
 
     Raises:
         UsageError: Ray is not installed, or nobody answers at the address.

@@ -23,7 +23,10 @@ class Batch(Protocol):
     """Pictures that are computed together."""
 
     def weight(self, steps: int) -> int:
-        """Returns the size of the work: rows times steps, in a run of ``steps`` steps."""
+        """Returns the size of the work, rows times steps.
+
+        ``steps``: the number of steps of the run.
+        """
         ...
 
     def pictures(self, executor: Executor) -> Generator[float, None, np.ndarray]:
@@ -59,9 +62,10 @@ class ChangedRows:
 
 @dataclass(frozen=True, kw_only=True)
 class RecipeRows:
-    """Recipes that agree in the settings of the batch, one per row, from a step on.
+    """Recipes that agree in the settings of the batch.
 
-    ``moves``: directions by digest that need not be saved or fitted again.
+    There is one per row. They are rendered from step ``first`` on. ``moves``: directions by digest
+    that need not be saved or fitted again.
     """
 
     recipes: tuple[Recipe, ...]
@@ -88,9 +92,9 @@ class RecipeRows:
 
 @dataclass(frozen=True, kw_only=True)
 class MovedPreviews:
-    """The predicted x_0 of samples whose h is moved by Δh at one step.
+    """Predictions of x_0 with h moved by Δh at one step.
 
-    ``delta`` is (c, h, w).
+    ``delta`` is Δh (c, h, w).
     """
 
     samples: tuple[int, ...]
@@ -102,7 +106,10 @@ class MovedPreviews:
         return len(self.samples)
 
     def pictures(self, executor: Executor) -> Generator[float, None, np.ndarray]:
-        """Returns the pictures under +Δh, followed by those under -Δh: (2 n, height, width, 3)."""
+        """Returns the pictures under +Δh and those under -Δh.
+
+        They are (2 n, height, width, 3) uint8, in this order.
+        """
         start = executor.starts(self.samples, self.step)
         up = executor.moved_previews(start, self.delta)
         yield 0.5
@@ -111,7 +118,10 @@ class MovedPreviews:
 
 @dataclass(frozen=True, kw_only=True)
 class MadePictures:
-    """The pictures of a batch, and the versions and the device that made them."""
+    """The pictures of a batch, and what made them.
+
+    ``versions`` names the versions, the device and the number of threads.
+    """
 
     pictures: np.ndarray
     versions: Mapping[str, str]

@@ -22,7 +22,7 @@ class Declared(Protocol):
     """A change of many rows."""
 
     def bind(self, executor: Executor, rows: slice) -> Change:
-        """Returns the change of some of the rows, for a batch of them."""
+        """Returns the change of some of the rows."""
         ...
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from ..cache.reading import Run, open_run
 from ..cache.seen import Shared, token_in
 from ..progress import drive
-from ..ray_pool import Pool, pool
+from ..ray_pool import RayPool, pool
 from .batches import Batch, MadePictures, versions_of
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class RenderingWorker:
-    """Loads a run's model and computes batches with it, on any machine.
+    """Loads a run's model on a machine and computes batches there.
 
     ``load``: loads the model of a run for a device. It is a function at the top level of a module.
     ``home``: the home of donors from other runs.
@@ -56,7 +56,7 @@ class RenderingWorker:
 
 @dataclass(eq=False, kw_only=True)
 class RendersOnRay:
-    """Computes batches on a cluster, as many at once as it has workers.
+    """Computes batches on a cluster, one on each worker at a time.
 
     The cluster is used from the first batch on. Nothing starts if nothing is rendered.
     """
@@ -67,7 +67,7 @@ class RendersOnRay:
     load: Callable[[Run, str], Model]
     cpus: int
     stack: ExitStack
-    _pool: Pool | None = field(default=None, init=False)
+    _pool: RayPool | None = field(default=None, init=False)
 
     @property
     def at_once(self) -> bool:
@@ -98,7 +98,7 @@ def renders_on_ray(
     home: Path | None = None,
     cpus: int = 0,
 ) -> Iterator[RendersOnRay]:
-    """Gives what computes batches of a run on a Ray cluster during the block.
+    """Computes batches of a run on a Ray cluster during the block.
 
     Args:
         address: See :func:`~hcache.ray_cluster.session`.

@@ -91,10 +91,10 @@ def render_again(
     home: Path,
     moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Renders recipes as they were rendered before, in their order, in this process.
+    """Renders recipes as they were rendered before, in this process.
 
-    Each recipe is rendered in its own row of a batch of the same size. Recipes from one batch are
-    rendered together. Missing rows are filled.
+    They are returned in their order.     Each recipe is rendered in its own row of a batch of the
+    same size. Recipes from one batch are rendered together. Missing rows are filled.
     """
     model.anatomy.need_unet("rendering an edit")
     here = RendersHere(Executor(model, run, home, moves))

@@ -18,7 +18,7 @@ Found = tuple[list[int], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True, kw_only=True)
 class ReadingWorker:
-    """Opens a reader that is saved in a run's home, on any machine."""
+    """Opens a reader of a run's home on a machine."""
 
     shared: Shared
     reader: str
