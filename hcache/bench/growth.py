@@ -27,7 +27,7 @@ from .setting import BenchRow, BenchSetting
 from .timing import Clock, Ratio, in_child
 
 SAMPLES, QUICK = (1000, 4000, 16000), (20, 40, 80)
-SHAPE, STEPS, BATCH = (64, 8, 8), 2, 50
+SHAPE, STEPS, BATCH = (40, 8, 8), 2, 50
 
 AIMS = {"reading": 1.1, "pca": 1.1, "projections": 1.1, "probes": 1.2, "pages": None}
 """The largest acceptable exponents."""
