@@ -49,10 +49,11 @@ def growth(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
         str(planted_run(setting.at(f"{n}").work, n, STEPS, shape, BATCH).folder) for n in counts
     ]
     yield 0.1
-    rows = []
+    rows, reading = [], 0.0
     for number, (name, aim) in enumerate(AIMS.items()):
         found = [in_child("grown", what=name, folder=folder) for folder in folders]
-        rows.append(_row(name, aim, counts, found))
+        reading = reading or found[-1]["spent"]["processor"]  # the first task reads everything once
+        rows.append(_row(name, aim, counts, found, reading))
         yield 0.1 + 0.9 * (number + 1) / len(AIMS)
     return rows
 
@@ -63,8 +64,13 @@ def exponent(counts: tuple[int, ...], values: list[float]) -> float:
 
 
 def _row(
-    name: str, aim: float | None, counts: tuple[int, ...], found: list[dict[str, Any]]
+    name: str,
+    aim: float | None,
+    counts: tuple[int, ...],
+    found: list[dict[str, Any]],
+    reading: float,
 ) -> BenchRow:
+    """Returns a row. ``reading``: the processor seconds of one reading of the most samples."""
     seconds = [each["spent"]["processor"] for each in found]
     slope = exponent(counts, seconds)
     told = ", ".join(
@@ -79,7 +85,8 @@ def _row(
         aim=aim,
         ratio=Ratio.of_numbers([slope], [1.0]),
         unit="",
-        note=f"exponent {slope:.2f}{at_most}; {told}",
+        note=f"exponent {slope:.2f}{at_most}; {told}; {seconds[-1] / reading:.1f} times one reading"
+        " of all steps of the most samples",
     )
 
 
