@@ -24,6 +24,7 @@ from ..specs import ATTENTION, FULL, NONE, POOLED, Anatomy, RunSpec
 from .description import read_description
 from .half_floats import widen_into, widened
 from .hdf5 import FileStructure, Malformed
+from .kept_labels import kept_label_files
 from .label_files import LabelFiles, read_label_files
 from .layout import (
     FOLDERS,
@@ -376,7 +377,8 @@ class Run:
         A value is NaN if a sample has none. Sets that were read from the images during extraction
         come first, then those that were imported or clicked since.
         """
-        return {**self.labels_in_shards, **self.label_files.sets}
+        files = kept_label_files(self.folder, self.sample_ids)
+        return {**self.labels_in_shards, **files.sets}
 
     @property
     def label_files(self) -> LabelFiles:
@@ -400,6 +402,8 @@ class Run:
     @cached_property
     def labels_in_shards(self) -> dict[str, dict[str, np.ndarray]]:
         """The label sets that were read from the images during extraction."""
+        if not self.names_in_shards:  # no other shard needs to be opened
+            return {}
         sets: dict[str, dict[str, np.ndarray]] = {}
         row = 0
         for shard, found in self._each(ShardFile.labels):

@@ -12,8 +12,12 @@ from ..errors import UsageError
 from ..specs import parse_numbers, parse_samples
 from .progress import drive_with_bar
 from .result import Result
+from .where import add_ray, renders_of
 
 FORMATS = (".pdf", ".svg", ".png")
+
+RENDERED = ("u", "strip", "grid")
+"""The figures whose pictures are rendered."""
 
 
 def figure(arguments: argparse.Namespace) -> Result:
@@ -39,7 +43,11 @@ def figure(arguments: argparse.Namespace) -> Result:
         "swaps": _swap_map,
         "groups": _groups,
     }[arguments.kind]
-    made = make(notebook, run, arguments, {"steps": steps, **style})
+    if arguments.ray is not None and arguments.kind not in RENDERED:
+        raise UsageError(f"--ray is for {', '.join(RENDERED)}; this figure renders no pictures")
+    with renders_of(arguments, run) as renders:
+        style |= {"renders": renders} if arguments.kind in RENDERED else {}
+        made = make(notebook, run, arguments, {"steps": steps, **style})
     paths = [str(made.save(out)) for out in arguments.out]
     data = {
         "run": run.name,
@@ -199,6 +207,7 @@ def add_figure(command: Any) -> None:
     _add_swap(child)
     _add_edit(child)
     _add_print(child)
+    add_ray(child)
 
 
 def _add_swap(child: Any) -> None:

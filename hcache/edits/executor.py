@@ -98,6 +98,7 @@ class Executor:
         self.moves = dict(moves or {})
         self._donors: dict[tuple[DonorRef, tuple[str, ...]], Donor] = {}
         self._movers: dict[tuple[str, bool, bool], BoundMove] = {}
+        self._starts: Starts | None = None
 
     def donor(self, ref: DonorRef, places: tuple[str, ...] = ()) -> Donor:
         """Returns a donor's features by moment.
@@ -246,15 +247,19 @@ class Executor:
     def starts(self, samples: Sequence[int], step: int) -> Starts:
         """Returns samples at a step as one batch.
 
-        Features are as stored. Those that are not stored are computed.
+        Features are as stored. Those that are not stored are computed. The last batch is kept.
         """
+        kept = self._starts
+        if kept is not None and (kept.samples, kept.step) == (tuple(samples), step):
+            return kept
         each = [cached_branches(self.model, self.run, sample, step) for sample in samples]
-        return Starts(
+        self._starts = Starts(
             samples=tuple(samples),
             step=step,
             features={branch: stacked([one[branch] for one in each]) for branch in each[0]},
             x_t=torch.cat([cached_x(self.model, self.run, sample, step) for sample in samples]),
         )
+        return self._starts
 
     def moved_previews(self, start: Starts, delta: np.ndarray) -> np.ndarray:
         """Predicts x_0 of samples whose h is moved by Δh.

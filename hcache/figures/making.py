@@ -33,6 +33,7 @@ from .table import PictureRow, Table
 from .ufigure import Swapped
 
 if TYPE_CHECKING:
+    from ..edits.batches import Renders
     from ..models.model import Model
 
 
@@ -45,12 +46,14 @@ class Maker:
     """Makes figures of a run, and fits and renders what they need.
 
     It has the run, a function that loads its model when it is needed, and the fitted directions by
-    way, label, number of positives and site.
+    way, label, number of positives and site. ``renders`` computes the pictures of this run; None
+    means this process.
     """
 
     run: Run
     load: Callable[[], Model]
     fitted: dict[Key, Move] = field(default_factory=dict)
+    renders: Renders | None = None
 
     def make(self, choice: Choice) -> Generator[float, None, Swapped | Table]:
         """Returns the pictures of any of the three figures, and their caption."""
@@ -185,7 +188,8 @@ class Maker:
     ) -> Generator[float, None, list[Rendered]]:
         run = run or self.run
         known = {digest_of(move): move for move in moves.values()}
-        return (yield from render_kept(self.load, run, recipes, run.home, known))
+        place = self.renders if run is self.run else None
+        return (yield from render_kept(self.load, run, recipes, run.home, known, place))
 
     def _moves(self, keys: Sequence[Key]) -> Generator[float, None, dict[Key, Move]]:
         """Returns the directions by their keys: saved, fitted before, or fitted now.

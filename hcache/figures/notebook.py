@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cache.reading import Run
 from ..errors import UsageError
@@ -17,6 +17,9 @@ from .drawing import WIDTHS, Figure, Style
 from .making import Maker
 from .table import Table, draw_table
 from .ufigure import Swapped, draw_u
+
+if TYPE_CHECKING:
+    from ..edits.batches import Renders
 
 
 def u_figure(
@@ -134,17 +137,24 @@ def changed(choice: Any, **given: Any) -> Any:
 
 
 def figure_of(
-    run: Run, choice: Choice, *, drive: Callable[..., Any] = drive_under_bar, **style: Any
+    run: Run,
+    choice: Choice,
+    *,
+    drive: Callable[..., Any] = drive_under_bar,
+    renders: Renders | None = None,
+    **style: Any,
 ) -> Figure:
     """Renders missing cells of a figure and draws it.
 
-    ``drive(work, text)`` runs the work to its end.
+    ``drive(work, text)`` runs the work to its end. ``renders`` computes the pictures; None means
+    this process.
     """
     from ..extraction.run import load_model_of
 
     look, caption = style_of(**style)
     made = drive(
-        Maker(run=run, load=lambda: load_model_of(run)).make(choice), type(choice).__name__.lower()
+        Maker(run=run, load=lambda: load_model_of(run), renders=renders).make(choice),
+        type(choice).__name__.lower(),
     )
     return draw(made, look, caption)
 

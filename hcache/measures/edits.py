@@ -17,11 +17,11 @@ from ..analysis.leakage import leakage
 from ..analysis.linearity import additivity_contrast
 from ..cache.layout import H
 from ..directions.direction import Move, at_site, digest_of, site_of
-from ..edits.compose import Chain
+from ..edits.declared import Moved
 from ..errors import UsageError
 from ..progress import part
 from ..recipes.window import Window
-from .driver import NOISE, Change, Driver, TrialGrid
+from .driver import NOISE, Driver, TrialGrid
 from .groups import groups_among, of_groups
 from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE, LEAKAGE_AT
 from .responses import tables_of
@@ -238,11 +238,7 @@ def _fours(
     """
     alone = {id(move): move for pair in pairs for move in pair}
     todo = [(move,) for move in alone.values()] + list(pairs)
-    made = []
-    for done, moves in enumerate(todo):
-        made.append(
-            (yield from part(_together(driver, moves, grid), done / len(todo), 1 / len(todo)))
-        )
+    made = yield from driver.all_of([_together(driver, moves, grid) for moves in todo])
     singles, both = dict(zip(alone, made, strict=False)), made[len(alone) :]
     before = driver.unedited(grid.samples)
     return [
@@ -255,13 +251,6 @@ def _together(
     driver: Driver, moves: Sequence[Move], grid: TrialGrid
 ) -> Generator[float, None, np.ndarray]:
     """Returns samples moved along one or several directions, each at the largest strength."""
-
-    def change(rows: slice) -> Change:
-        strengths = [max(grid.strengths)] * len(grid.samples[rows])
-        changes = [driver.moved(move, strengths, grid.window) for move in moves]
-        edits = [each.edit for each in changes if each.edit is not None]
-        if len(edits) < len(changes):
-            raise UsageError("additivity is of directions in h; one of these moves x_t")
-        return Change(edit=Chain(edits))
-
+    strengths = (max(grid.strengths),) * len(grid.samples)
+    change = Moved(moves=tuple(moves), strengths=strengths, window=grid.window)
     return (yield from driver.images(grid.samples, change, grid.window.first, grid.asymmetric))
