@@ -7,7 +7,7 @@ The caller may show the share, and stop between two yields.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -63,6 +63,37 @@ def part(work: Generator[float, None, T], done: float, length: float) -> Generat
         except StopIteration as end:
             return end.value
         yield done + length * share
+
+
+def one_by_one(works: Sequence[Generator[float, None, T]]) -> Generator[float, None, list[T]]:
+    """Runs computations one after the other, and returns their results."""
+    found = []
+    for done, work in enumerate(works):
+        found.append((yield from part(work, done / len(works), 1 / len(works))))
+    return found
+
+
+def in_turns(works: Sequence[Generator[float, None, T]]) -> Generator[float, None, list[T]]:
+    """Runs computations in turns, one step of each.
+
+    It returns their results in order. This is for computations that wait for results from
+    elsewhere. If one fails, the others end.
+    """
+    shares, found = [0.0] * len(works), {}
+    try:
+        while len(found) < len(works):
+            for number, work in enumerate(works):
+                if number in found:
+                    continue
+                try:
+                    shares[number] = next(work)
+                except StopIteration as end:
+                    found[number], shares[number] = end.value, 1.0
+                yield sum(shares) / len(works)
+    finally:
+        for work in works:
+            work.close()
+    return [found[number] for number in range(len(works))]
 
 
 def drive_under_bar(

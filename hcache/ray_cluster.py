@@ -13,10 +13,9 @@ import logging
 import os
 import signal
 import socket
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .errors import UsageError
@@ -26,6 +25,9 @@ ANSWER = 5.0
 
 STORE = 100 * 2**20
 """The bytes of a local cluster's object store, through which only short records pass."""
+
+RESTARTS = 2
+"""How often a worker that died on a living machine is started again there."""
 
 EXTRA = "pip install 'hcache[cluster]'"
 
@@ -140,53 +142,92 @@ def nodes_of(ray: Any) -> list[Node]:
     return found
 
 
-def cpus_of(node: Node, wanted: int) -> int:
-    """Returns how many CPUs a worker takes on a machine.
+@dataclass(frozen=True, kw_only=True)
+class Seat:
+    """A place for one worker on a machine.
 
-    It takes the wanted number, at most as many as there are. ``wanted`` 0 means all.
+    It is a GPU if ``gpu`` is true, and otherwise ``cpus`` CPUs. ``node``: the machine's id.
+    ``first``: the machine was there when the work began. ``restarts``: how often a worker died
+    there before.
     """
-    return min(wanted or node.cpus, node.cpus)
+
+    node: str
+    name: str
+    gpu: bool
+    cpus: int
+    first: bool
+    restarts: int = 0
 
 
-def mapped(
-    address: str, function: Callable[[Any], Any], items: Iterable[Any]
-) -> Generator[Any, None, None]:
-    """Applies a function to every item on a cluster.
+class Seats:
+    """Finds places for workers on a cluster.
 
-    It yields results in the order in which they finish. Each call has its own GPU, or a CPU if no
-    machine has a GPU. If a call's machine dies, the call is repeated elsewhere. Closing the
-    generator drops the calls that have not begun.
+    Machines may join late.
 
     Args:
-        address: See :func:`session`.
-        function: A function at the top level of a module that all machines have.
-        items: Its arguments: a few numbers or names, not arrays.
-
-    Raises:
-        UsageError: the errors of :func:`session`. Errors of the function are also raised.
+        ray: The module ``ray``, in a session.
+        cpus: CPUs per worker if no machine has a GPU; 0 means all CPUs of a machine.
     """
-    with session(address) as ray:
-        nodes, waiting = nodes_of(ray), deque(items)
-        gpus = sum(node.gpus for node in nodes)
-        needs = {"num_gpus": 1, "num_cpus": 0} if gpus else {"num_cpus": 1}
-        remote = ray.remote(**needs)(function)
-        at_once = 2 * max(1, gpus or sum(node.cpus for node in nodes))
-        at_work: list[Any] = []
-        while waiting or at_work:
-            while waiting and len(at_work) < at_once:
-                at_work.append(remote.remote(waiting.popleft()))
-            done, at_work = ray.wait(at_work, num_returns=1, timeout=None)
-            for reference in done:
-                yield _result(ray, reference)
+
+    def __init__(self, ray: Any, cpus: int) -> None:
+        self._ray, self._cpus = ray, cpus
+        self._known: set[str] = set()
+
+    def free(self, lost: Iterable[Seat] = (), most: int = 1024) -> list[Seat]:
+        """Returns the places where workers can be started now.
+
+        These are places on new machines, and those of workers that died on a living machine, at
+        most :data:`RESTARTS` times.
+
+        Args:
+            lost: The places of workers that died since the last call.
+            most: The largest number of places on one new machine.
+
+        Raises:
+            UsageError: the cluster has nothing to compute on.
+        """
+        first, nodes = not self._known, nodes_of(self._ray)
+        alive = {node.id for node in nodes}
+        found = [
+            replace(seat, first=False, restarts=seat.restarts + 1)
+            for seat in lost
+            if seat.node in alive and seat.restarts < RESTARTS
+        ]
+        with_gpus = any(node.gpus for node in nodes)
+        for node in nodes:
+            if node.id in self._known:
+                continue
+            self._known.add(node.id)
+            each = min(self._cpus or node.cpus, node.cpus)
+            count = node.gpus if with_gpus else node.cpus // each if each else 0
+            seat = Seat(node=node.id, name=node.name, gpu=with_gpus, cpus=each, first=first)
+            found += [seat] * min(count, most)
+        if first and not found:
+            raise UsageError(
+                "the Ray cluster has neither GPUs nor CPUs to compute on; start its machines with"
+                " --num-cpus or --num-gpus"
+            )
+        return found
 
 
-def _result(ray: Any, reference: Any) -> Any:
-    """Returns the result of a call, or raises its error."""
-    try:
-        return ray.get(reference)
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, BaseException):
-            raise cause from error
-        text = " ".join(str(error).split())[:300]
-        raise UsageError(f"Ray could not compute a part: {text}") from error
+def actor_class(ray: Any, kind: type, seat: Seat, calls: int = 1) -> Any:
+    """Returns a class whose actors start at a place.
+
+    An actor has the GPU or the CPUs of the place. ``calls``: how many calls an actor takes at once,
+    each in a thread.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    return ray.remote(max_concurrency=calls, max_restarts=0)(kind).options(
+        num_gpus=1 if seat.gpu else 0,
+        num_cpus=0 if seat.gpu else seat.cpus,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=seat.node, soft=False),
+    )
+
+
+def last_line(error: BaseException) -> str:
+    """Returns Ray's description of a death in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line for line in lines if "memory" in line.lower() or "died" in line]
+    named = [line for line in reversed(lines) if "Error" in line]
+    return [*telling, *named, *reversed(lines), type(error).__name__][0][:300]

@@ -22,12 +22,18 @@ FULL, POOLED, NONE = "full", "pooled", "none"
 POLICIES = (FULL, POOLED, NONE)
 STORE_DTYPES = ("float16", "float32")
 
+ATTENTION = "attention"
+"""The name under which cross-attention maps are stored."""
+
 NEXT, DIFFUSERS, BEFORE = "next", "diffusers", "before"
 PlaceName = Annotated[
     str,
     Meta(
-        pattern=r"^((down|up)\.[0-9]{1,3}|mid\.attn)$(?!\n)",
-        description="down.<k>, mid.attn or up.<k>",
+        pattern=r"^((down|up)\.[0-9]{1,3}(\.resnet\.[0-9]{1,3})?|mid\.(attn|resnet\.[0-9]{1,3}))$(?!\n)",
+        description=(
+            "down.<k>, mid.attn or up.<k>, or a single resnet: down.<k>.resnet.<j>, mid.resnet.<j>"
+            " or up.<k>.resnet.<j>"
+        ),
     ),
 ]
 SCHEDULES = (NEXT, DIFFUSERS)
@@ -38,12 +44,26 @@ have this distance. Runs from before there was a choice have ``before``: they we
 """
 
 
-def is_place(site: str) -> bool:
-    """Returns whether a site is one of a U-Net's other places.
+DDIM, NULL_TEXT = "ddim", "null-text"
+INVERSIONS = (DDIM, NULL_TEXT)
+"""How real pictures are inverted: with the condition of the run, or without guidance and with the
+encoded negative prompt optimised for every sample and step. See
+:mod:`hcache.sampling.null_text`.
+"""
 
-    Such a place is neither h nor a skip.
+
+def _family(site: str) -> str:
+    """Returns a site's name without its number."""
+    return site.rpartition(".")[0]
+
+
+def is_place(site: str) -> bool:
+    """Returns whether a site is neither h nor a skip.
+
+    Such a place lies inside a half of a U-Net, or is a transformer's block. It is read and changed
+    while the network runs.
     """
-    return site == "mid.attn" or site.partition(".")[0] in ("down", "up")
+    return site.partition(".")[0] in ("down", "mid", "up", "block")
 
 
 @dataclass(frozen=True, order=True)
@@ -72,7 +92,12 @@ class Anatomy:
 
     ``others`` are more places of a U-Net. ``down.<k>`` and ``up.<k>`` are the outputs of diffusers'
     ``down_blocks[k]`` and ``up_blocks[k]``, and ``mid.attn`` is the output of the mid block's
-    attention.
+    attention. ``down.<k>.resnet.<j>``, ``mid.resnet.<j>`` and ``up.<k>.resnet.<j>`` are the outputs
+    of single resnets.
+
+    ``attention`` is the shape (tokens, h, w) of the cross-attention maps, if a U-Net has them: the
+    share of each token of the prompt at each place of x. They can be stored like a site, but
+    nothing is swapped or moved there.
     """
 
     x: Shape
@@ -83,6 +108,7 @@ class Anatomy:
     without: str = ""
     blocks: tuple[Shape, ...] = ()
     others: tuple[tuple[PlaceName, Shape], ...] = ()
+    attention: Shape | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -107,6 +133,11 @@ class Anatomy:
         """``sites``, then the other places."""
         return self.sites + self.places
 
+    @property
+    def storable(self) -> tuple[str, ...]:
+        """All that a run can store: ``all_sites``, then the attention maps."""
+        return self.all_sites + ((ATTENTION,) if self.attention else ())
+
     def need_unet(self, what: str) -> None:
         """Makes sure that the model has h and skips.
 
@@ -123,7 +154,7 @@ class Anatomy:
         """
         if (site == "h" and self.h) or (site.startswith("block.") and site in self.sites):
             return (site,)
-        if site in self.places:
+        if site in self.places or (site == ATTENTION and self.attention):
             return (site,)
         match = re.fullmatch(r"skip\.(\d+)(?:\.(\d+))?", site)
         if match and 1 <= int(match[1]) <= len(self.skips):
@@ -142,6 +173,8 @@ class Anatomy:
         ``member``: ``h``, ``skip.<g>.<i>``, ``block.<k>``, or another place.
         """
         (member,) = self.members(member)
+        if member == ATTENTION and self.attention:
+            return self.attention
         if member in self.places:
             return dict(self.others)[member]
         if member == "h" and self.h is not None:
@@ -154,9 +187,11 @@ class Anatomy:
     def to_json(self) -> dict[str, Any]:
         """Returns plain data.
 
-        Other places are left out if there are none, as in older files.
+        Other places and attention are left out if there are none, as in older files.
         """
         found = asdict(self)
+        if self.attention is None:
+            del found["attention"]
         if not self.others:
             del found["others"]
         return found
@@ -233,6 +268,15 @@ class Conditioning:
             )
         return replace(self, negative_prompt=self.prompts[0])
 
+    @property
+    def is_inverted_by_prompt(self) -> bool:
+        """Whether the prompt is the negative prompt, too, under guidance."""
+        return self.guidance > 1 and self.prompts == (self.negative_prompt,) != ("",)
+
+    def without_guidance(self) -> Conditioning:
+        """Returns the condition of the branch with the prompt alone."""
+        return replace(self, guidance=1.0, negative_prompt="")
+
     def rows(self, samples: Sequence[int]) -> Conditioning:
         """Returns the condition of some samples, by their numbers."""
         self.check(max(samples, default=-1) + 1)
@@ -291,15 +335,17 @@ class RunSpec:
 
     Sample ``i`` starts from the noise of seed ``seed + i``. ``samples`` is the largest number of
     samples. ``store`` maps sites to ``full``, ``pooled`` (mean over space) or ``none``. ``skip.*``,
-    ``block.*``, ``down.*`` and ``up.*`` stand for all such sites that are not named. Sites that are
-    not covered are not stored. Under guidance, the activations of the conditional branch are
-    stored. ``images``: digests of real pictures, if the samples are inversions of these and not
-    drawn from noise. Two specs that differ in anything except ``samples`` and ``batch`` are
-    different runs: more samples extend a run, and a batch changes no sample beyond rounding.
+    ``block.*``, ``down.*``, ``up.*``, ``down.0.resnet.*`` and the like stand for all sites with
+    this name and a number that are not named. Sites that are not covered are not stored. Under
+    guidance, the activations of the conditional branch are stored. ``images``: digests of real
+    pictures, if the samples are inversions of these and not drawn from noise. Two specs that differ
+    in anything except ``samples`` and ``batch`` are different runs: more samples extend a run, and
+    a batch changes no sample beyond rounding.
     ``batch``: the number of samples that are computed at once and stored in one shard; with 0 the
     extraction chooses it. ``schedule``: see ``SCHEDULES``. ``loras``: LoRAs that are added to the
     model's weights, in this order. ``scheduler``: the configuration of the noise schedule, for a
-    model whose files do not contain it.
+    model whose files do not contain it. ``inversion``: how pictures are inverted, see
+    ``INVERSIONS``.
     """
 
     model: str
@@ -317,8 +363,10 @@ class RunSpec:
     schedule: str = NEXT
     loras: tuple[Lora, ...] = ()
     scheduler: Mapping[str, Any] = field(default_factory=dict)
+    inversion: str = DDIM
 
     def __post_init__(self) -> None:
+        self._check_inversion()
         if self.schedule not in (*SCHEDULES, BEFORE):
             raise UsageError(
                 f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}"
@@ -360,21 +408,63 @@ class RunSpec:
                 f" samples of {len(self.images)} pictures and eta {self.eta}"
             )
 
+    def _check_inversion(self) -> None:
+        if self.inversion not in INVERSIONS:
+            raise UsageError(
+                f"inversion must be one of {', '.join(INVERSIONS)}, got {self.inversion!r}"
+            )
+        if self.inversion == DDIM:
+            return
+        if not self.images:
+            raise UsageError("null-text inversion is of real pictures; give pictures to invert")
+        if self.conditioning.guidance == 1:
+            raise UsageError(
+                "null-text inversion is for guidance above 1; without guidance the plain inversion"
+                " is the same, so leave it out"
+            )
+        if self.dtype == "float16":
+            raise UsageError(
+                "null-text inversion needs gradients, which float16 loses; give --dtype float32 or"
+                " bfloat16"
+            )
+
+    @property
+    def inverting(self) -> Conditioning:
+        """The condition under which pictures are inverted."""
+        given = self.conditioning
+        return given.without_guidance() if self.inversion == NULL_TEXT else given
+
+    @property
+    def is_beside_plain(self) -> bool:
+        """Whether plain DDIM inversion is measured beside the run's own."""
+        by_prompt = self.conditioning.is_inverted_by_prompt
+        return bool(self.images) and (by_prompt or self.inversion == NULL_TEXT)
+
     def check(self, anatomy: Anatomy) -> RunSpec:
         """Returns itself, if the model has every site that it names."""
         for site in self.store:
-            family = site.removesuffix("*") if site.endswith(".*") else None
-            known = anatomy.all_sites
-            if site not in known and not (family and any(s.startswith(family) for s in known)):
+            family = site.removesuffix(".*") if site.endswith(".*") else None
+            known = anatomy.storable
+            if site not in known and not (family and any(_family(s) == family for s in known)):
                 why = f": {anatomy.without}" if anatomy.without else did_you_mean(site, known)
                 raise UnknownSiteError(f"no site {site!r} in {self.model}{why}")
         return self
 
+    def stored_places(self, anatomy: Anatomy) -> tuple[str, ...]:
+        """Lists what is stored besides h, skips and blocks."""
+        stored = (site for site in anatomy.storable if self.policy(site) != NONE)
+        return tuple(site for site in stored if site not in anatomy.sites)
+
+    @property
+    def shares_prompt(self) -> bool:
+        """Whether all samples have the same prompt, and so the same tokens."""
+        return len(set(self.conditioning.prompts)) <= 1
+
     def policy(self, site: str) -> str:
         """Returns ``full``, ``pooled`` or ``none``. A member has the policy of its group."""
-        family, *rest = site.split(".")
-        group = ".".join([family, *rest[:1]])
-        return self.store.get(group, self.store.get(f"{family}.*", NONE) if rest else NONE)
+        own = ".".join(site.split(".")[:2]) if site.startswith("skip.") else site
+        family, dot, _ = own.rpartition(".")
+        return self.store.get(own, self.store.get(f"{family}.*", NONE) if dot else NONE)
 
     @property
     def digest(self) -> str:
@@ -393,6 +483,8 @@ class RunSpec:
             identity["scheduler"] = dict(self.scheduler)
         if self.schedule != DIFFUSERS:
             del identity["schedule"]
+        if self.inversion == DDIM:
+            del identity["inversion"]
         if self.conditioning.null_class is None and "conditioning" in identity:
             del identity["conditioning"]["null_class"]
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:10]
@@ -405,11 +497,15 @@ class RunSpec:
         return f"{stem}-{self.digest}"
 
     def to_json(self) -> dict[str, Any]:
-        """Returns plain data. LoRAs and a given scheduler are left out if there are none."""
+        """Returns plain data. LoRAs, a given scheduler and an inversion are left out if there are
+        none.
+        """
         found = asdict(self)
         for name in ("loras", "scheduler"):
             if not found[name]:
                 del found[name]
+        if self.inversion == DDIM:
+            del found["inversion"]
         return found
 
 

@@ -9,6 +9,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # tiny tensors are faster on one 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test needs the hub
 
 import pytest  # noqa: E402
+from pooled import cluster, pooled  # noqa: E402, F401 - fixtures of tests with Ray
 
 # What is imported while tests are collected stays until the end. Collecting garbage meanwhile takes
 # a third of that time and finds next to nothing.

@@ -9,15 +9,23 @@ from kinds import save_kind
 from PIL import Image
 from tiny import drain
 
+from hcache.cache.plan import make_plan
+from hcache.cache.projections import projections_path
 from hcache.cards import default_spec
 from hcache.cli.main import main
-from hcache.errors import UsageError
+from hcache.edits.executor import Executor
+from hcache.edits.swap import SwapEdit
+from hcache.errors import NotStoredError, UnknownSiteError, UsageError
+from hcache.extraction.rerun import rerun
 from hcache.extraction.run import extract
 from hcache.figures.overlay import overlay
-from hcache.measures.attention import stored_maps, word_maps
-from hcache.models.attention_maps import attention_maps, cross_attentions
+from hcache.measures.attention import attention_maps, check_attention, word_maps
+from hcache.measures.stored_words import stored_maps
+from hcache.models.attention_maps import cross_attentions
 from hcache.models.conditioners import COND
 from hcache.models.loading import load_model
+from hcache.recipes.edits import DonorRef
+from hcache.recipes.window import Window
 from hcache.specs import Conditioning
 
 PROMPT = Conditioning(prompts=("a face",), guidance=3.0)
@@ -47,7 +55,7 @@ def by_hand(model, x, t, condition):
             ),
         )
 
-    layers = cross_attentions(model)
+    layers = cross_attentions(model.network)
     taken = {name: (layer, *take(layer)) for name, layer in layers.items()}
     with torch.inference_mode():
         model.trace(x, t, condition)
@@ -103,6 +111,63 @@ def test_words_are_mapped_at_every_step_and_kept(text_run):
             found.of(token, step)
 
 
+@pytest.fixture(scope="module")
+def stored_run(text_run):
+    """A run of the same model whose shards hold the maps."""
+    model, run = text_run
+    store = {"h": "pooled", "attention": "full"}
+    spec = default_spec(
+        run.spec.model, samples=12, steps=2, conditioning=PROMPT, store=store, batch=5
+    )
+    return extract(model, spec, run.home)
+
+
+def test_maps_are_stored_like_a_site_and_read_without_the_model(text_run, stored_run):
+    model, _ = text_run
+    run = stored_run
+    shape = (16, *run.anatomy.x[1:])
+    assert run.anatomy.attention == shape and run.stored_sites == ("h", "attention")
+    condition = model.condition(PROMPT, 1).branches[COND]
+    x = torch.from_numpy(run.x(7, 1))[None]
+    expected = attention_maps(model, x, run.timesteps[1], condition).numpy()
+    np.testing.assert_allclose(run.row("attention", 7, 1), expected, atol=2e-3)
+    found = stored_maps(run, 7)
+    assert "".join(found.tokens) == "aface"
+    np.testing.assert_allclose(found.of(1, 1), expected[2], atol=2e-3)
+    assert not projections_path(run, "attention.7").exists(), "it is read from the shards"
+    plan = make_plan(run.spec, run.anatomy).parts
+    assert plan["attention"] == 12 * 2 * 2 * np.prod(shape)
+    again = drain(rerun(model, run, [3]))[1]["attention"]
+    assert again.largest <= again.tolerance
+
+
+def test_pca_reads_the_maps_of_one_prompt_and_refuses_several(text_run, stored_run):
+    model, run = text_run
+    matrix = stored_run.matrix("attention", 1)
+    assert matrix.shape == (12, np.prod(stored_run.anatomy.attention)) and matrix.std(0).max() > 0
+    np.testing.assert_allclose(
+        stored_run.pooled("attention", 1), matrix.reshape(12, 16, -1).mean(2), atol=1e-6
+    )
+    several = Conditioning(prompts=("a face", "a dog"))
+    store = {"attention": "pooled"}
+    spec = default_spec(run.spec.model, samples=2, steps=1, conditioning=several, store=store)
+    other = extract(model, spec, run.home)
+    with pytest.raises(NotStoredError, match="several prompts, so token k is another word"):
+        other.matrix("attention", 0)
+    with pytest.raises(NotStoredError):
+        other.stored_sites  # noqa: B018 - it raises
+
+
+def test_nothing_is_swapped_in_maps_and_other_models_have_none(text_run, stored_run, tiny_model):
+    model, _ = text_run
+    donor = DonorRef(run=stored_run.name, sample=1)
+    edit = SwapEdit(sites=("attention",), donor=donor, alpha=1.0, window=Window(first=0, last=1))
+    with pytest.raises(UnknownSiteError, match="only stored"):
+        edit.bind(Executor(model, stored_run))
+    with pytest.raises(UnknownSiteError, match="no site 'attention'"):
+        default_spec("toyfaces-ddpm-64", store={"attention": "full"}).check(tiny_model.anatomy)
+
+
 def test_the_command_writes_the_maps_over_the_picture(text_run, tmp_path, capsys):
     _, run = text_run
     out, home = tmp_path / "words.png", ("--home", str(run.home))
@@ -120,7 +185,7 @@ def test_models_without_words_are_refused(tiny_model, tiny_run):
     with pytest.raises(UsageError, match="has no prompt"):
         drain(word_maps(lambda: tiny_model, tiny_run, 7))
     with pytest.raises(UsageError, match="no cross-attention to a prompt"):
-        cross_attentions(tiny_model)
+        check_attention(tiny_model)
 
 
 def test_an_overlay_colours_the_largest_value_and_leaves_the_least():

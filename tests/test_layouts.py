@@ -22,17 +22,6 @@ def clip_parts():
     return {"text_encoder": clip_text(), "tokenizer": clip_tokenizer()}
 
 
-def lcm():
-    """SimianLuo/LCM_Dreamshaper_v7: guidance is told beside time, and its scheduler is LCM's."""
-    return diffusers.LatentConsistencyModelPipeline(
-        vae=kl(),
-        unet=text_unet(time_cond_proj_dim=6),
-        scheduler=diffusers.LCMScheduler(**SD),
-        **clip_parts(),
-        **NO_CHECKER,
-    )
-
-
 def kandinsky():
     """kandinsky-2-2-decoder: text is replaced by a picture's embedding; ``movq/`` beside it."""
     movq = diffusers.VQModel(
@@ -123,7 +112,6 @@ def playground():
 
 
 LAYOUTS = {
-    lcm: "each of which predicts x_0 and adds fresh noise",
     kandinsky: "conditioned on the embedding of a picture",
     deepfloyd: "DDPM's learned variance and dynamic thresholding, not with DDIM",
     marigold: "the depth of a picture that it is given",
@@ -133,7 +121,6 @@ LAYOUTS = {
 }
 
 BARE = {
-    lcm: "LCMScheduler, which is not taken: at every step it predicts x_0 and adds fresh noise",
     kandinsky: "its text is replaced or joined by the embedding of a picture",
     deepfloyd: "thresholding: True",
     marigold: "editing or estimation (InstructPix2Pix, Marigold): a picture",

@@ -13,6 +13,7 @@ from hcache.analysis.similarity import ssim
 from hcache.analysis.swaps import Pictures, swap_effect
 from hcache.cli.main import main
 from hcache.directions.direction import random_direction, spread
+from hcache.edits.declared import Moved
 from hcache.errors import AnalysisError
 from hcache.measures.cells import cells_of
 from hcache.measures.declared.likeness import exhibits
@@ -131,11 +132,8 @@ def test_distances_of_an_edit_are_those_of_its_pictures(tiny_model, copied_run):
     changed = {name: Contrast.from_json(each) for name, each in record.result["changed"].items()}
     assert set(changed) == {"pixels", "structure", "colour", "embedding 1"}
 
-    from hcache.measures.driver import Change
-
-    def change(rows):
-        return Change(edit=driver.moved(move, [2.0] * len(GRID.samples[rows]), GRID.window).edit)
-
+    strengths = (2.0,) * len(GRID.samples)
+    change = Moved(moves=(move,), strengths=strengths, window=GRID.window)
     edited = drain(driver.images(GRID.samples, change, 0, True))[1]
     expected = 1 - ssim(edited, driver.unedited(GRID.samples)).mean()
     assert changed["structure"].measured.value == pytest.approx(expected, abs=0.02)

@@ -25,12 +25,15 @@ from hcache.cache.records import (
 )
 from hcache.directions.direction import in_units, random_direction, spread
 from hcache.directions.supervised import difference_direction
-from hcache.edits.shift import Shift
+from hcache.edits.batches import RendersHere
+from hcache.edits.declared import Moved
+from hcache.edits.executor import Executor
+from hcache.edits.pair_swap import PairSwap
 from hcache.errors import UnknownSiteError, UsageError
 from hcache.extraction.run import extract
 from hcache.measures.declared.swaps import carriers, exhibits
 from hcache.measures.decodability import alignment_of
-from hcache.measures.driver import Change, Driver, TrialGrid
+from hcache.measures.driver import Driver, TrialGrid
 from hcache.measures.edits import additivity_of, controllability_over, leakage_of
 from hcache.measures.evidence import Evidence
 from hcache.measures.exhibits import PictureSheet
@@ -38,7 +41,7 @@ from hcache.measures.noise import log_snr_of, says_noise
 from hcache.measures.responses import direction, null_dimensions, responses
 from hcache.measures.stored import Pictured, measured
 from hcache.measures.stored_levels import configured_levels
-from hcache.measures.swapping import COLUMNS, Pairs, PairSwap, swaps
+from hcache.measures.swapping import COLUMNS, Pairs, swaps
 from hcache.recipes.window import Window
 from hcache.specs import RunSpec
 
@@ -68,10 +71,10 @@ def grid():
 
 
 class Unrunnable:
-    """Stands for a model that must not be run again."""
+    """Stands for an executor that must not be run again."""
 
     def __getattr__(self, name):
-        raise AssertionError(f"the model was asked for {name}")
+        raise AssertionError(f"the executor was asked for {name}")
 
 
 def test_a_result_is_stored_with_its_parameters_and_found_again(copied_run):
@@ -194,10 +197,8 @@ def test_responses_at_strength_0_are_the_runs_own(driver, move, grid):
     for name, values in record.result["readings"].items():
         assert np.shape(values) == (4, 3)
         np.testing.assert_array_equal(np.array(values)[:, 1], own[name])
-    none = Shift(move, [0.0] * 4, ALL, driver.model)
-    _, again = drain(
-        driver.images((0, 1, 2, 3), lambda rows: Change(edit=none), 0, asymmetric=True)
-    )
+    none = Moved(moves=(move,), strengths=(0.0,) * 4, window=ALL)
+    _, again = drain(driver.images((0, 1, 2, 3), none, 0, asymmetric=True))
     assert np.abs(again.astype(int) - driver.unedited((0, 1, 2, 3))).max() <= 1, (
         "rendered anew it would be the same"
     )
@@ -228,7 +229,7 @@ def test_a_directions_measures_share_their_pictures_and_are_looked_up(driver, mo
     assert len(list_records(driver.run, "responses")) == 3
     other = random_direction(spread(driver.run), 4, driver.run.spec.model, driver.run.timesteps)
     drain(responses(driver, other, grid))
-    driver.model = Unrunnable()
+    driver.renders = RendersHere(Unrunnable())
     assert drain(direction(driver, move, grid, nulls=2, **QUICK))[1] == record
     _, leak = drain(leakage_of(driver, {"light": move, "warm": other}, grid, **QUICK))
     matrix = leak.result["leakage"]["matrix"]
@@ -329,7 +330,7 @@ def test_a_pullback_is_driven_by_moving_x_once(driver):
             )
             assert other.index == 1 and not np.allclose(other.delta, move.delta)
     with pytest.raises(UsageError, match="before step 1, which is not among the steps 2 to 3"):
-        driver.moved(move, [1.0], Window(first=2, last=3))
+        Executor(driver.model, driver.run).moved(move, [1.0], Window(first=2, last=3))
     with pytest.raises(UsageError, match="moves x_t"):
         drain(additivity_of(driver, {"a": move, "b": driver.randoms(1)[0]}, grid, nulls=1, **QUICK))
 
@@ -378,7 +379,7 @@ def test_swaps_come_with_their_controls_and_go_on_where_they_stood(driver):
     strip = next(each.shown for each in shown if isinstance(each.shown, PictureSheet))
     assert strip.pictures.shape[:2] == (4, len(COLUMNS)) == (4, len(strip.columns))
     np.testing.assert_array_equal(strip.pictures[:, 1], driver.unedited(pairs.donors))
-    driver.model = Unrunnable()
+    driver.renders = RendersHere(Unrunnable())
     assert drain(swaps(driver, pairs, ALL, ["h", "skip.3"], **QUICK))[1] == found
     with pytest.raises(UnknownSiteError):
         next(swaps(driver, pairs, ALL, ["skip.9"]))
@@ -390,7 +391,9 @@ def test_noise_has_the_norm_of_what_it_stands_for(driver):
     from hcache.sampling.loop import Moment
 
     moment = Moment(index=1, t=driver.run.timesteps[1])
-    donor, noise = (PairSwap(driver, "skip.1", [4, 5], ALL, seed) for seed in (None, 0))
+    donor, noise = (
+        PairSwap(driver.model, driver.run, "skip.1", [4, 5], ALL, seed) for seed in (None, 0)
+    )
     start = donor.donated(moment).map(lambda _, tensor: tensor.flip(0))
     given, noisy = donor(start, moment), noise(start, moment)
     for member in driver.run.anatomy.members("skip.1"):

@@ -21,6 +21,7 @@ from hcache.directions.unit import net_of
 from hcache.edits.recipe_directions import recall_move
 from hcache.edits.shift import Shift
 from hcache.errors import AnalysisError, UsageError
+from hcache.features import Features
 from hcache.progress import drive
 from hcache.recipes.edits import DirectionRef
 from hcache.recipes.window import Window
@@ -186,7 +187,7 @@ def test_a_vae_descends_until_its_loss_is_least(run):
     for share in (0.0, 0.5, 1.0):
         strengths = torch.full((30,), share / float(vae.scale[t]))
         moved = Shift(vae, strengths.tolist(), Window(first=0, last=2), model)(
-            _Features(h), Moment(index=t, t=0)
+            Features(h=h, skips=()), Moment(index=t, t=0)
         ).h
         losses.append(_reconstruction_loss(vae, moved, t))
     assert losses[0] > losses[1] > losses[2] and losses[2] < 0.02 * losses[0], losses
@@ -336,14 +337,6 @@ class _StandIn:
             Anatomy(x=(3, 8, 8), image=(8, 8, 3), h=h),
             Card(name="stand-in", source="none"),
         )
-
-
-class _Features:
-    def __init__(self, h):
-        self.h = h
-
-    def replace(self, changes):
-        return _Features(changes["h"])
 
 
 def test_the_same_fit_gives_the_same_direction(run):

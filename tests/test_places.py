@@ -56,7 +56,11 @@ def whole(steps=3):
 
 def test_an_anatomy_has_all_places_with_their_shapes(model):
     anatomy = model.anatomy
-    assert anatomy.places == ("down.0", "down.1", "down.2", "mid.attn", "up.0", "up.1", "up.2")
+    blocks = ("down.0", "down.1", "down.2", "mid.attn", "up.0", "up.1", "up.2")
+    assert tuple(place for place in anatomy.places if ".resnet." not in place) == blocks
+    assert anatomy.places[:2] == ("down.0.resnet.0", "down.0"), "in the order of computation"
+    middle = ("mid.resnet.0", "mid.attn", "mid.resnet.1", "up.0.resnet.0")
+    assert anatomy.places[6:10] == middle and anatomy.shape("mid.resnet.1") == anatomy.h
     assert not set(anatomy.places) & set(anatomy.sites), "swaps of all sites mean what they meant"
     assert anatomy.shape("mid.attn") == anatomy.h and anatomy.shape("up.2")[1:] == SHAPE[1:]
     assert anatomy.members("up.1") == ("up.1",)
@@ -87,7 +91,8 @@ def test_reading_places_changes_nothing_and_reads_what_the_blocks_put_out(model)
         plain, without = model.trace(x_of(), 5)
     assert torch.equal(output, expected) and torch.equal(without, expected) and not plain.others
     assert list(features.others) == list(model.anatomy.places)
-    for name, tensor in features.others.items():
+    for name in modules:
+        tensor = features.others[name]
         assert torch.equal(tensor, heard[name]), name
     assert torch.equal(features.h, plain.h)
 

@@ -82,3 +82,40 @@ def test_values_that_are_not_finite_and_constant_data_are_refused(broken):
         standardised_rows(in_blocks(data), data.shape)
     with pytest.raises(AnalysisError, match="nothing to read"):
         standardised_rows(in_blocks(np.ones((9, 4), np.float32)), (9, 4))
+
+
+@pytest.mark.parametrize("exact", [50, 1000])
+def test_scores_of_many_samples_are_those_of_all_pairs(exact, monkeypatch):
+    """By the features' own products, and by passes; up to a sign, where components stand out."""
+    from scipy.linalg import subspace_angles
+
+    from hcache.analysis import standard_scores as module
+    from hcache.analysis.probes import gram_matrix
+    from hcache.analysis.projections import leading
+
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(400, 4)) * [8, 5, 3, 2] @ rng.normal(size=(4, 120))
+    data = (data + rng.normal(size=(400, 120)) * rng.uniform(0.5, 2, 120) + 3).astype(np.float32)
+    data[:, 7] = 5.0
+    values, vectors = leading(gram_matrix(data), 6)
+    monkeypatch.setattr(module, "EXACT", exact)
+    rows = lambda: (data[start : start + 60] for start in range(0, 400, 60))  # noqa: E731
+    found = module.standard_scores(rows, data.shape, 6)
+    assert found.shape == (400, 6)
+    for j in range(4):
+        expected = vectors[:, j] * np.sqrt(values[j])
+        assert subspace_angles(expected[:, None], found[:, j : j + 1])[0] < 1e-2
+        assert np.linalg.norm(found[:, j]) == pytest.approx(np.sqrt(values[j]), rel=1e-3)
+    with pytest.raises(AnalysisError, match="nothing to read"):
+        module.standard_scores(lambda: iter([np.ones((9, 3), np.float32)]), (9, 3), 2)
+
+
+def test_codes_of_many_samples_are_those_of_few(tiny_run, monkeypatch):
+    """The run's own scores, whichever way they come."""
+    from hcache.measures import codes
+
+    expected = codes.codes_of(tiny_run, codes.COMPONENTS, "h", 1, 5)
+    monkeypatch.setattr(codes, "EXACT", 5)
+    monkeypatch.setattr(type(tiny_run), "matrix", None)
+    found = codes.codes_of(tiny_run, codes.COMPONENTS, "h", 1, 5)
+    np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4 * np.abs(expected).max())

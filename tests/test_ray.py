@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pooled import SMALL
 from tiny import PATIENCE, assert_same_contents
 
 from hcache.background.extractions import extract_arguments
@@ -26,35 +27,12 @@ from hcache.extraction.run import extract
 from hcache.progress import drive
 
 ROOT = Path(__file__).parents[1]
-SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
 
 
 def assert_whole(run, like):
     assert_same_contents(run, like)
     assert run.complete and drive(verify(run.folder)).fine
     assert not list(run.folder.rglob("*.partial")) and not (run.folder / ".token").exists()
-
-
-@pytest.fixture
-def cluster(monkeypatch):
-    """A cluster whose first machine computes nothing; it is gone after the test."""
-    pytest.importorskip("ray")
-    from ray.cluster_utils import Cluster
-
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "0")  # of what others have on this machine
-    monkeypatch.setenv("RAY_worker_niceness", "0")  # 15 by default: beside other work it starves
-    made = Cluster(initialize_head=True, head_node_args={**SMALL, "num_cpus": 0})
-    try:
-        yield made
-    finally:
-        import ray
-
-        ray.shutdown()
-        made.shutdown()
 
 
 def place_on(cluster):
@@ -281,7 +259,7 @@ def local(monkeypatch):
 
     monkeypatch.setattr(ray_actor, "WAIT", 0.05)
     monkeypatch.setattr(on_ray, "LOOK", 0.0)  # so that an actor is started again before all is done
-    monkeypatch.setattr(on_ray, "actor_class", lambda *_: Remote)
+    monkeypatch.setattr(on_ray, "actor_class", lambda *_, **_calls: Remote)
     monkeypatch.setattr(on_ray, "session", session)
     return on_ray.OnRay(address="somewhere", cpus=1), actors, ray
 
@@ -317,7 +295,7 @@ def test_an_actor_that_always_dies_is_not_started_for_ever(
 ):
     from hcache.errors import ModelError
     from hcache.extraction import ray_actor
-    from hcache.extraction.on_ray import RESTARTS
+    from hcache.ray_cluster import RESTARTS
 
     place, actors, ray = local
 
@@ -373,39 +351,7 @@ def brightness(pictures):
     return {"brightness": pictures.mean((1, 2, 3)).astype("float32")}
 
 
-@pytest.fixture
-def mapping(monkeypatch):
-    """Calls on Ray are made here, one after the other, when they are waited for."""
-    from contextlib import contextmanager
-
-    from hcache import ray_cluster
-
-    class Here(Local):
-        def __init__(self):
-            super().__init__()
-            self.calls = 0
-
-        def remote(self, **needs):
-            assert needs == {"num_cpus": 1}
-            return lambda function: Method(function)
-
-        def wait(self, references, num_returns, timeout):
-            self.calls += 1
-            return references[-1:], references[:-1]  # the last first: no order is promised
-
-    here = Here()
-
-    @contextmanager
-    def session(address):
-        yield here
-
-    monkeypatch.setattr(ray_cluster, "session", session)
-    monkeypatch.setattr(ray_cluster, "require_ray", lambda: here)
-    monkeypatch.setattr("hcache.cli.readers.require_ray", lambda: here)
-    return here
-
-
-def test_reading_on_ray_gives_the_labels_of_reading_here(copied_run, mapping, monkeypatch, capsys):
+def test_reading_on_ray_gives_the_labels_of_reading_here(copied_run, pooled, monkeypatch, capsys):
     from hcache.readers.reading import read_run
 
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
@@ -414,21 +360,22 @@ def test_reading_on_ray_gives_the_labels_of_reading_here(copied_run, mapping, mo
     assert main([*words, "--ray=auto"]) == 0
     label_set = open_run(copied_run.folder).labels["brightness"]
     expected = brightness(copied_run.images)["brightness"]
-    assert label_set["brightness"] == pytest.approx(expected, abs=1e-5) and mapping.calls == 1
+    assert label_set["brightness"] == pytest.approx(expected, abs=1e-5) and len(pooled.done) == 1
     assert not (copied_run.folder / ".token").exists()
     drive(read_run(copied_run, "brightness", ray="auto", batch=5))
-    assert mapping.calls == 1, "all had been read"
+    assert len(pooled.done) == 1, "all had been read"
     drive(read_run(copied_run, "brightness", replace=True, ray="auto", batch=5))
-    assert mapping.calls == 1 + 3, "all 12 are read again, 5 at a time"
+    assert len(pooled.done) == 1 + 3, "all 12 are read again, 5 at a time"
 
 
 def test_a_machine_that_cannot_take_part_in_reading_is_named(copied_run, tmp_path):
-    from hcache.readers.ray_reading import ReadPart, read_part
+    from hcache.cache.seen import Shared
 
     with token_in(copied_run.folder) as token:
-        part = ReadPart(folder=copied_run.folder, reader="any", samples=(0,), token=token)
-        other = dataclasses.replace(part, versions={**versions(), "torch": "9"})
+        shared = Shared(folder=copied_run.folder, token=token)
+        shared.check()
+        other = dataclasses.replace(shared, versions={**versions(), "torch": "9"})
         with pytest.raises(CacheError, match="and the machine that began the work has 9"):
-            read_part(other)
+            other.check()
     with pytest.raises(CacheError, match="sees another folder under"):
-        read_part(part)
+        shared.check()

@@ -20,6 +20,7 @@ from hcache.cli.main import main
 from hcache.errors import ModelError
 from hcache.models.loading import load_anatomy, load_model, load_scheduler
 from hcache.models.schedulers import (
+    FEW_STEPS,
     FLOW,
     NEUTRAL,
     READ,
@@ -59,7 +60,7 @@ def schedulers_of_diffusers():
 
 def test_every_scheduler_of_diffusers_is_taken_or_refused():
     """A new version of diffusers with another one fails here: it is to be looked at."""
-    known = [*TAKEN, FLOW, *REFUSED]
+    known = [*TAKEN, *FEW_STEPS, FLOW, *REFUSED]
     assert len(set(known)) == len(known)
     assert set(schedulers_of_diffusers()) == set(known)
 
@@ -71,13 +72,17 @@ def test_the_table_says_what_the_code_does():
         if "Scheduler`" in line
     ]
     said = {cells[1].strip().strip("`"): cells[2].strip().split(" ")[0] for cells in rows}
-    expected = dict.fromkeys(TAKEN, "taken") | {FLOW: "flows"} | dict.fromkeys(REFUSED, "refused")
+    expected = (
+        dict.fromkeys([*TAKEN, *FEW_STEPS], "taken")
+        | {FLOW: "flows"}
+        | dict.fromkeys(REFUSED, "refused")
+    )
     assert said == expected
 
 
 def test_every_field_of_a_taken_scheduler_is_read_or_irrelevant_or_refused():
     known = {*READ, *SOLVER, *WITH_ANOTHER, *NEUTRAL}
-    for name in TAKEN:
+    for name in (*TAKEN, *FEW_STEPS):
         fields = set(inspect.signature(getattr(diffusers, name).__init__).parameters) - {"self"}
         assert not fields - known, f"{name}: {fields - known} would be left out"
     assert set(WITH_ANOTHER.values()) <= set(NEUTRAL), "what it is read with is refused"

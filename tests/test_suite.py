@@ -285,7 +285,7 @@ def test_probes_start_by_themselves_once_and_the_rest_is_one_button(
         "this model has no reader: nothing is rendered"
     )
     button.click().run()
-    assert started[1].what == ("decodability", "alignment", "codes", "cka")
+    assert started[1].what == ("decodability", "alignment", "codes", "components", "cka")
 
 
 @pytest.mark.parametrize("state", ["cancelled", "failed"])

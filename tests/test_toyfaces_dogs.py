@@ -70,6 +70,7 @@ def made_up_run(n=400):
     readings = {"happy": rng.random(n)}
     readings |= {f"breed {name}": (breed == k) * 0.9 + 0.02 for k, name in enumerate(dogs.NAMES)}
     run = SimpleNamespace(
+        name="dogs",
         labels={breeds.READER: readings},
         sample_ids=np.arange(n),
         position=lambda sample: sample,
@@ -85,6 +86,13 @@ def test_positives_are_the_happiest_of_all_or_of_one_breed():
     for k, name in enumerate(dogs.NAMES):
         assert (breed[list(chosen[name])] == k).all() and len(chosen[name]) == 20
     assert len({*chosen[breeds.RANDOM]}) == 20
+    fits = breeds.fits(run, 20)
+    assert {name: fit.method for name, fit in fits.items() if name not in chosen} == {
+        "mixed breeds, VAE": "vae",
+        "mixed breeds, local naive": "local",
+    }
+    mixed = {fit.positives for name, fit in fits.items() if name.startswith(breeds.MIXED)}
+    assert mixed == {chosen[breeds.MIXED]}
 
 
 def test_a_change_is_of_the_recipients_breed_and_in_spreads():

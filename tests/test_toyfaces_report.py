@@ -49,6 +49,20 @@ def test_the_documentation_has_the_tables_as_they_were_measured():
     assert set(asked) >= set(KNOWN) and len(asked) == len(set(asked))
 
 
+def test_directions_stand_beside_random_positives_at_three_lengths():
+    def beside(value: float, p: float) -> dict:
+        change = {"value": value, "low": value - 0.5, "high": value + 0.5, "n": 16}
+        return {"change": change, "random": 0.25, "p": p}
+
+    found = {"equal": beside(1.0, 0.005), "own": beside(0.5, 0.02), "rest": None}
+    table = report.random_table({"model": {"readings": {"smile": found}}}).splitlines()
+    assert table[0] == "| direction | length | `model` |"
+    assert "| smile | equal length | +1.00 (+0.50 to +1.50); random 0.25; p 0.005 |" in table
+    assert "| smile | own length | +0.50 (+0.00 to +1.00); random 0.25; p 0.020 |" in table
+    assert "| smile | 5 components out | no random direction changes it |" in table
+    assert len(table) == 2 + len(ATTRIBUTES) * 3
+
+
 @pytest.mark.parametrize("model", report.MODELS)
 def test_the_results_are_of_the_weights_that_ship(model):
     weights = default_spec(model).weights

@@ -224,12 +224,15 @@ def _alignment_statistic(
     they are given.
     """
     own = np.diag(gram).copy()
-    member = np.eye(len(gram)) if groups is None else np.eye(int(groups.max()) + 1)[groups]
-    inside = np.where(same_group(groups, len(gram)), gram, 0) if groups is not None else None
+    if groups is None:
+        member = inside = None
+    else:
+        member = np.eye(int(groups.max()) + 1)[groups]
+        inside = np.where(same_group(groups, len(gram)), gram, 0)
 
     def within(weights: np.ndarray, products: np.ndarray) -> np.ndarray:
         """Returns the mean product of different samples, or groups, for weights (r, n)."""
-        if inside is None:
+        if inside is None or member is None:
             left, squares = np.square(weights) @ own, np.square(weights).sum(1)
         else:
             left = ((weights @ inside) * weights).sum(1)
@@ -245,7 +248,7 @@ def _alignment_statistic(
         a, b = ins.sum(1), outs.sum(1)
         agreeing, others = within(ins, into), within(outs, out_of)
         crossed = (into * outs).sum(1) / (a * b)
-        if groups is not None:
+        if inside is not None and member is not None:
             shared = ((ins @ member) * (outs @ member)).sum(1)
             kept = ((ins @ inside) * outs).sum(1)
             crossed = ((into * outs).sum(1) - kept) / (a * b - shared)

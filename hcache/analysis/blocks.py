@@ -61,6 +61,7 @@ def check_paired(n: int) -> None:
         raise AnalysisError(
             f"{n} samples are too many to compare all pairs, at most {MOST_PAIRED}: the matrix of"
             f" all pairs would take {8 * n**2 / 1e9:.1f} GB; choose fewer samples"
+            f" (`python -m hcache measure RUN --first {MOST_PAIRED}` takes the first ones)"
         )
 
 

@@ -45,7 +45,7 @@ def standardised_rows(
     Raises:
         AnalysisError: values are not finite, or no feature varies.
     """
-    mean, deviation = _spread(rows)
+    mean, deviation = spread_of(rows)
     varies = deviation > 0
     count = int(varies.sum())
     if not count:
@@ -74,9 +74,13 @@ def _random_signs(features: int, size: int) -> Any:
     return fitted.fit(np.zeros((1, features), np.float32)).components_.astype(np.float32)
 
 
-def _spread(rows: Callable[[], Iterator[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean (d,) float32 and deviation (d,) of every feature; 0 for features that do not
-    vary.
+def spread_of(rows: Callable[[], Iterator[np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and deviation of every feature, both (d,).
+
+    The deviation is 0 for features that do not vary. The blocks (some samples, d) are read once.
+
+    Raises:
+        AnalysisError: values are not finite, or there are no samples.
     """
     n, shift, total, squares, largest = 0, None, 0.0, 0.0, 0.0
     for block in _gathered(rows):

@@ -1,20 +1,25 @@
 r"""Leading principal components of samples that are streamed in a few passes.
 
 X_t (n, d) are the centred activations at step t, C_t = X_tᵀ X_t, and Ω (d, l) are a few columns. A
-pass over the samples gives C_t Ω = X_tᵀ (X_t Ω). It holds only n x l and d x l numbers. The
+pass over the samples gives Y = X_t Ω and C_t Ω = X_tᵀ Y. It holds only n x l and d x l numbers. The
 components are searched in the span of
 
     Ω, C Ω, C² Ω, ...
 
-with one pass for each block (Rayleigh-Ritz on a block Krylov space). For components joint over the
-steps, C is Xᵀ X of the steps side by side. The same pass serves it. Ω begins with the components of
-the first samples and some random columns. Two passes therefore suffice if components stand out of
-the noise. There are never more than :data:`MOST_PASSES`, plus one for the scores.
+with one pass for each block (Rayleigh-Ritz on a block Krylov space). The scores are combinations of
+the Y of all blocks, so they take no pass of their own. For components joint over the steps, C is
+Xᵀ X of the steps side by side. The same pass serves it. Ω begins with the leading subspace of the
+first samples and some random columns. Two passes therefore suffice if components stand out of the
+noise. There are never more than :data:`MOST_PASSES`.
 
 **Error.** For a component v with variance θ, the residual ‖C v - θ v‖ is known without a pass. The
 true matrix has an eigenvalue within the residual of θ. The angle between v and the true component
 is at most residual / gap. The passes end when the residual is below :data:`TOLERANCE` of a
 component's distance to the noise, for all components that stand out twofold.
+
+**Cost.** A pass takes 4 l multiplications and additions for each number that is read, for each of
+the two searches. The memory is a few times that of the scores, a few times :data:`TOGETHER` bytes,
+and some d x l numbers for each step.
 
 References:
     Finding structure with randomness: Probabilistic algorithms for constructing approximate matrix
@@ -37,21 +42,22 @@ from ..errors import AnalysisError
 EXACT = 2048
 """The number of samples, or features, up to which components are computed exactly."""
 
-OVERSAMPLING, RANDOM = 10, 5
+OVERSAMPLING, RANDOM = 6, 3
 """The number of additional columns in the search, and how many of them start at random."""
 
-FIRST = 512
-"""The number of first samples whose components are computed exactly, as a start."""
+FIRST, ROUNDS = 1024, 3
+"""The number of first samples whose leading subspace is the start, and of power iterations on them.
+"""
 
 FEW = 64
 """The number of features up to which all directions are followed. The components are then exact."""
 
-TOLERANCE = 5e-3
+TOLERANCE = 8e-3
 """The largest sine of the error angle for a component that stands out."""
 
-LEAST_PASSES, MOST_PASSES = 2, 4
+LEAST_PASSES, MOST_PASSES = 2, 3
 
-TOGETHER = 2**26
+TOGETHER = 2**25
 """The number of bytes of samples that are processed at a time."""
 
 StepRows = Callable[[], Iterator[np.ndarray]]
@@ -92,16 +98,19 @@ class Streamed:
 
 @dataclass(kw_only=True)
 class _Search:
-    """The search for the components of one matrix C (d, d), with the products so far and the next
-    block.
+    """The search for the components of one matrix C (d, d).
+
+    It has the products so far and the next block. ``along``: the samples along each block so far,
+    (steps, n, l); there is one step unless the components are joint.
     """
 
     k: int
     block: np.ndarray
+    along: list[np.ndarray] = field(default_factory=list)
     basis: np.ndarray = field(init=False)
     images: np.ndarray = field(init=False)
     values: np.ndarray = field(init=False)
-    vectors: np.ndarray = field(init=False)
+    inner: np.ndarray = field(init=False)
     residuals: np.ndarray = field(init=False)
     settled: bool = False
     complete: bool = False
@@ -110,18 +119,18 @@ class _Search:
         self.basis = np.zeros((len(self.block), 0), np.float32)
         self.images = self.basis
 
-    def take(self, product: np.ndarray) -> None:
-        """Takes C times the block, and updates the best components."""
+    def take(self, product: np.ndarray, along: np.ndarray) -> None:
+        """Takes C times the block and the samples along it, and updates the best components."""
         if self.complete:  # there is no other block
             return
+        self.along.append(along)
         self.basis = np.hstack([self.basis, self.block])
         self.images = np.hstack([self.images, product])
         small = (self.basis.T @ self.images).astype(np.float64)
         values, inner = np.linalg.eigh((small + small.T) / 2)
         values, inner = np.maximum(values[::-1], 0), inner[:, ::-1].astype(np.float32)
-        self.values, inner = values[: self.k], inner[:, : self.k]
-        self.vectors = self.basis @ inner
-        off = self.images @ inner - self.vectors * self.values.astype(np.float32)
+        self.values, self.inner = values[: self.k], inner[:, : self.k]
+        off = self.images @ self.inner - self.vectors * self.values.astype(np.float32)
         self.residuals = np.linalg.norm(off, axis=0).astype(np.float64)
         self.complete = self.basis.shape[1] + self.block.shape[1] > len(self.block)
         noise = values[self.k] if len(values) > self.k else 0.0
@@ -131,55 +140,100 @@ class _Search:
         if not self.complete:
             self.block = self._beyond(product)
 
+    @property
+    def vectors(self) -> np.ndarray:
+        """The components (d, k), of unit length."""
+        return self.basis @ self.inner
+
+    def leading(self) -> Leading:
+        """Returns the components. The scores at each step are on parts of unit length."""
+        largest = np.where(self.values > 0, self.values, 1)
+        steps, done = len(self.along[0]), 0
+        parts = self.vectors.reshape(steps, -1, len(largest))
+        lengths = np.linalg.norm(parts, axis=1)
+        scores = np.zeros((*self.along[0].shape[:2], len(largest)), np.float32)
+        for along in self.along:
+            inner = self.inner[done : done + along.shape[2]]
+            for step, found in enumerate(scores):
+                found += along[step] @ inner
+            done += len(inner)
+        for found, length in zip(scores, lengths, strict=True):
+            found -= found.mean(0, dtype=np.float64).astype(np.float32)
+            found /= np.where(length > 0, length, 1) if steps > 1 else 1
+        return Leading(
+            scores=scores,
+            values=self.values,
+            residuals=self.residuals / largest,
+            lengths=lengths,
+        )
+
     def _beyond(self, product: np.ndarray) -> np.ndarray:
-        for _ in range(2):  # one pass is not enough for vectors that are nearly in the span already
-            product = np.linalg.qr(product - self.basis @ (self.basis.T @ product))[0]
-        return product.astype(np.float32)
+        for _ in range(2):  # one time is not enough for vectors that are nearly in the span already
+            product = orthonormal(product - self.basis @ (self.basis.T @ product))
+        return product
 
 
 @dataclass(kw_only=True)
 class _Sums:
-    """The sums over a pass of the samples minus ``shift`` (steps, d)."""
+    """The sums over a pass of the samples minus ``shift`` (steps, d).
+
+    ``own`` and ``joint`` are the blocks: one for each step, and (steps, d, l) or None. The products
+    are (l, d) for each step. ``along_own`` and ``along_joint`` are the samples along the blocks
+    (steps, n, l).
+    """
 
     shift: np.ndarray
     own: list[np.ndarray]
     joint: np.ndarray | None
+    samples: int
     total: np.ndarray = field(init=False)
     squares: np.ndarray = field(init=False)
     n: int = 0
 
     def __post_init__(self) -> None:
-        self.total = np.zeros(self.shift.shape)
-        self.squares = np.zeros(len(self.shift))
-        self.own_products = [np.zeros_like(block) for block in self.own]
-        self.joint_products = None if self.joint is None else np.zeros_like(self.joint)
+        steps, d = self.shift.shape
+        self.total, self.squares = np.zeros((steps, d)), np.zeros(steps)
+        widths = self.own[0].shape[1], 0 if self.joint is None else self.joint.shape[2]
+        joint = self.own if self.joint is None else list(self.joint)
+        self.blocks = [
+            np.hstack(pair) if widths[1] else pair[0] for pair in zip(self.own, joint, strict=True)
+        ]
+        self.own_products, self.joint_products = (
+            np.zeros((steps, width, d), np.float32) for width in widths
+        )
+        self.along_own, self.along_joint = (
+            np.zeros((steps, self.samples, width), np.float32) for width in widths
+        )
 
     def add(self, x: np.ndarray) -> None:
         """Adds samples (steps, some, d), minus the shift."""
-        self.n += x.shape[1]
-        along = None
+        place, width = slice(self.n, self.n + x.shape[1]), self.own[0].shape[1]
+        self.n = place.stop
+        ones = np.ones(x.shape[1], np.float32)
         for step, rows in enumerate(x):
-            self.total[step] += rows.sum(0, dtype=np.float64)
+            self.total[step] += ones @ rows
             self.squares[step] += np.vdot(rows, rows)
-            self.own_products[step] += rows.T @ (rows @ self.own[step])
-            if self.joint is not None:
-                part = rows @ self.joint[step]
-                along = part if along is None else along + part
-        if self.joint_products is not None:
+            found = rows @ self.blocks[step]
+            self.along_own[step, place] = found[:, :width]
+            self.along_joint[step, place] = found[:, width:]
+            self.own_products[step] += found[:, :width].T @ rows
+        if self.joint is not None:
+            together = self.along_joint[:, place].sum(0)
             for step, rows in enumerate(x):
-                self.joint_products[step] += rows.T @ along
+                self.joint_products[step] += together.T @ rows
 
-    def centred(self) -> tuple[list[np.ndarray], np.ndarray | None]:
-        """Returns the products for centred samples."""
+    def centred(self) -> tuple[list[np.ndarray], np.ndarray]:
+        """Returns the products (d, l) of each step and (steps, d, l), for centred samples."""
         mean = (self.total / self.n).astype(np.float32)
         own = [
-            product - self.n * np.outer(at, at @ block)
+            product.T - self.n * np.outer(at, at @ block)
             for product, block, at in zip(self.own_products, self.own, mean, strict=True)
         ]
-        if self.joint is None or self.joint_products is None:
-            return own, None
-        along = np.einsum("sd,sdl->l", mean, self.joint)
-        return own, self.joint_products - self.n * mean[:, :, None] * along
+        joint = self.joint_products.swapaxes(1, 2)
+        if self.joint is not None:
+            along = np.einsum("sd,sdl->l", mean, self.joint)
+            joint = joint - self.n * mean[:, :, None] * along
+        return own, joint
 
     @property
     def totals(self) -> np.ndarray:
@@ -202,15 +256,16 @@ def stream_components(
     Raises:
         AnalysisError: values are not finite, or a step has no variance.
     """
-    first = next(grouped(rows), np.zeros((0, 0, 0), np.float32))[:, :FIRST]
+    first = _first_samples(rows)
     if samples < 3 or first.shape[1] < 1:
         raise AnalysisError(f"PCA needs 3 samples or more, got {samples}")
+    _check_finite(first)
     k = min(k, samples - 1, first.shape[2])
     shift = first.mean(1)
     rng = np.random.default_rng(seed)
     own = [_Search(k=k, block=_first_block(each[None], k, rng)) for each in first]
     whole = _Search(k=k, block=_first_block(first, k, rng)) if joint else None
-    share, passes = 1 / (MOST_PASSES + 1), 0
+    share, passes = 1 / MOST_PASSES, 0
     while True:
         sums = yield from _pass(rows, samples, shift, own, whole, share * passes, share)
         passes += 1
@@ -218,24 +273,11 @@ def stream_components(
         enough = passes >= LEAST_PASSES or all(s.complete for s in searches)
         if passes == MOST_PASSES or (enough and all(s.settled for s in searches)):
             break
-    mean = (shift + sums.total / sums.n).astype(np.float32)
-    found = yield from _scores(rows, samples, mean, own, whole, 1 - share, share)
     return Streamed(
-        own=tuple(_leading(s, scores[None]) for s, scores in zip(own, found[0], strict=True)),
-        joint=None if whole is None else _leading(whole, found[1]),
+        own=tuple(search.leading() for search in own),
+        joint=None if whole is None else whole.leading(),
         totals=sums.totals,
-        passes=passes + 1,
-    )
-
-
-def _leading(search: _Search, scores: np.ndarray) -> Leading:
-    largest = np.where(search.values > 0, search.values, 1)
-    parts = search.vectors.reshape(len(scores), -1, len(largest))
-    return Leading(
-        scores=scores,
-        values=search.values,
-        residuals=search.residuals / largest,
-        lengths=np.linalg.norm(parts, axis=1),
+        passes=passes,
     )
 
 
@@ -253,13 +295,14 @@ def _pass(
         shift=shift,
         own=[search.block for search in own],
         joint=None if whole is None else whole.block.reshape(*shift.shape, -1),
+        samples=samples,
     )
-    largest = np.zeros(len(shift))
-    for x in grouped(rows):
-        largest = np.maximum(largest, np.abs(x).max((1, 2)))
-        _check_finite(largest)
-        sums.add(x - shift[:, None])
+    for x in shifted(rows, shift):
+        sums.add(x)
+        if not np.isfinite(sums.squares).all():
+            _check_finite(x)
         yield begun + share * min(1.0, sums.n / samples)
+    largest = np.abs(shift).max(1)  # of equal numbers
     for step, total in enumerate(sums.totals):
         # less than the rounding error of equal numbers
         if total <= (1e-6 * largest[step]) ** 2 * sums.n * shift.shape[1]:
@@ -267,69 +310,87 @@ def _pass(
                 f"all samples are the same at step {step}: there is no variance to explain"
             )
     of_steps, of_all = sums.centred()
-    for search, product in zip(own, of_steps, strict=True):
-        search.take(product.astype(np.float32))
-    if whole is not None and of_all is not None:
-        whole.take(of_all.reshape(len(whole.block), -1).astype(np.float32))
+    for step, (search, product) in enumerate(zip(own, of_steps, strict=True)):
+        search.take(product.astype(np.float32), sums.along_own[step : step + 1, : sums.n])
+    if whole is not None:
+        product = of_all.reshape(len(whole.block), -1).astype(np.float32)
+        whole.take(product, sums.along_joint[:, : sums.n])
     return sums
 
 
-def _check_finite(largest: np.ndarray) -> None:
-    if not np.isfinite(largest).all():
-        step = int(np.flatnonzero(~np.isfinite(largest))[0])
-        raise AnalysisError(
-            f"at step {step} the data hold values that are not finite (overflow?); PCA is not"
-            " defined on them"
-        )
+def _check_finite(x: np.ndarray) -> None:
+    """Refuses samples (steps, some, d) with values that are not finite."""
+    for step, rows in enumerate(x):
+        if not np.isfinite(rows).all():
+            raise AnalysisError(
+                f"at step {step} the data hold values that are not finite (overflow?); PCA is not"
+                " defined on them"
+            )
 
 
-def _scores(
-    rows: StepRows,
-    samples: int,
-    mean: np.ndarray,
-    own: list[_Search],
-    whole: _Search | None,
-    begun: float,
-    share: float,
-) -> Generator[float, None, tuple[list[np.ndarray], np.ndarray]]:
-    """Returns scores on each step's components, and on the unit-length parts of joint components at
-    each step.
-    """
-    along = [search.vectors for search in own]
-    if whole is not None:
-        parts = whole.vectors.reshape(*mean.shape, -1)
-        length = np.linalg.norm(parts, axis=1, keepdims=True)
-        parts = parts / np.where(length > 0, length, 1)
-        along = [np.hstack(pair) for pair in zip(along, parts, strict=True)]
-    found = np.empty((len(along), samples, along[0].shape[1]), np.float32)
-    at = 0
-    for x in grouped(rows):
-        place = slice(at, at + x.shape[1])
-        for step, vectors in enumerate(along):
-            found[step, place] = x[step] @ vectors - mean[step] @ vectors
-        at = place.stop
-        yield begun + share * min(1.0, at / samples)
-    k = own[0].vectors.shape[1]
-    return [each[:at, :k] for each in found], found[:, :at, k:]
+def _first_samples(rows: StepRows) -> np.ndarray:
+    """Returns all steps of the first samples, of at most 4 times :data:`TOGETHER` bytes."""
+    found: list[np.ndarray] = []
+    count = 0
+    for block in rows():
+        most = min(FIRST, max(1, 4 * TOGETHER // max(1, block[:, :1].nbytes)))
+        found.append(block[:, : most - count])
+        count += found[-1].shape[1]
+        if count >= most:
+            break
+    return np.concatenate(found, 1) if found else np.zeros((0, 0, 0), np.float32)
 
 
 def _first_block(first: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns orthonormal columns (steps * d, l): the components of the first samples (steps, b,
-    d), and random ones.
+    """Returns orthonormal columns (steps * d, l): the leading subspace of the first samples (steps,
+    b, d), and random ones.
     """
     x = first - first.mean(1, keepdims=True)
-    side_by_side = np.concatenate(list(x), 1)
-    size = side_by_side.shape[1]
+    steps, b, d = x.shape
+    size = steps * d
     if size <= FEW:
         return np.eye(size, dtype=np.float32)
     width = min(k + OVERSAMPLING, size)
-    _, vectors = np.linalg.eigh(side_by_side @ side_by_side.T)
-    known = min(width - min(RANDOM, width), len(vectors) - 1)
-    start = side_by_side.T @ vectors[:, len(vectors) - known :]
-    noise = rng.standard_normal((size, width - known)).astype(np.float32)
-    scale = np.linalg.norm(start, axis=0)
-    start = start / np.where(scale > 0, scale, 1)
-    return np.linalg.qr(np.hstack([start, noise / np.sqrt(np.float32(size))]))[0].astype(np.float32)
+    known = min(width - min(RANDOM, width), b - 1)
+    columns = rng.standard_normal((steps, d, known)).astype(np.float32)
+    for _ in range(ROUNDS if known > 0 else 0):
+        along = sum(rows @ part for rows, part in zip(x, columns, strict=True))
+        found = np.concatenate([rows.T @ along for rows in x])
+        columns = orthonormal(found).reshape(steps, d, -1)
+    start = columns.reshape(size, -1)
+    noise = rng.standard_normal((size, width - start.shape[1])).astype(np.float32)
+    return orthonormal(np.hstack([start, noise / np.sqrt(np.float32(size))]))
+
+
+def orthonormal(columns: np.ndarray) -> np.ndarray:
+    """Returns an orthonormal basis of the span of columns (d, l).
+
+    Columns that depend on the others are replaced by others.
+    """
+    return np.linalg.qr(columns)[0].astype(np.float32)
+
+
+def shifted(rows: StepRows, shift: np.ndarray) -> Iterator[np.ndarray]:
+    """Yields blocks (steps, some, d) minus a shift (steps, d).
+
+    Each has at most :data:`TOGETHER` bytes. Small blocks are joined, and large ones are cut. The
+    array is used again for the next block.
+    """
+    steps, d = shift.shape
+    most = max(1, TOGETHER // max(1, 4 * steps * d))
+    held, together = 0, np.empty((steps, most, d), np.float32)
+    for block in rows():
+        start = 0
+        while start < block.shape[1]:
+            stop = min(start + most - held, block.shape[1])
+            place = slice(held, held + stop - start)
+            np.subtract(block[:, start:stop], shift[:, None], out=together[:, place])
+            start, held = stop, place.stop
+            if held == most:
+                yield together
+                held = 0
+    if held:
+        yield together[:, :held]
 
 
 def grouped(rows: StepRows) -> Iterator[np.ndarray]:

@@ -23,7 +23,7 @@ from ..directions.fitting import METHODS, Fit, check_options
 from ..errors import UsageError
 from ..noise_schedules import name_of
 from ..schemas import checked, shown
-from ..specs import DIFFUSERS, RunSpec
+from ..specs import DDIM, DIFFUSERS, RunSpec
 
 EXTRACT, FIT, IMPORT, MEASURE, READ = "extract", "fit", "import", "measure", "read"
 REPAIR = "repair"
@@ -481,6 +481,8 @@ def extract_arguments(spec: RunSpec, folder: str) -> list[str]:
         f"--dtype={spec.dtype}",
     ]
     arguments += [f"--store-dtype={spec.store_dtype}", f"--guidance={given.guidance}"]
+    if spec.inversion != DDIM:
+        arguments += [f"--inversion={spec.inversion}"]
     if spec.schedule == DIFFUSERS:  # that of a run of before stands in its run.json
         arguments += [f"--schedule={spec.schedule}"]
     if len(given.prompts) > 1:

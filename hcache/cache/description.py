@@ -79,6 +79,7 @@ class SpecFields(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     schedule: Literal["next", "diffusers", "before"] = BEFORE
     loras: tuple[LoraFields, ...] = ()
     scheduler: dict[str, Setting] = {}
+    inversion: Literal["ddim", "null-text"] = "ddim"
 
     def spec(self) -> RunSpec:
         """Returns the run that these fields describe.

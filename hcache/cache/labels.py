@@ -22,6 +22,7 @@ from ..atomic import free_name, is_there, make_folder, read_file, write_bytes
 from ..errors import CacheError, UsageError, did_you_mean
 from ..foreign import is_foreign, same_but_for_case
 from ..texts import read_text
+from .kept_labels import kept_label_files
 from .label_files import (
     SAMPLE,
     SEED,
@@ -252,7 +253,7 @@ def named_labels(run: Run) -> dict[str, np.ndarray]:
 
 def label_names(run: Run) -> list[str]:
     """Returns the keys of :func:`named_labels` without reading values. Only one shard is opened."""
-    sets = {**run.names_in_shards, **run.label_files.sets}
+    sets = {**run.names_in_shards, **kept_label_files(run.folder, run.sample_ids).sets}
     often = Counter(name for names in sets.values() for name in names)
     return [
         name if often[name] == 1 else f"{label_set}/{name}"

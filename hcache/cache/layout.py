@@ -31,8 +31,10 @@ A shard holds samples ``start`` to ``stop`` of the run:
 
     h               (step, sample, c, h, w)         as computed, float16 unless it would overflow
     skip.<g>.<i>    (step, sample, c, h, w)         likewise; (step, sample, c) when pooled
+    attention       (step, sample, token, h, w)     likewise; which token each place attends to
     x               (step + 1, sample, c, h, w)     float32: a trajectory can go on from it exactly
     x_0             (step, sample, height, width, 3)  uint8: predicted x_0, at most 64 pixels a side
+    null_text       (step, sample, token, channel)  float32: optimised by null-text inversion
     image           (sample, height, width, 3)      uint8
     seed (sample), timestep (step)                  dimension scales; of a flow they are fractions
     labels/<set>/<name>  (sample)                   float32, read from the image when it was made
@@ -87,6 +89,7 @@ FOLDERS = (
 """The folders in a run's folder."""
 
 H, X, X_0, IMAGE, SEED, TIMESTEP = "h", "x", "x_0", "image", "seed", "timestep"
+NULL_TEXT = "null_text"
 
 PREVIEW_SIZE = 64
 """The largest side of a stored predicted x_0, in pixels. They are stored for viewing only."""

@@ -66,7 +66,7 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
     n, steps = spec.samples, spec.steps
     parts = {
         site: n * steps * site_bytes(anatomy, site, spec.policy(site), itemsize)
-        for site in anatomy.all_sites
+        for site in anatomy.storable
         if spec.policy(site) != NONE
     }
     parts["x"] = n * (steps + 1) * 4 * math.prod(anatomy.x)
@@ -74,7 +74,7 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
     parts["image"] = n * math.prod(anatomy.image)
     shards, tensors = (
         len(shard_ranges(n, spec.batch or BATCH)),
-        sum(len(anatomy.members(s)) for s in parts if s in anatomy.all_sites),
+        sum(len(anatomy.members(s)) for s in parts if s in anatomy.storable),
     )
     parts["overhead"] = shards * (SHARD_OVERHEAD + tensors * DATASET_OVERHEAD)
     parts["overhead"] += (

@@ -20,16 +20,18 @@ from ..atomic import is_there, reason
 from ..errors import CacheError, HcacheError, NotStoredError, UnknownRunError, UsageError
 from ..features import Features
 from ..images.pictures import load_prepared
-from ..specs import FULL, NONE, POOLED, Anatomy, RunSpec
+from ..specs import ATTENTION, FULL, NONE, POOLED, Anatomy, RunSpec
 from .description import read_description
 from .half_floats import widen_into, widened
 from .hdf5 import FileStructure, Malformed
+from .kept_labels import kept_label_files
 from .label_files import LabelFiles, read_label_files
 from .layout import (
     FOLDERS,
     IMAGE,
     IMAGES,
     MANIFEST,
+    NULL_TEXT,
     RUN_JSON,
     SHARDS,
     X_0,
@@ -102,10 +104,14 @@ class Run:
     def stored_sites(self) -> tuple[str, ...]:
         """Lists the sites that are stored, in full or pooled.
 
+        Attention maps are among them if all samples have the same prompt.
+
         Raises:
             NotStoredError: no site is stored.
         """
-        found = tuple(site for site in self.anatomy.all_sites if self.policy(site) != NONE)
+        found = tuple(site for site in self.anatomy.storable if self.policy(site) != NONE)
+        if not self.spec.shares_prompt:
+            found = tuple(site for site in found if site != ATTENTION)
         if not found:
             raise NotStoredError(
                 f"run {self.name} stores no site, only x_t and pictures; extract with --store"
@@ -148,7 +154,7 @@ class Run:
         self._check_step(0)
         names = (X,) if site == X else self.anatomy.members(site)
         if site != X:
-            self._check_stored(site)
+            self._check_comparable(site)
         width, steps = self.width(site), self.spec.steps
 
         def read(shard: Shard) -> np.ndarray:
@@ -168,7 +174,7 @@ class Run:
         self._check_step(step)
         names = (X,) if site == X else self.anatomy.members(site)
         if site != X:
-            self._check_stored(site)
+            self._check_comparable(site)
         width = self.width(site)
 
         def read(shard: Shard) -> np.ndarray:
@@ -297,6 +303,14 @@ class Run:
             raise UsageError(f"index must lie in 0 to {self.spec.steps}, got {index}")
         return self._read(sample, lambda file, row: file.row(X, index, row))
 
+    def null_text(self, sample: int, step: int) -> np.ndarray:
+        """Returns the text of a sample's unconditional branch at a step.
+
+        It was optimised by null-text inversion, and is (tokens, channels) float32.
+        """
+        self._check_step(step)
+        return self._read(sample, lambda file, row: file.row(NULL_TEXT, step, row))
+
     def trajectory(self, sample: int) -> np.ndarray:
         """Returns a sample's predicted x_0 over the steps.
 
@@ -364,7 +378,8 @@ class Run:
         A value is NaN if a sample has none. Sets that were read from the images during extraction
         come first, then those that were imported or clicked since.
         """
-        return {**self.labels_in_shards, **self.label_files.sets}
+        files = kept_label_files(self.folder, self.sample_ids)
+        return {**self.labels_in_shards, **files.sets}
 
     @property
     def label_files(self) -> LabelFiles:
@@ -388,6 +403,8 @@ class Run:
     @cached_property
     def labels_in_shards(self) -> dict[str, dict[str, np.ndarray]]:
         """The label sets that were read from the images during extraction."""
+        if not self.names_in_shards:  # no other shard needs to be opened
+            return {}
         sets: dict[str, dict[str, np.ndarray]] = {}
         row = 0
         for shard, found in self._each(ShardFile.labels):
@@ -507,6 +524,15 @@ class Run:
             raise NotStoredError(
                 f"run {self.name} does not store {site}; extract again with --store {site}=full or"
                 " =pooled"
+            )
+
+    def _check_comparable(self, site: str) -> None:
+        """Makes sure that a site is stored, and means the same in all samples."""
+        self._check_stored(site)
+        if site == ATTENTION and not self.spec.shares_prompt:
+            raise NotStoredError(
+                f"the samples of {self.name} have several prompts, so token k is another word in"
+                " each; attention maps are compared among samples of one prompt"
             )
 
     def _check_step(self, step: int) -> None:

@@ -4,15 +4,17 @@ libraries.
 
 from __future__ import annotations
 
+import platform
 import secrets
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from .. import __version__
 from ..atomic import read_file, write_bytes
+from ..errors import CacheError
 from .layout import TOKEN
 from .provenance import library_versions
 
@@ -84,3 +86,25 @@ def disagreement(
                 f" work has {version}; install the same versions on all machines"
             )
     return ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shared:
+    """What other machines must see and have.
+
+    They must see ``folder``, with the token in it, and have these versions of the libraries.
+    """
+
+    folder: Path
+    token: Token
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def check(self) -> None:
+        """Makes sure that this machine can take part.
+
+        Raises:
+            CacheError: it does not see the folder, or has other versions.
+        """
+        problem = disagreement(self.folder, look_for(self.token), versions(), self.versions)
+        if problem:
+            raise CacheError(f"{platform.node()} {problem}")

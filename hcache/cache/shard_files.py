@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from .. import specs
 from ..specs import FULL, NONE, Anatomy, RunSpec
 from .array_places import structure_at
 from .hdf5 import ArrayPlace, FileStructure, Malformed, opened, read_array, read_row
 from .label_files import SET_NAME
-from .layout import IMAGE, LABELS, PREVIEW_SIZE, SEED, TIMESTEP, X_0, X
+from .layout import IMAGE, LABELS, NULL_TEXT, PREVIEW_SIZE, SEED, TIMESTEP, X_0, X
 from .manifest import Shard
 
 FLOATS = (np.dtype(np.float16), np.dtype(np.float32))
@@ -106,6 +107,11 @@ def check_shapes(found: FileStructure, shard: Shard, spec: RunSpec, anatomy: Ana
                 _is_preview(place, spec.steps, n),
                 f"({spec.steps}, {n}, up to {PREVIEW_SIZE}, ..., 3), uint8",
             )
+        elif name == NULL_TEXT:
+            fits, words = (
+                _is_null_text(place, spec, n),
+                f"({spec.steps}, {n}, tokens, channels), float32, of a null-text inversion",
+            )
         else:
             fits, words = (
                 _is_label(name, place, n),
@@ -158,7 +164,7 @@ def _expected(
         SEED: ((n,), (np.dtype(np.int64),)),
         TIMESTEP: ((spec.steps,), (np.dtype(np.int64), np.dtype(np.int32), np.dtype(np.float64))),
     }
-    for site in anatomy.all_sites:
+    for site in anatomy.storable:
         policy = spec.policy(site)
         for member in anatomy.members(site) if policy != NONE else ():
             shape = anatomy.shape(member)
@@ -171,6 +177,11 @@ def _is_preview(place: ArrayPlace, steps: int, n: int) -> bool:
         return False
     sizes = place.shape[2:4]
     return place.shape == (steps, n, *sizes, 3) and 0 < min(sizes) and max(sizes) <= PREVIEW_SIZE
+
+
+def _is_null_text(place: ArrayPlace, spec: RunSpec, n: int) -> bool:
+    fits = place.shape[:2] == (spec.steps, n) and len(place.shape) == 4 and min(place.shape) > 0
+    return fits and place.dtype == np.float32 and spec.inversion == specs.NULL_TEXT
 
 
 def _is_label(name: str, place: ArrayPlace, n: int) -> bool:

@@ -32,7 +32,19 @@ from ..errors import FULL, CacheError, NoSpaceError
 from .files import checksum_of
 from .half_floats import has_infinite
 from .hdf5 import Output
-from .layout import IMAGE, LABELS, RUN_JSON, SCHEMA, SEED, SHARDS, TIMESTEP, X_0, X, shard_name
+from .layout import (
+    IMAGE,
+    LABELS,
+    NULL_TEXT,
+    RUN_JSON,
+    SCHEMA,
+    SEED,
+    SHARDS,
+    TIMESTEP,
+    X_0,
+    X,
+    shard_name,
+)
 from .manifest import Shard, append_to_manifest
 from .plan import format_bytes
 
@@ -142,6 +154,12 @@ class ShardWriter:
         self._write_row(
             self._dataset(X_0, (self.steps, *pictures.shape), np.dtype(np.uint8)), step, pictures
         )
+
+    def write_null_text(self, texts: np.ndarray) -> None:
+        """Writes optimised texts of the unconditional branch, (steps, n, tokens, channels)."""
+        for step, values in enumerate(texts):
+            dataset = self._dataset(NULL_TEXT, texts.shape, np.dtype(np.float32))
+            self._write_row(dataset, step, values)
 
     def write_images(self, pictures: np.ndarray) -> None:
         """Writes the finished pictures, uint8."""
@@ -272,6 +290,8 @@ def axis_names(name: str, ndim: int) -> tuple[str, ...]:
     """Returns the names of the axes of a shard's array."""
     if name == X:
         return ("time", *_AXES[5][1:])
+    if name == NULL_TEXT:
+        return ("step", "sample", "token", "channel")
     if name == X_0:
         return ("step", "sample", "row", "column", "colour")
     if name == IMAGE:

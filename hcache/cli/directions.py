@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..cache.labels import find_label
-from ..cache.layout import home_folder, run_folder
+from ..cache.layout import H, home_folder, run_folder
 from ..cache.plan import format_bytes
 from ..cache.reading import Run, open_run
 from ..errors import UsageError
@@ -77,7 +77,7 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
     """Returns what to fit, by method and samples or by the description of another direction."""
     from ..directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, check_options
 
-    chosen = ("method", "label", "positives", "negatives", "option")
+    chosen = ("method", "label", "positives", "negatives", "option", "site")
     if arguments.made_by is not None:
         if given := [name for name in chosen if getattr(arguments, name)]:
             raise UsageError(f"--made-by says all of it; leave --{given[0]} out")
@@ -111,6 +111,7 @@ def _wanted(run: Run, arguments: argparse.Namespace) -> Fit:
         negatives=negatives if NEGATIVES in method.needs else (),
         options=options,
         label=arguments.label or "",
+        site=arguments.site or H,
     )
 
 
@@ -163,11 +164,12 @@ def list_directions(arguments: argparse.Namespace) -> Result:
     entries = list_moves(run)
     for problem in damaged_moves(run).values():
         print(f"hcache: {problem}", file=sys.stderr)
-    rows = [(e.name, e.method, e.digest, format_bytes(e.bytes)) for e in entries]
+    rows = [(e.name, e.method, e.site, e.digest, format_bytes(e.bytes)) for e in entries]
     data = [
         {
             "name": e.name,
             "method": e.method,
+            "site": e.site,
             "digest": e.digest,
             "bytes": e.bytes,
             "made_by": e.made_by,
@@ -175,7 +177,7 @@ def list_directions(arguments: argparse.Namespace) -> Result:
         for e in entries
     ]
     text = (
-        table(rows, ("direction", "method", "digest", "bytes"))
+        table(rows, ("direction", "method", "site", "digest", "bytes"))
         if rows
         else f"{run.name} has no saved directions"
     )
@@ -236,12 +238,14 @@ def delete(arguments: argparse.Namespace) -> Result:
 
 
 def _cosines(run: Run, own: str, direction: Any, names: list[str]) -> Mapping[str, float]:
+    from ..directions.direction import site_of
     from ..directions.store import load_move
 
-    found = {}
+    found, shape, site = {}, direction.delta.shape, site_of(direction)
     for name in names:
         other = load_move(run, name) if name != own else None
-        if isinstance(other, type(direction)) and other.delta.shape == direction.delta.shape:
+        alike = isinstance(other, type(direction)) and other.delta.shape == shape
+        if other is not None and alike and site_of(other) == site:
             found[name] = direction.cosine(other)
     return found
 
@@ -353,6 +357,11 @@ def _add_fit(command: Any) -> None:
         metavar="NAME=VALUE",
         help="an option of the method (see below); may be repeated. region=@mask.png: a grey"
         " picture",
+    )
+    child.add_argument(
+        "--site",
+        help="the tensor that is moved: h (default), skip.1.0, down.0, mid.attn, up.1, a single"
+        " resnet (down.0.resnet.1), or a transformer's block.3; the run stores it in full",
     )
     child.add_argument(
         "--made-by",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,12 +24,12 @@ from ..cache.reading import Run, open_run
 from ..errors import Interrupted, RunBusyError
 from ..extraction.in_work import InWorkFile
 from ..progress import ProgressBar
-from ..specs import NONE, RunSpec
+from ..specs import DDIM, NONE, RunSpec
 from ..starting import without_collection
-from .progress import drive_with_bar, extraction_status, interruptible
+from .progress import extraction_status, interruptible
 from .result import Result, table
 from .runs import run_facts
-from .spec_options import DDIM, INVERSIONS, MODEL, NEGATIVE_PROMPT, add_run_options, added, spec_of
+from .spec_options import INVERSIONS, MODEL, add_run_options, added, spec_of
 from .where import place_of
 
 if TYPE_CHECKING:
@@ -92,30 +91,20 @@ def invert(arguments: argparse.Namespace) -> Result:
     for picture in prepared:
         picture.save(home / "runs" / spec.name / IMAGES)
     result = run_job(spec, home, arguments.device, arguments.devices, place=place)
-    errors = open_run(home / "runs" / spec.name).labels["inversion"]["reconstruction_error"]
-    rows = [
-        (Path(path).name, f"{error:.4f}")
-        for path, error in zip(arguments.images, errors, strict=True)
-    ]
-    head = ("picture", "reconstruction error (root mean square, of 1)")
-    data = {**result.data, "reconstruction_error": [float(error) for error in errors]}
-    if arguments.inversion == NEGATIVE_PROMPT:
-        plain = _plain_errors(open_run(home / "runs" / spec.name), arguments.device)
-        rows = [(*row, f"{error:.4f}") for row, error in zip(rows, plain, strict=True)]
-        head += ("of plain DDIM inversion",)
-        data["plain_reconstruction_error"] = plain
-    return Result(text=f"{result.text}\n{table(rows, head)}", data=data)
+    found = open_run(home / "runs" / spec.name).labels
+    # before, the errors of plain inversion had a set of their own
+    errors = {**found["inversion"], **found.get("plain-inversion", {})}
+    told = {name: [float(error) for error in errors[name]] for name in _ERRORS if name in errors}
+    columns = [[f"{error:.4f}" for error in each] for each in told.values()]
+    rows = zip([Path(path).name for path in arguments.images], *columns, strict=True)
+    head = ("picture", *(_ERRORS[name] for name in told))
+    return Result(text=f"{result.text}\n{table(rows, head)}", data={**result.data, **told})
 
 
-def _plain_errors(run: Run, device: str) -> list[float]:
-    """Returns the stored or newly measured errors of plain DDIM inversion of a run's pictures."""
-    from ..extraction.plain_inversion import ERROR, LABELS, plain_error
-    from ..extraction.run import load_model_of
-
-    known = run.labels.get(LABELS, {}).get(ERROR)
-    if known is None or not all(math.isfinite(error) for error in known):
-        known = drive_with_bar(plain_error(load_model_of(run, device), run), "plain inversion")
-    return [float(error) for error in known]
+_ERRORS = {
+    "reconstruction_error": "reconstruction error (root mean square, of 1)",
+    "plain_reconstruction_error": "of plain DDIM inversion",
+}
 
 
 def _without_reader(run: Run) -> str:
@@ -260,8 +249,9 @@ def add_extraction(command: Any) -> None:
         choices=INVERSIONS,
         default=DDIM,
         help=(
-            "negative-prompt: the prompt is the negative prompt, too, which survives guidance"
-            " (default: ddim)"
+            "what survives guidance: with negative-prompt, the prompt is the negative prompt, too;"
+            " with null-text, the text of the branch without the prompt is optimised for every"
+            " picture and step (default: ddim)"
         ),
     )
     add_run_options(child)

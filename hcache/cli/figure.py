@@ -6,14 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..cache.layout import home_folder, run_folder
+from ..cache.layout import H, home_folder, run_folder
 from ..cache.reading import open_run
 from ..errors import UsageError
 from ..specs import parse_numbers, parse_samples
 from .progress import drive_with_bar
 from .result import Result
+from .where import add_ray, renders_of
 
 FORMATS = (".pdf", ".svg", ".png")
+
+RENDERED = ("u", "strip", "grid")
+"""The figures whose pictures are rendered."""
 
 
 def figure(arguments: argparse.Namespace) -> Result:
@@ -39,7 +43,11 @@ def figure(arguments: argparse.Namespace) -> Result:
         "swaps": _swap_map,
         "groups": _groups,
     }[arguments.kind]
-    made = make(notebook, run, arguments, {"steps": steps, **style})
+    if arguments.ray is not None and arguments.kind not in RENDERED:
+        raise UsageError(f"--ray is for {', '.join(RENDERED)}; this figure renders no pictures")
+    with renders_of(arguments, run) as renders:
+        style |= {"renders": renders} if arguments.kind in RENDERED else {}
+        made = make(notebook, run, arguments, {"steps": steps, **style})
     paths = [str(made.save(out)) for out in arguments.out]
     data = {
         "run": run.name,
@@ -76,6 +84,7 @@ def _strip(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[s
         ways=arguments.way,
         strengths=parse_numbers(arguments.strengths) or None,
         top=arguments.top,
+        site=arguments.site,
         asymmetric=not arguments.symmetric,
         **style,
     )
@@ -89,6 +98,7 @@ def _grid(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[st
         ways=arguments.way,
         strength=_only(parse_numbers(arguments.strengths)),
         top=arguments.top,
+        site=arguments.site,
         asymmetric=not arguments.symmetric,
         **style,
     )
@@ -100,7 +110,7 @@ def _cka(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str
     from ..measures.alike import other_run, runs_alike, steps_alike
     from ..measures.declared.cka import COMPARED, TIMES, map_of
 
-    site, beside = arguments.site, arguments.beside
+    site, beside = arguments.site or H, arguments.beside
     if site not in run.stored_sites:
         known = ", ".join(run.stored_sites)
         raise UsageError(f"{run.name} does not store {site[:60]}; it has {known}")
@@ -197,6 +207,7 @@ def add_figure(command: Any) -> None:
     _add_swap(child)
     _add_edit(child)
     _add_print(child)
+    add_ray(child)
 
 
 def _add_swap(child: Any) -> None:
@@ -258,7 +269,9 @@ def _add_edit(child: Any) -> None:
         help="number of positives (default: an eighth of the samples)",
     )
     child.add_argument(
-        "--site", default="h", help="cka: the site whose steps are compared (default: h)"
+        "--site",
+        help="cka: the site whose steps are compared; strip, grid: the tensor that fitted methods"
+        " move: h, down.0, mid.attn, block.3, ... (default: h)",
     )
     child.add_argument(
         "--beside",

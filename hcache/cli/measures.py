@@ -19,8 +19,10 @@ from ..errors import HcacheError, UsageError, refused
 from ..progress import drive
 from .progress import drive_with_bar
 from .result import Result, table
+from .where import add_ray, renders_of
 
 if TYPE_CHECKING:
+    from ..edits.batches import Renders
     from ..measures.cell import Cell
     from ..measures.driver import Driver
     from ..measures.parameter import Parameter
@@ -42,17 +44,19 @@ def measure(arguments: argparse.Namespace) -> Result:
     from ..measures.registry import registry
 
     options = {name: getattr(arguments, name) for name in registry().parameters()}
-    return measure_run(
-        run,
-        arguments.what or tuple(registry().measures),
-        arguments.label or [],
-        options,
-        arguments.device,
-        arguments.reader or "",
-        arguments.width,
-        arguments.encoder or "",
-        arguments.lpips,
-    )
+    with renders_of(arguments, run) as renders:
+        return measure_run(
+            run,
+            arguments.what or tuple(registry().measures),
+            arguments.label or [],
+            options,
+            arguments.device,
+            arguments.reader or "",
+            arguments.width,
+            arguments.encoder or "",
+            arguments.lpips,
+            renders,
+        )
 
 
 def measure_run(
@@ -65,10 +69,12 @@ def measure_run(
     width: float | None = None,
     encoder: str = "",
     lpips: bool = False,
+    renders: Renders | None = None,
 ) -> Result:
     """Takes the measures of a run that are not stored yet.
 
-    The arguments are those of the command.
+    The arguments are those of the command. ``renders`` computes the pictures of edits; None means
+    this process.
     """
     from ..measures.cells import cells_of
     from ..measures.parameter import check_options
@@ -81,7 +87,7 @@ def measure_run(
     suite = Suite(
         run,
         labels_of(run, list(labels)),
-        lambda: driver_of(run, device, suite.chosen_reader, encoder, similarities),
+        lambda: driver_of(run, device, suite.chosen_reader, encoder, similarities, renders),
         check_options(registry().parameters(), options, "the measures"),
         reader,
     )
@@ -167,7 +173,12 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
 
 
 def driver_of(
-    run: Run, device: str, name: str, encoder: str = "", similarities: str = ""
+    run: Run,
+    device: str,
+    name: str,
+    encoder: str = "",
+    similarities: str = "",
+    renders: Renders | None = None,
 ) -> Driver:
     """Returns the run's model with its reader and similarities.
 
@@ -181,21 +192,16 @@ def driver_of(
     reader = reader_of(run, name, device) if name else None
     distances = encoder_distances(encoder, device) if encoder else distances_of(reader)
     more = _similarities(run, device, name, encoder, similarities)
-    distances |= more.distances
-    if reader is None:
-        return Driver(
-            load_model_of(run, device),
-            run,
-            no_readings,
-            "",
-            encoder=distances,
-            directed=more.directed,
-        )
-    key = (
-        name if name == card_reader(run) else reader.key
-    )  # results of the card's reader had its name always
+    # results of the card's reader had its name always
+    key = "" if reader is None else name if name == card_reader(run) else reader.key
     return Driver(
-        load_model_of(run, device), run, reader, key, encoder=distances, directed=more.directed
+        load_model_of(run, device),
+        run,
+        no_readings if reader is None else reader,
+        key,
+        encoder=distances | more.distances,
+        directed=more.directed,
+        renders=renders,
     )
 
 
@@ -214,19 +220,10 @@ def _asked(similarities: str, lpips: bool) -> str:
 
 def _similarities(run: Run, device: str, name: str, encoder: str, asked: str) -> Opened:
     """Opens the requested similarities; for ``all``, those that can be opened."""
-    from ..readers.saved import encoder_of, texts_of
+    from ..similarities.opening import opening_of
     from ..similarities.registry import names_of, open_similarities
-    from ..similarities.similarity import Opening
 
-    source, revision = (encoder, "") if encoder else encoder_of(run.home, name)
-    opening = Opening(
-        side=min(run.anatomy.image[:2]),
-        source=source,
-        revision=revision,
-        texts=texts_of(run.home, name),
-        device=device,
-        run=run.name,
-    )
+    opening = opening_of(run, name, device, encoder)
     everything = "all" in asked.split(",")
     found = open_similarities(names_of(asked), opening, leave_out=everything)
     for each, why in found.missing.items():
@@ -377,6 +374,7 @@ def add_measures(command: Any) -> None:
     child.add_argument(
         "--device", default="auto", help="device of the computation (default: the best available)"
     )
+    add_ray(child)
     child.add_argument(
         "--forget-stale",
         action="store_true",

@@ -29,7 +29,7 @@ def anatomy(arguments: argparse.Namespace) -> Result:
 
     card, found = find_card(arguments.model), load_anatomy(arguments.model, **added(arguments))
     rows, sites = [], {}
-    for site in found.all_sites:
+    for site in found.storable:
         full, pooled = (site_bytes(found, site, policy, 2) for policy in (FULL, POOLED))
         shapes = [found.shape(member) for member in found.members(site)]
         sites[site] = {"shapes": shapes, "float16_bytes": full, "pooled_bytes": pooled}

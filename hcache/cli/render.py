@@ -21,8 +21,10 @@ from ..images.pngs import MOST_TEXT, read_picture, read_recipe
 from ..recipes.sheet import SheetCell, read_cells
 from .progress import drive_with_bar
 from .result import Result
+from .where import add_ray, renders_of
 
 if TYPE_CHECKING:
+    from ..edits.batches import Renders
     from ..models.model import Model
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -54,6 +56,7 @@ def add_render(command: Any) -> None:
     child.add_argument(
         "--device", default="auto", help="device of the computation (default: the best available)"
     )
+    add_ray(child)
 
 
 def _edits() -> str:
@@ -82,9 +85,10 @@ def render(arguments: argparse.Namespace) -> Result:
     for name in dict.fromkeys(source.cells[k].recipe.run for k in chosen):
         numbers = [k for k in chosen if source.cells[k].recipe.run == name]
         recipes = [source.cells[k].recipe for k in numbers]
-        found = drive_with_bar(
-            _render(_run(home, name), recipes, home, arguments.device), f"rendering {name}"
-        )
+        run = _run(home, name)
+        with renders_of(arguments, run, home) as renders:
+            work = _render(run, recipes, home, arguments.device, renders)
+            found = drive_with_bar(work, f"rendering {name}")
         again |= dict(zip(numbers, found, strict=True))
     written = _write(again, arguments.out, single)
     facts = [
@@ -135,13 +139,15 @@ def _run(home: Path, name: str) -> Run:
 
 
 def _render(
-    run: Run, recipes: Sequence[Any], home: Path, device: str
+    run: Run, recipes: Sequence[Any], home: Path, device: str, renders: Renders | None
 ) -> Generator[float, None, list[Rendered]]:
-    from ..edits.render import render_again
+    from ..edits.render import render_again, render_again_on
     from ..recipes.recipe import check_run
 
     for recipe in recipes:
         check_run(recipe, run)
+    if renders is not None:
+        return (yield from render_again_on(renders, run, recipes))
     model = _load(run, device, recipes[0].versions)
     return (yield from render_again(model, run, recipes, home))
 

@@ -12,13 +12,13 @@ from ..cache.plan import fit_budget, parse_bytes
 from ..cards import default_spec, find_card
 from ..errors import UsageError
 from ..noise_schedules import NAMED
-from ..specs import NULL_CLASS, SCHEDULES, Conditioning, RunSpec, parse_store
+from ..specs import DDIM, NULL_CLASS, NULL_TEXT, SCHEDULES, Conditioning, RunSpec, parse_store
 from ..texts import read_text
 from .where import add_places
 
-INVERSIONS = DDIM, NEGATIVE_PROMPT = "ddim", "negative-prompt"
-"""How pictures are inverted: plainly, or so that guidance changes nothing."""
-
+NEGATIVE_PROMPT = "negative-prompt"
+INVERSIONS = DDIM, NEGATIVE_PROMPT, NULL_TEXT
+"""How pictures are inverted: plainly, or so that the result survives guidance."""
 
 MODEL = (
     "a known model, a folder in diffusers' format, a Stable Diffusion .safetensors, or a hub id"
@@ -33,6 +33,8 @@ def spec_of(arguments: argparse.Namespace, **more: Any) -> RunSpec:
     changes["store"] = parse_store(arguments.store) if arguments.store else None
     changes["conditioning"] = conditioning_of(arguments)
     changes |= {"loras": added(arguments)["lora"], "scheduler": added(arguments)["scheduler"]}
+    if getattr(arguments, "inversion", DDIM) == NULL_TEXT:
+        changes["inversion"] = NULL_TEXT
     spec = default_spec(arguments.model, **{**changes, **more})
     if arguments.budget is None:
         return spec

@@ -1,13 +1,18 @@
-"""Where a command computes: the options ``--ray`` and ``--slurm`` of extractions."""
+"""Where a command computes: the options ``--ray`` and ``--slurm``, and what they lead to."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 
 if TYPE_CHECKING:
+    from ..cache.reading import Run
+    from ..edits.batches import Renders
     from ..extraction.places import Place
 
 LOCAL = ""
@@ -65,10 +70,7 @@ def place_of(arguments: argparse.Namespace) -> Place | None:
     ]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} are two places to compute; give one of them")
-    if arguments.ray_cpus is not None and arguments.ray is None:
-        raise UsageError("--ray-cpus goes with --ray; give both or neither")
-    if arguments.ray_cpus is not None and arguments.ray_cpus < 1:
-        raise UsageError(f"--ray-cpus takes 1 or more, got {arguments.ray_cpus}")
+    _check_cpus(arguments)
     if arguments.slurm is not None:
         from ..extraction.on_slurm import OnSlurm, require_submitit
 
@@ -82,3 +84,38 @@ def place_of(arguments: argparse.Namespace) -> Place | None:
     from ..extraction.on_ray import OnRay
 
     return OnRay(address=arguments.ray, cpus=arguments.ray_cpus or 0)
+
+
+def _check_cpus(arguments: argparse.Namespace) -> None:
+    if arguments.ray_cpus is not None and arguments.ray is None:
+        raise UsageError("--ray-cpus goes with --ray; give both or neither")
+    if arguments.ray_cpus is not None and arguments.ray_cpus < 1:
+        raise UsageError(f"--ray-cpus takes 1 or more, got {arguments.ray_cpus}")
+
+
+@contextmanager
+def renders_of(
+    arguments: argparse.Namespace, run: Run, home: Path | None = None
+) -> Iterator[Renders | None]:
+    """Yields the cluster that renders a run's pictures.
+
+    It is that of ``--ray``, and None without the option. ``home``: the home of donors from other
+    runs.
+
+    Raises:
+        UsageError: Ray is not installed, or nobody answers at the address.
+    """
+    _check_cpus(arguments)
+    if arguments.ray is None:
+        yield None
+        return
+    from ..edits.ray_rendering import renders_on_ray
+    from ..extraction.run import load_model_of
+    from ..ray_cluster import check_address, require_ray
+
+    require_ray()  # before anything is computed
+    if arguments.ray:
+        check_address(arguments.ray)
+    cpus = arguments.ray_cpus or 0
+    with renders_on_ray(arguments.ray, run, load_model_of, home=home, cpus=cpus) as renders:
+        yield renders

@@ -19,10 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..options import Option
-from .direction import Direction, Move, digest_of, in_units
+from .direction import Direction, Move, at_site, digest_of, in_units, site_of
 from .fitting import AT_ONCE, DIRECTIONS, NAMES, Fit, Fitting, Method
 from .store import load_move
 from .supervised import conditional_direction
@@ -58,6 +59,7 @@ def weighted_sum(directions: Sequence[Direction], weights: Sequence[float]) -> D
         "of": [dict(d.made_by) for d in directions],
         "weights": list(weights),
     }
+    made_by = at_site(made_by, site_of(first))
     return in_units(total.astype(np.float32), first.sigma, made_by, first.model, first.timesteps)
 
 
@@ -90,9 +92,14 @@ def check_constant(moves: Sequence[Move]) -> list[Direction]:
 def check_alike(directions: Sequence[Move]) -> None:
     """Makes sure that directions can be added.
 
-    They must be constant and have the same shape and the same steps.
+    They must be constant and have the same site, the same shape and the same steps.
     """
     directions = check_constant(directions)
+    if len(sites := dict.fromkeys(map(site_of, directions))) > 1:
+        raise AnalysisError(
+            f"these directions are at different sites ({', '.join(sites)}), so they cannot be"
+            " added; choose those of one site"
+        )
     for direction in directions:
         if (
             direction.delta.shape != directions[0].delta.shape
@@ -114,6 +121,7 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
     yield 0.0
     directions = check_constant([load_move(run, name) for name in names])
     check_alike(directions)
+    fit = replace(fit, site=_site(fit, directions[0]))
     if options["operation"] == SUM:
         found = (weighted_sum(directions, _weights(options["weights"], len(names))),)
     elif options["operation"] == WITHOUT:
@@ -128,6 +136,16 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
         replace(d, made_by={**replace(fit, component=k).to_json(), "operands": of})
         for k, d in enumerate(found)
     )
+
+
+def _site(fit: Fit, first: Direction) -> str:
+    """Returns the site of the operands. A fit that names another site is refused."""
+    site = site_of(first)
+    if fit.site not in (H, site):
+        raise UsageError(
+            f"these directions are at {site}, not at {fit.site}; leave the site out, or name {site}"
+        )
+    return site
 
 
 def _weights(text: str, count: int) -> list[float]:
@@ -154,6 +172,7 @@ METHOD = Method(
     make=_make,
     needs=(DIRECTIONS,),
     cost=AT_ONCE,
+    sites=True,
     options={
         "of": Option(
             default="", text="names of saved directions, separated by commas", holds=NAMES

@@ -36,6 +36,7 @@ from ..models.codecs import Autoencoder
 from ..models.conditioners import Guided
 from ..models.halves import time_embedding
 from ..models.model import Model
+from ..sampling.conditions import conditions_of
 from ..sampling.noise import step_noise
 from ..sampling.schedule import DiffusionSchedule, schedule_of
 from .asyrp_block import GROUPS, LAYERS, PLAIN, Block, delta_h, in_run_units, widths_of
@@ -230,7 +231,7 @@ class BlockTrainer:
         """Takes one step of the optimiser at one denoising step. It returns (loss, the edited x
         after it).
         """
-        guided = self.model.condition(self.run.spec.conditioning.rows(samples), len(samples))
+        guided = conditions_of(self.model, self.run, samples).at(index)
         source = self.x(samples, index)
         with torch.no_grad():
             output = self._decode(guided, self._encode(guided, source, index), index)
@@ -255,7 +256,11 @@ class BlockTrainer:
         with torch.no_grad():
             _, x_0 = self.schedule.split(output, x, index)
             eta, seeds = self.run.spec.eta, [self.run.seed(sample) for sample in samples]
-            noise = step_noise(seeds, index, tuple(x.shape[1:])).to(x) if eta > 0 else None
+            noise = (
+                step_noise(seeds, index, tuple(x.shape[1:])).to(x)
+                if self.schedule.noisy(index, eta)
+                else None
+            )
             return float(loss), self.schedule.advance(x_0, eps, index, eta, noise)
 
     def block(self) -> Block:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis.blocks import inner_products
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..options import Option
@@ -33,16 +34,18 @@ def boundary_direction(
     negatives: Sequence[int],
     step: int = ALL_STEPS,
     c: float = 1.0,
+    site: str = H,
 ) -> Generator[float, None, Direction]:
     """Returns the unit normals from negatives towards positives.
 
     Args:
-        run: A run that stores h in full.
+        run: A run that stores the site in full.
         positives: Sample numbers, 2 or more.
         negatives: Sample numbers, 2 or more.
         step: The only step to move at. Default: all steps.
         c: C of the support vector machine: the weight of a sample on the wrong side. h in units of
             σ is divided by √d first.
+        site: The tensor that is moved.
 
     Raises:
         UsageError: the step does not exist, or C is not above 0.
@@ -58,24 +61,23 @@ def boundary_direction(
     if not c > 0:
         raise UsageError(f"C must be greater than 0, got {c:g}")
     rows = [run.position(int(sample)) for sample in (*positives, *negatives)]
-    y = np.array([1] * len(positives) + [-1] * len(negatives))
-    delta, sigma = np.zeros((2, run.spec.steps, *run.anatomy.shape("h")), np.float32)
+    y, shape = np.array([1] * len(positives) + [-1] * len(negatives)), run.anatomy.shape(site)
+    delta, sigma = np.zeros((2, run.spec.steps, *shape), np.float32)
     for t in range(run.spec.steps):
-        h = run.matrix("h", t)
+        h = run.matrix(site, t)
         spread = h.std(0)
-        sigma[t] = spread.reshape(run.anatomy.h)
+        sigma[t] = spread.reshape(shape)
         if step in (ALL_STEPS, t):
             z = in_sigmas(
                 h[rows] - h.mean(0), np.broadcast_to(spread, (len(rows), len(spread)))
             ) / np.sqrt(h.shape[1])
             machine = SVC(kernel="precomputed", C=c).fit(inner_products(z), y)
             normal = machine.dual_coef_[0] @ z[machine.support_]
-            length = np.linalg.norm(normal)
-            if length == 0:
+            if (length := np.linalg.norm(normal)) == 0:
                 raise AnalysisError(
                     f"positives and negatives have the same h at step {t}; there is no boundary"
                 )
-            delta[t] = (spread * normal / length).reshape(run.anatomy.h)
+            delta[t] = (spread * normal / length).reshape(shape)
         yield (t + 1) / run.spec.steps
     fit = Fit(
         method="boundary",
@@ -83,13 +85,14 @@ def boundary_direction(
         positives=tuple(positives),
         negatives=tuple(negatives),
         options={"step": step, "c": c},
+        site=site,
     )
     return in_units(delta, sigma, fit.to_json(), run.spec.model, run.timesteps)
 
 
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
     found = yield from boundary_direction(
-        run, fit.positives, fit.negatives, options["step"], options["c"]
+        run, fit.positives, fit.negatives, options["step"], options["c"], fit.site
     )
     return (replace(found, made_by=fit.to_json()),)
 
@@ -105,6 +108,7 @@ METHOD = Method(
     make=_make,
     needs=(POSITIVES, NEGATIVES),
     least=2,
+    sites=True,
     options={
         "step": Option(
             default=ALL_STEPS,

@@ -1,8 +1,11 @@
-"""A direction in h-space, with a unit that is the same for every model.
+"""A direction at a site, with a unit that is the same for every model.
 
 A direction is scaled so that the root mean square of Δh/σ over all steps, channels and places is 1.
 σ is the standard deviation of h over samples at that step, channel and place. A strength multiplies
 this move.
+
+The site is h, unless ``made_by`` names another tensor: ``skip.2.0``, ``down.0``, ``mid.attn``,
+``block.3`` of a transformer. Wherever a text says h, the same holds for the activations there.
 
 A :class:`Direction` moves every sample by the same Δh. Other methods compute a Δh for each sample
 (the VAE, Asyrp's blocks). Anything that moves h is a :class:`Move`, and all moves are fitted,
@@ -19,8 +22,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
+from ..cache.layout import H
 from ..cache.reading import Run
-from ..errors import AnalysisError, NotStoredError
+from ..errors import AnalysisError, NotStoredError, UsageError
 from ..specs import FULL
 
 if TYPE_CHECKING:
@@ -35,10 +39,20 @@ if TYPE_CHECKING:
     """
 
 
-class Move(Protocol):
-    """A move of h, as data.
+class HasOrigin(Protocol):
+    """Anything with a description of how it was made."""
 
-    It is made once from a run, and applied to any sample of the same model.
+    @property
+    def made_by(self) -> Mapping[str, Any]:
+        """The method and its settings."""
+        ...
+
+
+class Move(Protocol):
+    """A move of h or of another site, as data.
+
+    It is made once from a run, and applied to any sample of the same model. :func:`site_of` returns
+    its site.
     """
 
     kind: ClassVar[str]
@@ -65,7 +79,7 @@ class Move(Protocol):
         """Returns the function that applies it on a model's device.
 
         Raises:
-            AnalysisError: the model's h has another shape.
+            AnalysisError: the site has another shape in the model.
         """
         ...
 
@@ -85,6 +99,22 @@ class Move(Protocol):
         ...
 
 
+def site_of(move: HasOrigin) -> str:
+    """Returns the site that a move acts at.
+
+    It is h, unless the description names another.
+    """
+    return str(move.made_by.get("site", H))
+
+
+def at_site(made_by: Mapping[str, Any], site: str) -> dict[str, Any]:
+    """Returns the description of a move, with its site.
+
+    h is left out, as in descriptions from before there were other sites.
+    """
+    return {**made_by, "site": site} if site != H else dict(made_by)
+
+
 @runtime_checkable
 class Resamplable(Protocol):
     """A move that can be interpolated to other steps."""
@@ -95,11 +125,13 @@ class Resamplable(Protocol):
 
 
 def digest_of(move: Move) -> str:
-    """Returns hex digits that identify a move by its arrays.
+    """Returns hex digits that identify a move.
 
-    They are the first 12 digits of the SHA-256.
+    They are the first 12 digits of the SHA-256 of its arrays and its site.
     """
     found = hashlib.sha256(move.kind.encode())
+    if (site := site_of(move)) != H:
+        found.update(f" at {site} ".encode())
     for name, array in sorted(move.arrays().items()):
         found.update(f"{name} {array.dtype.str} {array.shape}".encode())
         found.update(np.ascontiguousarray(array).tobytes())
@@ -187,7 +219,7 @@ class Direction:
         """
         import torch
 
-        check_shape(self.delta.shape[1:], model)
+        check_shape(self.delta.shape[1:], model, site_of(self))
         delta = torch.from_numpy(np.ascontiguousarray(self.delta)).to(model.device)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
@@ -246,54 +278,107 @@ ROUNDING = 1e-5
 """The smallest length in σ. A shorter difference of means is only rounding."""
 
 
-def spread(run: Run) -> np.ndarray:
-    """Returns σ of h over the samples of a run.
+def spread(run: Run, site: str = H) -> np.ndarray:
+    """Returns σ of a site over the samples of a run.
 
     It is (step, c, h, w) float32.
     """
     if len(run) < 2:
         raise AnalysisError(
-            f"the spread of h needs 2 samples or more; run {run.name} has {len(run)}"
+            f"the spread of {site} needs 2 samples or more; run {run.name} has {len(run)}"
         )
-    check_full(run)
+    check_full(run, site)
+    shape = run.anatomy.shape(site)
     return np.stack(
-        [run.matrix("h", step).std(0).reshape(run.anatomy.h) for step in range(run.spec.steps)]
+        [run.matrix(site, step).std(0).reshape(shape) for step in range(run.spec.steps)]
     )
 
 
-def check_full(run: Run) -> None:
-    """Makes sure that a run stores h in full.
+def check_full(run: Run, site: str = H) -> None:
+    """Makes sure that a run stores a site in full.
+
+    The site must be one tensor, not a group.
 
     A direction has a Δh at every place.
+
+    Raises:
+        NoUNetError: the site is h, and the model is a transformer.
+        UnknownSiteError: the model does not have the site.
+        UsageError: the site is a group of several tensors.
+        NotStoredError: the run does not store the site, or stores it pooled.
     """
-    run.anatomy.need_unet("a direction in h")
-    if run.policy("h") != FULL:
+    if site == H:
+        run.anatomy.need_unet("a direction in h")
+    members = run.anatomy.members(site)
+    if members != (site,):
+        raise UsageError(
+            f"a direction moves one tensor, and {site} has {len(members)}; name one of"
+            f" {', '.join(members)}"
+        )
+    if run.policy(site) != FULL:
         raise NotStoredError(
-            f"run {run.name} does not store h in full; extract again with --store h=full"
+            f"run {run.name} does not store {site} in full; extract again with --store"
+            f" {_stored_as(site)}=full"
         )
 
 
-def check_shape(shape: tuple[int, ...], model: Model) -> None:
-    """Makes sure that a Δh (c, h, w) matches a model's h."""
-    model.anatomy.need_unet("moving h")
-    h = model.anatomy.h or ()
-    if tuple(shape) != tuple(h):
-        theirs, ours = ("x".join(map(str, s)) for s in (shape, h))
+def movable_sites(run: Run) -> tuple[str, ...]:
+    """Lists the tensors that a direction can move.
+
+    These are the ones that the run stores in full.
+    """
+    full = (site for site in run.stored_sites if run.policy(site) == FULL)
+    return tuple(member for site in full for member in run.anatomy.members(site))
+
+
+def check_movable(run: Run) -> tuple[str, ...]:
+    """Returns the sites that a direction can move, if there are any.
+
+    Raises:
+        NotStoredError: the run stores no site in full.
+    """
+    sites = movable_sites(run)
+    if not sites:
+        site = H if run.anatomy.h else run.anatomy.sites[-1]
+        raise NotStoredError(
+            f"run {run.name} stores no site in full, and a direction moves such a site; extract"
+            f" again with --store {site}=full"
+        )
+    return sites
+
+
+def _stored_as(site: str) -> str:
+    """Returns the site that extraction stores: of a skip, its whole group."""
+    return ".".join(site.split(".")[:2]) if site.startswith("skip.") else site
+
+
+def check_shape(shape: tuple[int, ...], model: Model, site: str = H) -> None:
+    """Makes sure that a Δh (c, h, w) matches a model's site."""
+    if site == H:
+        model.anatomy.need_unet("moving h")
+    own = model.anatomy.shape(site)
+    if tuple(shape) != tuple(own):
+        theirs, ours = ("x".join(map(str, s)) for s in (shape, own))
         raise AnalysisError(
-            f"this direction was made on another model: its h is {theirs}, that of"
+            f"this direction was made on another model: its {site} is {theirs}, that of"
             f" {model.card.name} is {ours}"
         )
 
 
 def random_direction(
-    sigma: np.ndarray, seed: int, model: str = "", timesteps: tuple[float, ...] = ()
+    sigma: np.ndarray,
+    seed: int,
+    model: str = "",
+    timesteps: tuple[float, ...] = (),
+    site: str = H,
 ) -> Direction:
     """Returns normal noise in units of σ, with unit length.
 
     This is a null. The noise is independent at every step, channel and place.
     """
     noise = np.random.default_rng(seed).standard_normal(sigma.shape).astype(np.float32)
-    found = in_units(noise * sigma, sigma, {"method": "random", "seed": seed}, model, timesteps)
+    made_by = at_site({"method": "random", "seed": seed}, site)
+    found = in_units(noise * sigma, sigma, made_by, model, timesteps)
     return replace(found, length=math.nan)  # noise has no length of its own
 
 

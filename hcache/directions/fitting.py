@@ -9,18 +9,19 @@ may stop between two steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError, did_you_mean
 from ..options import NAMES as NAMES
 from ..options import REGION as REGION
 from ..options import Option
 from ..registry import Registry
-from .direction import Direction, Move, check_full
+from .direction import Direction, Move, at_site, check_full
 
 if TYPE_CHECKING:
     from ..models.model import Model
@@ -41,7 +42,7 @@ class Fit:
 
     It has the method, the run, the selected samples, and the method's options. ``label`` only says
     where the positives came from. A method that finds several directions returns all of them, and
-    ``component`` is the number of one of them.
+    ``component`` is the number of one of them. ``site``: the tensor that is moved.
     """
 
     method: str
@@ -51,6 +52,7 @@ class Fit:
     options: Mapping[str, Any] = field(default_factory=dict)
     label: str = ""
     component: int = 0
+    site: str = H
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain data, without empty fields."""
@@ -62,6 +64,7 @@ class Fit:
             data["options"] = dict(self.options)
         if self.label:
             data["label"] = self.label
+        data = at_site(data, self.site)
         return data | ({"component": self.component} if self.component else {})
 
     @classmethod
@@ -72,10 +75,12 @@ class Fit:
             UsageError: the data are not a fit.
         """
         try:
-            names = ("method", "run", "positives", "negatives", "options", "label", "component")
+            names = [each.name for each in fields(cls)]
             known = {name: data[name] for name in names if name in data}
             for name in ("positives", "negatives"):
                 known[name] = tuple(int(sample) for sample in known.get(name, ()))
+            if not isinstance(known.get("site", H), str):
+                raise TypeError(f"its site is {known['site']!r}, not a name")
             return cls(**known)
         except (TypeError, ValueError, KeyError) as error:
             raise UsageError(f"this is not the description of a direction: {error}") from error
@@ -90,7 +95,8 @@ class Method:
     available. ``least``: the smallest numbers of positives and negatives. ``cost``: how long it
     takes. ``moves``: the kinds of directions that it makes. ``former``: options that reproduce its
     behaviour before it had these options, for older recipes. ``takes_files``: directions of its
-    kind can be imported from published files.
+    kind can be imported from published files. ``sites``: it also fits directions at other sites
+    than h, and reads ``fit.site``.
     """
 
     name: str
@@ -106,6 +112,7 @@ class Method:
     moves: tuple[type[Move], ...] = (Direction,)
     former: Mapping[str, Any] = field(default_factory=dict)
     takes_files: bool = False
+    sites: bool = False
 
     @property
     def quick(self) -> bool:
@@ -202,19 +209,25 @@ def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
 
     Args:
         fit: The description of the fit.
-        run: The run that the fit names. It stores h in full.
+        run: The run that the fit names. It stores the site in full.
         model: The run's model, for the methods that need it.
 
     Raises:
         AnalysisError: there are too few samples for the method. The message says how many it
             needs..
-        UsageError: the method does not have an option, an option has another type, or samples do
-            not exist.
+        UsageError: the method does not have an option, an option has another type, samples do
+            not exist, or the method fits directions in h only.
     """
     method = METHODS[fit.method]
     options = check_options(method, fit.options)
+    if fit.site != H and not method.sites:
+        others = ", ".join(each.name for each in METHODS.values() if each.sites)
+        raise UsageError(
+            f"the method {method.name} fits directions in h only, not at {fit.site}; leave the site"
+            f" out, or choose one of {others}"
+        )
     if DIRECTIONS not in method.needs:
-        check_full(run)
+        check_full(run, fit.site)
     for name, chosen in ((POSITIVES, fit.positives), (NEGATIVES, fit.negatives)):
         for sample in chosen:
             run.position(sample)

@@ -1,6 +1,7 @@
 """Singular directions of the decoder half: the Δh of one sample that change its prediction most.
 
 At each step, they are the right singular vectors of dε/dh, with the sample's own skips held fixed.
+At another site they are those of ε by the activations there, with the sample's own x_t.
 They depend on one sample only, and can be tried on others. With an optional region of the image,
 only the change of ε inside the region counts. The signs follow those of the previous step.
 
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import UsageError
 from ..options import Option
 from ..progress import part
 from ..recipes.masks import Mask, corners
+from ..specs import is_place
 from .direction import Direction, in_sigmas, in_units, spread
 from .fitting import MINUTES, MODEL, REGION, Fit, Fitting, Method, needed
 
@@ -38,7 +41,7 @@ REGION_HELP = (
 
 
 def jacobian_directions(
-    run: Run, model: Model, sample: int, options: Mapping[str, Any]
+    run: Run, model: Model, sample: int, options: Mapping[str, Any], site: str = H
 ) -> Generator[float, None, tuple[Direction, ...]]:
     """Returns the ``count`` leading directions of a sample.
 
@@ -50,10 +53,12 @@ def jacobian_directions(
 
     first, last = window_of(run, options)
     steps = last - first + 1
-    sigma = spread(run)
+    sigma = spread(run, site)
     delta = np.zeros((options["count"], *sigma.shape), np.float32)
     for step in range(first, last + 1):
-        function, h = decoder_at(run, model, sample, step, options["region"], options["count"])
+        function, h = decoder_at(
+            run, model, sample, step, options["region"], options["count"], site
+        )
         shares = leading_singular(
             function,
             h,
@@ -72,7 +77,8 @@ def jacobian_directions(
             )
         )
         delta[:, step] = vectors / lengths[:, None, None, None]
-    made_by = Fit(method="jacobian", run=run.name, options={**options, "sample": sample}).to_json()
+    options = {**options, "sample": sample}
+    made_by = Fit(method="jacobian", run=run.name, options=options, site=site).to_json()
     return tuple(in_units(d, sigma, made_by, run.spec.model, run.timesteps) for d in delta)
 
 
@@ -91,12 +97,12 @@ def window_of(run: Run, options: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def decoder_at(
-    run: Run, model: Model, sample: int, step: int, region: str, k: int
+    run: Run, model: Model, sample: int, step: int, region: str, k: int, site: str = H
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
     """Returns ε as a function of h, and the sample's h.
 
-    h is (n, c, h, w) with n up to ``k``. The function is at a sample's cached x_t, with its own
-    skips.
+    h stands for the site. It is (n, c, h, w) with n up to ``k``. The function is at a sample's
+    cached x_t, with its own skips.
     """
     import torch
 
@@ -107,17 +113,24 @@ def decoder_at(
     with torch.inference_mode(False), torch.no_grad():
         one = model.condition(run.spec.conditioning.rows([sample]), 1).branches[COND]
         many = model.condition(run.spec.conditioning.rows([sample] * k), k).branches[COND]
-        features = model.encode(x, t, one)
+        inside = is_place(site)
+        features = model.trace(x, t, one, (site,))[0] if inside else model.encode(x, t, one)
+
+    def of_place(here: torch.Tensor) -> torch.Tensor:
+        """Returns ε inside the region, with other activations at a place inside a half."""
+        n, put = len(here), {site: lambda _, rows: here[rows].to(model.dtype)}
+        condition = many if n == k else one
+        return model.trace(x.expand(n, *x.shape[1:]), t, condition, changes=put)[1] * seen
 
     def function(h: torch.Tensor) -> torch.Tensor:
         """Returns ε inside the region, with the sample's own skips."""
         alike = features.map(lambda _, tensor: tensor.expand(len(h), *tensor.shape[1:]))
         return (
-            model.decode(alike.replace({"h": h.to(model.dtype)}), t, many if len(h) == k else one)
+            model.decode(alike.replace({site: h.to(model.dtype)}), t, many if len(h) == k else one)
             * seen
         )
 
-    return function, features.h[0].float()
+    return of_place if inside else function, features[site][0].float()
 
 
 def region_mask(region: str, height: int, width: int) -> torch.Tensor:
@@ -164,7 +177,7 @@ def _signs(vectors: np.ndarray, before: np.ndarray) -> np.ndarray:
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -> Fitting:
     sample = options["sample"] if options["sample"] >= 0 else int(run.sample_ids[0])
     rest = {name: value for name, value in options.items() if name != "sample"}
-    found = yield from jacobian_directions(run, needed(model), sample, rest)
+    found = yield from jacobian_directions(run, needed(model), sample, rest, fit.site)
     return tuple(
         replace(d, made_by=replace(fit, component=k).to_json()) for k, d in enumerate(found)
     )
@@ -184,6 +197,7 @@ METHOD = Method(
     make=_make,
     needs=(MODEL,),
     cost=MINUTES,
+    sites=True,
     options={
         "sample": Option(default=-1, text="sample at which the Jacobian is taken; -1: the first"),
         "count": Option(default=3, text="number of singular vectors"),

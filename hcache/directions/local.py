@@ -29,7 +29,7 @@ import numpy as np
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..options import Option
-from .direction import check_shape, in_sigmas, spread
+from .direction import check_shape, in_sigmas, site_of, spread
 from .fitting import POSITIVES, Fit, Fitting, Method
 from .unit import Netting, tried_rows
 
@@ -74,7 +74,7 @@ class LocalMove:
         """
         import torch
 
-        check_shape(self.sigma.shape[1:], model)
+        check_shape(self.sigma.shape[1:], model, site_of(self))
         sigma = torch.from_numpy(self.sigma).to(model.device)
 
         def move(h: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
@@ -166,9 +166,9 @@ def fit_local(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) 
             f" either, got {len(rows)} and {len(rest)}; choose more samples, or fewer neighbours"
         )
     tried = tried_rows(len(run), set(rows), options["seed"])
-    sigma, net, kept = spread(run), Netting(), ([], [])
+    sigma, net, kept = spread(run, fit.site), Netting(), ([], [])
     for t in range(run.spec.steps):
-        h = run.matrix("h", t)
+        h = run.matrix(fit.site, t)
         z = in_sigmas(h, np.broadcast_to(sigma[t].ravel(), h.shape))
         for side, chosen in zip(kept, (rows, rest), strict=True):
             side.append(z[chosen].astype(np.float16))
@@ -205,6 +205,7 @@ METHOD = Method(
     needs=(POSITIVES,),
     least=3,
     moves=(LocalMove,),
+    sites=True,
     options={
         "neighbours": Option(default=16, text="number of samples of either kind that are averaged"),
         "others": Option(default=512, text="largest number of other samples to choose from"),

@@ -18,23 +18,26 @@ from typing import Any
 
 import numpy as np
 
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import AnalysisError
-from .direction import ROUNDING, Direction, check_full, in_units
+from .direction import ROUNDING, Direction, at_site, check_full, in_units
 from .fitting import AT_ONCE, POSITIVES, Fit, Fitting, Method
 
 
-def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
+def naive_direction(run: Run, positives: Sequence[int], site: str = H) -> Direction:
     """Returns the naive direction of a run towards some of its samples.
 
     Args:
-        run: A run that stores ``h`` in full.
+        run: A run that stores the site in full.
         positives: Sample numbers, 2 or more, but not all samples.
+        site: The tensor that is moved.
 
     Raises:
         AnalysisError: there are too few positives, or no other samples to compare them with.
     """
-    check_full(run)
+    check_full(run, site)
+    shape = run.anatomy.shape(site)
     rows = np.array(sorted({run.position(int(sample)) for sample in positives}), np.int64)
     if not 2 <= len(rows) < len(run):
         raise AnalysisError(
@@ -42,14 +45,15 @@ def naive_direction(run: Run, positives: Sequence[int]) -> Direction:
         )
     delta, sigma = [], []
     for step in range(run.spec.steps):
-        h = run.matrix("h", step)
-        delta.append((h[rows].mean(0) - h.mean(0)).reshape(run.anatomy.h))
-        sigma.append(h.std(0).reshape(run.anatomy.h))
+        h = run.matrix(site, step)
+        delta.append((h[rows].mean(0) - h.mean(0)).reshape(shape))
+        sigma.append(h.std(0).reshape(shape))
     made_by = {
         "method": "naive",
         "run": run.name,
         "positives": [int(run.sample_ids[row]) for row in rows],
     }
+    made_by = at_site(made_by, site)
     return in_units(
         np.stack(delta), np.stack(sigma), made_by, run.spec.model, run.timesteps, ROUNDING
     )
@@ -68,7 +72,7 @@ def top_samples(run: Run, values: np.ndarray, count: int, highest: bool = True) 
 
 def _make(fit: Fit, _: Mapping[str, Any], run: Run, __: object) -> Fitting:
     yield 0.0
-    return (replace(naive_direction(run, fit.positives), made_by=fit.to_json()),)
+    return (replace(naive_direction(run, fit.positives, fit.site), made_by=fit.to_json()),)
 
 
 METHOD = Method(
@@ -83,4 +87,5 @@ METHOD = Method(
     needs=(POSITIVES,),
     least=2,
     cost=AT_ONCE,
+    sites=True,
 )

@@ -25,6 +25,7 @@ import numpy as np
 
 from ..analysis.krylov import leading_vectors
 from ..analysis.streaming import EXACT, stream_components
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..options import Option
@@ -50,11 +51,11 @@ TILE = 256
 
 
 def pca_directions(
-    run: Run, count: int = 5, joint: bool = True
+    run: Run, count: int = 5, joint: bool = True, site: str = H
 ) -> Generator[float, None, tuple[Direction, ...]]:
     """Returns the first ``count`` components of a run, largest first.
 
-    The run stores h in full.
+    The run stores the site in full.
 
     Raises:
         AnalysisError: there are fewer than 3 samples.
@@ -67,7 +68,7 @@ def pca_directions(
         raise UsageError(
             f"the number of components must lie in 1 to {n - 1}, one less than samples; got {count}"
         )
-    h = _Columns(run)
+    h = _Columns(run, site)
     found, done = None, 0.0
     if joint and n > GRAM:
         done = 0.5
@@ -77,10 +78,10 @@ def pca_directions(
     delta, sigma = found
     options = {"count": count, "over": JOINT if joint else PER_STEP}
     fits = [
-        Fit(method="pca", run=run.name, options=options, component=k).to_json()
+        Fit(method="pca", run=run.name, options=options, component=k, site=site).to_json()
         for k in range(count)
     ]
-    shape = (steps, *run.anatomy.shape("h"))
+    shape = (steps, *run.anatomy.shape(site))
     delta, spread = delta.reshape(count, *shape), sigma.reshape(shape)
     return tuple(
         in_units(d, spread, fit, run.spec.model, run.timesteps)
@@ -89,17 +90,17 @@ def pca_directions(
 
 
 class _Columns:
-    """Yields h of a run as float32, a few columns of a step at a time, minus their mean over
-    samples.
+    """Yields h (or a site) of a run as float32, a few columns of a step at a time, minus their mean
+    over samples.
 
     If all steps fit into memory as stored, they are read at once. Each shard is then opened once,
     and not at every step.
     """
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        size = run.spec.steps * len(run) * run.width("h") * np.dtype(run.spec.store_dtype).itemsize
-        self._held = run.array("h") if size <= HELD else None
+    def __init__(self, run: Run, site: str) -> None:
+        self.run, self.site, self.width = run, site, run.width(site)
+        size = run.spec.steps * len(run) * self.width * np.dtype(run.spec.store_dtype).itemsize
+        self._held = run.array(site) if size <= HELD else None
 
     def tiles(self, step: int) -> Iterator[tuple[slice, torch.Tensor]]:
         """Yields (place, columns (n, up to TILE)) of a step. All tiles use one buffer, which is
@@ -108,7 +109,7 @@ class _Columns:
         import torch
 
         rows = torch.from_numpy(
-            self.run.matrix("h", step) if self._held is None else self._held[step]
+            self.run.matrix(self.site, step) if self._held is None else self._held[step]
         ).flatten(1)
         buffer = torch.empty(len(rows) * TILE)
         for start in range(0, rows.shape[1], TILE):
@@ -125,7 +126,7 @@ def _by_grams(
     """
     import torch
 
-    n, steps, d = len(h.run), h.run.spec.steps, h.run.width("h")
+    n, steps, d = len(h.run), h.run.spec.steps, h.width
     find = _leading_by_grams if n <= EXACT else _leading_streamed
     coordinates = yield from part(find(h, count, joint), 0.0, 0.6)
     delta, sigma = np.empty((count, steps, d), np.float32), np.empty((steps, d), np.float32)
@@ -159,7 +160,7 @@ def _leading_streamed(
 ) -> Generator[float, None, list[np.ndarray]]:
     """Returns the same for samples whose Gram matrix is too large, by passes over them."""
     run = h.run
-    search = stream_components(lambda: run.step_blocks("h"), len(run), count, joint)
+    search = stream_components(lambda: run.step_blocks(h.site), len(run), count, joint)
     found = yield from search
     if found.joint is None:
         return _aligned([_unit(each.scores[0]) for each in found.own])
@@ -183,7 +184,7 @@ def _by_products(
     """
     import torch
 
-    n, steps, d, blocks = len(h.run), h.run.spec.steps, h.run.width("h"), 8
+    n, steps, d, blocks = len(h.run), h.run.spec.steps, h.width, 8
     search, used, along = leading_vectors(n, count, blocks=blocks), [], []
     sigma = np.empty((steps, d), np.float32)
     block = next(search)
@@ -243,7 +244,7 @@ def _aligned(coordinates: list[np.ndarray]) -> list[np.ndarray]:
 
 
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
-    found = yield from pca_directions(run, options["count"], options["over"] == JOINT)
+    found = yield from pca_directions(run, options["count"], options["over"] == JOINT, fit.site)
     return tuple(
         replace(d, made_by=replace(fit, component=k).to_json()) for k, d in enumerate(found)
     )
@@ -259,6 +260,7 @@ METHOD = Method(
     ),
     make=_make,
     short="PCA, first",
+    sites=True,
     options={
         "count": Option(default=5, text="number of components"),
         "over": Option(

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..options import Option
+from ..specs import is_place
 from .direction import in_sigmas, spread
 from .fitting import MINUTES, MODEL, REGION, Fit, Fitting, Method, needed
 from .jacobian import REGION_HELP, region_mask
@@ -93,12 +95,13 @@ class PixelMove:
 
 
 def encoder_at(
-    run: Run, model: Model, sample: int, step: int, region: str, k: int
+    run: Run, model: Model, sample: int, step: int, region: str, k: int, site: str = H
 ) -> tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]:
     """Returns h as a function of x_t, and the cached x_t.
 
-    The function takes x_t (n, c, h, w) with n up to ``k``. The cached x_t of the sample is (c, h,
-    w). Changes of x_t outside the region have no effect, so no direction uses them.
+    h stands for the site. The function takes x_t (n, c, h, w) with n up to ``k``. The cached x_t of
+    the sample is (c, h, w). Changes of x_t outside the region have no effect, so no direction uses
+    them.
     """
     import torch
 
@@ -112,7 +115,10 @@ def encoder_at(
     def function(rows: torch.Tensor) -> torch.Tensor:
         """Returns h of rows that differ from x_t inside the region only."""
         inside = x + seen * (rows - x)
-        return model.encode(inside, t, many if len(rows) == k else one).h.float()
+        condition = many if len(rows) == k else one
+        if is_place(site):
+            return model.trace(inside, t, condition, (site,))[0][site].float()
+        return model.encode(inside, t, condition)[site].float()
 
     return function, x
 
@@ -126,17 +132,19 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, model: Model | None) -
         raise UsageError(f"step must lie in 0 to {run.spec.steps - 1}, got {step}")
     if options["count"] < 1 or options["iterations"] < 1:
         raise UsageError("options count and iterations must be 1 or more")
-    function, x = encoder_at(run, needed(model), sample, step, options["region"], options["count"])
+    function, x = encoder_at(
+        run, needed(model), sample, step, options["region"], options["count"], fit.site
+    )
     found = yield from leading_singular(
         function, x, options["count"], options["iterations"], options["tolerance"], options["seed"]
     )
-    sigma = spread(run)[step]
+    sigma = spread(run, fit.site)[step]
     moves = []
     for k, (v, u, value) in enumerate(zip(found.right, found.left, found.values, strict=True)):
         moved_h = in_sigmas((u * value).cpu().numpy().astype(np.float32), sigma)
         delta = v.cpu().numpy() / np.sqrt(np.square(moved_h).mean())
         made_by = Fit(
-            method="pullback", run=run.name, options=dict(fit.options), component=k
+            method="pullback", run=run.name, options=dict(fit.options), component=k, site=fit.site
         ).to_json()
         moves.append(
             PixelMove(
@@ -162,6 +170,7 @@ METHOD = Method(
     needs=(MODEL,),
     cost=MINUTES,
     moves=(PixelMove,),
+    sites=True,
     options={
         "sample": Option(default=-1, text="sample at which the Jacobian is taken; -1: the first"),
         "step": Option(default=-1, text="step of the Jacobian and of the edit; -1: the middle one"),

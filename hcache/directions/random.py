@@ -14,7 +14,9 @@ from .fitting import AT_ONCE, Fit, Fitting, Method
 
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
     yield 0.0
-    found = random_direction(spread(run), options["seed"], run.spec.model, run.timesteps)
+    found = random_direction(
+        spread(run, fit.site), options["seed"], run.spec.model, run.timesteps, fit.site
+    )
     return (replace(found, made_by=fit.to_json()),)
 
 
@@ -25,5 +27,6 @@ METHOD = Method(
     source="",
     make=_make,
     cost=AT_ONCE,
+    sites=True,
     options={"seed": Option(default=0, text="of the noise")},
 )

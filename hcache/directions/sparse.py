@@ -17,22 +17,22 @@ References:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import UsageError
 from ..progress import part
 from ..sparse.dictionary import Dictionary, make_dictionary
 from ..sparse.plan import OPTIONS, plan_of
-from .direction import Direction, in_units, spread
+from .direction import Direction, at_site, in_units, spread
 from .fitting import MINUTES, Fit, Fitting, Method, Option
 
 FIRES, EVERYWHERE = "fires", "everywhere"
 
 
 def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
-    plan, count = plan_of(run, H, options), options["count"]
+    plan, count = plan_of(run, fit.site, options), options["count"]
     chosen = _numbers(options["chosen"])
     if not 1 <= count <= plan.features:
         raise UsageError(f"option count of sparse is 1 to {plan.features}, got {count}")
@@ -46,7 +46,7 @@ def _make(fit: Fit, options: Mapping[str, Any], run: Run, _: object) -> Fitting:
         )
     features = chosen or range(count)
     made_by = [
-        Fit(method=fit.method, run=fit.run, options=fit.options, component=place).to_json()
+        replace(fit, positives=(), negatives=(), label="", component=place).to_json()
         for place in range(len(features))
     ]
     return feature_directions(run, dictionary, features, made_by, options["where"] == EVERYWHERE)
@@ -62,8 +62,8 @@ def feature_directions(
     """Makes directions of a dictionary's features.
 
     Args:
-        run: The run, holding h in full.
-        dictionary: A dictionary that was trained on h of the run.
+        run: The run, which stores the dictionary's site in full.
+        dictionary: A dictionary that was trained on the run.
         features: The numbers of the features.
         made_by: The description of each direction.
         everywhere: Whether directions move all steps and places equally, and not as features fire.
@@ -71,12 +71,13 @@ def feature_directions(
     Raises:
         UsageError: a feature is not there, or is dead.
     """
-    sigma = spread(run)
+    site = dictionary.plan.site
+    sigma = spread(run, site)
     return tuple(
         in_units(
             dictionary.delta(feature, everywhere).reshape(sigma.shape),
             sigma,
-            {**told, "feature": int(feature)},
+            at_site({**told, "feature": int(feature)}, site),
             run.spec.model,
             run.timesteps,
         )
@@ -108,6 +109,7 @@ METHOD = Method(
     make=_make,
     short="sparse feature, strongest",
     cost=MINUTES,
+    sites=True,
     options={
         "count": Option(default=5, text="how many of the strongest features", least=1),
         "chosen": Option(default="", text="instead: numbers of features, such as 0,7"),

@@ -25,7 +25,7 @@ from ..cache.locks import part_lock
 from ..cache.reading import Run, unreadable
 from ..errors import CacheError, UsageError, did_you_mean
 from ..foreign import is_foreign, same_but_for_case
-from .direction import Move, digest_of
+from .direction import Move, digest_of, site_of
 from .fitting import kind_of_move, kinds_of_moves
 
 SCHEMA = 1
@@ -54,6 +54,11 @@ class Entry:
     def method(self) -> str:
         """The method that made the direction."""
         return str(self.made_by.get("method", self.kind))
+
+    @property
+    def site(self) -> str:
+        """The site that the direction acts at."""
+        return site_of(self)
 
 
 def check_name(name: str) -> str:

@@ -14,49 +14,64 @@ from typing import Any
 
 import numpy as np
 
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import AnalysisError
-from .direction import ROUNDING, Direction, check_full, in_sigmas, in_units, spread
+from .direction import (
+    ROUNDING,
+    Direction,
+    at_site,
+    check_full,
+    in_sigmas,
+    in_units,
+    site_of,
+    spread,
+)
 from .fitting import AT_ONCE, NEGATIVES, POSITIVES, Fit, Fitting, Method
 from .naive import top_samples
 
 
-def supervised_direction(run: Run, scores: np.ndarray, k: int) -> Direction:
+def supervised_direction(run: Run, scores: np.ndarray, k: int, site: str = H) -> Direction:
     """Returns the mean h of the highest minus that of the lowest.
 
     These are the ``k`` samples with the highest scores and the ``k`` with the lowest.
 
     Args:
-        run: A run that stores ``h`` in full.
+        run: A run that stores the site in full.
         scores: (n,), one per sample; NaN if there is none.
         k: 1 or more, and at most half of the samples that have a score.
+        site: The tensor that is moved.
 
     Raises:
         AnalysisError: there are too few samples for ``k``.
     """
-    check_full(run)
+    check_full(run, site)
     known = int(np.isfinite(scores).sum())
     if not 1 <= k <= known // 2:
         raise AnalysisError(
             f"k must lie in 1 to {known // 2}, half of the {known} samples with a score; got {k}"
         )
     top, bottom = top_samples(run, scores, k), top_samples(run, scores, k, highest=False)
-    return difference_direction(run, top, bottom)
+    return difference_direction(run, top, bottom, site)
 
 
-def difference_direction(run: Run, positives: Sequence[int], negatives: Sequence[int]) -> Direction:
+def difference_direction(
+    run: Run, positives: Sequence[int], negatives: Sequence[int], site: str = H
+) -> Direction:
     """Returns the mean h of some samples minus that of others."""
     rows = [[run.position(int(sample)) for sample in chosen] for chosen in (positives, negatives)]
-    delta = []
+    sigma, delta, shape = spread(run, site), [], run.anatomy.shape(site)
     for step in range(run.spec.steps):
-        h = run.matrix("h", step)
-        delta.append((h[rows[0]].mean(0) - h[rows[1]].mean(0)).reshape(run.anatomy.h))
+        h = run.matrix(site, step)
+        delta.append((h[rows[0]].mean(0) - h[rows[1]].mean(0)).reshape(shape))
     fit = Fit(
-        method="supervised", run=run.name, positives=tuple(positives), negatives=tuple(negatives)
+        method="supervised",
+        run=run.name,
+        positives=tuple(positives),
+        negatives=tuple(negatives),
+        site=site,
     )
-    return in_units(
-        np.stack(delta), spread(run), fit.to_json(), run.spec.model, run.timesteps, ROUNDING
-    )
+    return in_units(np.stack(delta), sigma, fit.to_json(), run.spec.model, run.timesteps, ROUNDING)
 
 
 def both_ends(
@@ -92,15 +107,15 @@ def conditional_direction(direction: Direction, others: Sequence[Direction]) -> 
         "of": dict(direction.made_by),
         "without": [dict(o.made_by) for o in others],
     }
+    made_by = at_site(made_by, site_of(direction))
     delta = (left.reshape(direction.delta.shape) * sigma).astype(np.float32)
     return in_units(delta, sigma, made_by, direction.model, direction.timesteps)
 
 
 def _make(fit: Fit, _: Mapping[str, Any], run: Run, __: object) -> Fitting:
     yield 0.0
-    return (
-        replace(difference_direction(run, fit.positives, fit.negatives), made_by=fit.to_json()),
-    )
+    found = difference_direction(run, fit.positives, fit.negatives, fit.site)
+    return (replace(found, made_by=fit.to_json()),)
 
 
 METHOD = Method(
@@ -114,4 +129,5 @@ METHOD = Method(
     make=_make,
     needs=(POSITIVES, NEGATIVES),
     cost=AT_ONCE,
+    sites=True,
 )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..cache.reading import Run
-from .direction import Move, spread
+from .direction import Move, site_of, spread
 
 if TYPE_CHECKING:
     import torch
@@ -78,19 +78,20 @@ def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
     Args:
         move: A direction, or a move with a Δh for each sample.
         model: The run's model.
-        run: A run that stores h in full.
+        run: A run that stores the move's site in full.
         seed: The seed for the choice of samples.
     """
     import torch
 
     from ..sampling.loop import Moment
 
-    mover, sigma, netting = move.bind(model), torch.from_numpy(spread(run)), Netting()
+    site = site_of(move)
+    mover, sigma, netting = move.bind(model), torch.from_numpy(spread(run, site)), Netting()
     rows = tried_rows(
         len(run), {run.position(sample) for sample in move.made_by.get("positives", ())}, seed
     )
     for index, t in enumerate(run.timesteps):
-        every = run.matrix("h", index)
+        every = run.matrix(site, index)
         unit = torch.where(sigma[index] > 0, sigma[index], torch.inf)
         h = torch.from_numpy(every[rows]).view(-1, *sigma[index].shape).to(model.device)
         moved = mover(h, Moment(index=index, t=t), torch.ones(len(rows), device=model.device))

@@ -40,7 +40,7 @@ import numpy as np
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..options import Option
-from .direction import check_shape, in_sigmas
+from .direction import check_shape, in_sigmas, site_of
 from .fitting import MINUTES, POSITIVES, Fit, Fitting, Method
 from .unit import Netting, tried_rows, without_way_to_mean
 from .vae_network import descend, optimised, trained
@@ -90,7 +90,7 @@ class VaeMove:
         """
         import torch
 
-        check_shape(self.mean.shape[1:], model)
+        check_shape(self.mean.shape[1:], model, site_of(self))
         mean, sigma = (torch.from_numpy(a).to(model.device) for a in (self.mean, self.sigma))
         descent = Descent(self.weights, self.axes, len(self.mean), self.keeps_mean, model.device)
 
@@ -194,7 +194,7 @@ def fit_vae(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) ->
     mean, sigma, z = _positives_of(fit, run)
     axes, seen = None, z
     if options["components"]:
-        axes = _axes(run, options["components"])
+        axes = _axes(run, options["components"], fit.site)
         seen = np.stack([_seen(axes[t], z[t]) for t in range(len(z))])
     weights = yield from trained(seen, options, options["networks"] == EACH)
     move = VaeMove(
@@ -227,7 +227,7 @@ def _check(options: Mapping[str, Any], run: Run) -> None:
         )
 
 
-def _axes(run: Run, count: int) -> np.ndarray:
+def _axes(run: Run, count: int, site: str) -> np.ndarray:
     """Returns the first principal components of z at each step (step, count, d) float32.
 
     They are orthogonal and equally long. Their length is such that the VAE's view of z has a root
@@ -235,7 +235,7 @@ def _axes(run: Run, count: int) -> np.ndarray:
     """
     found = []
     for step in range(run.spec.steps):
-        h = run.matrix("h", step)
+        h = run.matrix(site, step)
         z = in_sigmas(h - h.mean(0), np.broadcast_to(h.std(0), h.shape)).astype(np.float64)
         values, vectors = np.linalg.eigh(z @ z.T)
         values, vectors = values[::-1][:count].clip(0), vectors[:, ::-1][:, :count]
@@ -272,7 +272,7 @@ def _in_unit(
     rows = tried_rows(len(run), {run.position(sample) for sample in fit.positives}, options["seed"])
     whole, left, lengths = Netting(), Netting(), []
     for t in range(run.spec.steps):
-        h = run.matrix("h", t)[rows].reshape(-1, *move.mean[t].shape) - move.mean[t]
+        h = run.matrix(fit.site, t)[rows].reshape(-1, *move.mean[t].shape) - move.mean[t]
         z = torch.from_numpy(in_sigmas(h, np.broadcast_to(move.sigma[t], h.shape))).flatten(1)
         delta = descent.converged(z, t)
         whole.add(z, delta)
@@ -297,11 +297,11 @@ def _in_unit(
 def _positives_of(fit: Fit, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns μ and σ (step, c, h, w) of all samples, and z (step, n, d) of the positives."""
     rows = [run.position(sample) for sample in sorted(set(fit.positives))]
-    mean, sigma, z = [], [], []
+    mean, sigma, z, shape = [], [], [], run.anatomy.shape(fit.site)
     for step in range(run.spec.steps):
-        h = run.matrix("h", step)
-        mean.append(h.mean(0).reshape(run.anatomy.h))
-        sigma.append(h.std(0).reshape(run.anatomy.h))
+        h = run.matrix(fit.site, step)
+        mean.append(h.mean(0).reshape(shape))
+        sigma.append(h.std(0).reshape(shape))
         spread = np.broadcast_to(h.std(0), (len(rows), h.shape[1]))
         z.append(in_sigmas(h[rows] - h.mean(0), spread))
     return np.stack(mean), np.stack(sigma), np.stack(z)
@@ -321,6 +321,7 @@ METHOD = Method(
     least=5,
     cost=MINUTES,
     moves=(VaeMove,),
+    sites=True,
     former={"descent": STRIDED},
     options={
         "iterations": Option(default=800, text="number of training iterations"),

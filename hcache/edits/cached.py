@@ -14,6 +14,7 @@ from ..models.conditioners import COND
 from ..models.model import Model
 from ..recipes.donor_runs import check_donor
 from ..recipes.edits import DonorRef
+from ..sampling.conditions import conditions_of
 from ..sampling.loop import Moment
 from .swap import Donor
 
@@ -38,29 +39,40 @@ def cached_features(
 
     They are as stored. What is not stored is computed from the cached x_t. Under guidance a run
     stores the conditional branch; the other is always computed. ``places``: other places of the
-    U-Net that are asked for besides h and skips.
+    U-Net that are asked for besides h and skips, or the blocks of a transformer that are needed.
     """
     stored = run.features(sample, step)
     stored = replace(
         stored, others={name: stored.others[name] for name in places if name in stored.others}
     )
-    missing = stored.h is None or any(group is None for group in stored.skips)
-    missing = missing or len(stored.others) < len(places)
+    missing = _lacks(stored, places)
     if branch == COND and not missing:
         return stored.map(lambda _, a: torch.from_numpy(a)[None].to(model.device))
-    conditioning = run.spec.conditioning.rows([sample])
-    if branch != COND:  # a run without guidance can be the donor of one with guidance
-        conditioning = replace(conditioning, guidance=max(conditioning.guidance, 2.0))
-    guided = model.condition(conditioning, 1)
+    guided = conditions_of(model, run, [sample]).at(step)
+    if branch not in guided.branches:  # a run without guidance can be the donor of one with it
+        conditioning = run.spec.conditioning.rows([sample])
+        guided = model.condition(replace(conditioning, guidance=2.0), 1)
     with torch.inference_mode():
         x, t = cached_x(model, run, sample, step), run.timesteps[step]
         condition = guided.branches[branch]
-        fresh = model.trace(x, t, condition, places)[0] if places else model.encode(x, t, condition)
+        whole = bool(places) or bool(model.anatomy.without)
+        fresh = model.trace(x, t, condition, places)[0] if whole else model.encode(x, t, condition)
     if branch != COND:
         return fresh
     return fresh.replace(
-        {name: torch.from_numpy(a)[None].to(fresh.h) for name, a in stored.items()}
+        {name: torch.from_numpy(a)[None].to(fresh[name]) for name, a in stored.items()}
     )
+
+
+def _lacks(stored: Features, places: Sequence[str]) -> bool:
+    """Returns whether stored features lack h, a skip, or one of the other places.
+
+    A transformer has only its blocks.
+    """
+    if stored.blocks:
+        return not places or any(stored[place] is None for place in places)
+    missing = stored.h is None or any(group is None for group in stored.skips)
+    return missing or len(stored.others) < len(places)
 
 
 def cached_branches(model: Model, run: Run, sample: int, step: int) -> dict[str, Features]:

@@ -22,21 +22,25 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from ..cache.reading import Run
-from ..directions.direction import Direction, Move, in_sigmas
+from ..directions.direction import Direction, Move, check_shape, in_sigmas, site_of
 from ..errors import AnalysisError, UsageError
 from ..features import Features
 from ..recipes.edits import Acts, DirectionRef, Number, RecipeEdit, Tools, Whole, put
 from ..recipes.masks import Mask
 from ..recipes.widgets import AmountWidget, MaskWidget, StepWidget, Widget
+from ..specs import is_place
 
 if TYPE_CHECKING:
     import torch
 
+    from ..models.taps import Passing
     from ..sampling.loop import Moment
 
 
 class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
     """Puts h at a signed ``distance`` along a direction.
+
+    h stands for the direction's own site.
 
     It acts at one ``step``, and the result does not depend on the distance before the edit.
     ``origin`` is the position of distance 0, measured from h = 0. It is stored, so that the picture
@@ -104,6 +108,7 @@ class DistanceEdit(RecipeEdit, tag="distance", frozen=True, kw_only=True):
     def bind(self, tools: Tools) -> Acts:
         """Returns the function that moves h to the distance, at its step."""
         direction = one_direction(tools.move(self.direction, self.resample))
+        check_shape(direction.delta.shape[1:], tools.model, site_of(direction))
         return ToDistance(direction, self.distance, self.origin, self.step, tools.model.device)
 
     @classmethod
@@ -140,18 +145,25 @@ class ToDistance:
         self._normal = torch.from_numpy(normal).to(device)
         self._along = torch.from_numpy(sigma * normal).to(device)
         self._weights = torch.from_numpy(in_sigmas(normal, sigma)).to(device) / normal.size
+        self.site = site_of(direction)
+        self.at_places = {self.site: self._at} if is_place(self.site) else {}
+
+    def _at(self, moment: Moment) -> Passing | None:
+        return (lambda x, _: self._placed(x)) if moment.index == self.step else None
 
     def __call__(self, features: Features, moment: Moment) -> Features:
+        if moment.index != self.step or self.at_places:
+            return features
+        return features.replace({self.site: self._placed(features[self.site])})
+
+    def _placed(self, h: torch.Tensor) -> torch.Tensor:
         import torch
 
-        if moment.index != self.step:
-            return features
-        h = features.h
         # float64 if available: a sum over all of h decides how far every value moves
         wide = torch.float32 if h.device.type == "mps" else torch.float64
         there = (h.to(wide) * self._weights.to(wide)).flatten(1).sum(1)
         missing = (self.target - there).to(torch.float32).view(-1, 1, 1, 1)
-        return features.replace({"h": (h + missing * self._along).to(h.dtype)})
+        return (h + missing * self._along).to(h.dtype)
 
 
 def normal_at(direction: Direction, step: int) -> tuple[np.ndarray, np.ndarray]:
@@ -179,7 +191,8 @@ def distances_of(run: Run, direction: Direction, step: int) -> np.ndarray:
     """
     normal, sigma = normal_at(direction, step)
     weights = in_sigmas(normal, sigma).ravel().astype(np.float64) / normal.size
-    return np.concatenate([rows.astype(np.float64) @ weights for rows in run.blocks("h", step)])
+    blocks = run.blocks(site_of(direction), step)
+    return np.concatenate([rows.astype(np.float64) @ weights for rows in blocks])
 
 
 def origin_of(run: Run, direction: Direction, step: int) -> float:

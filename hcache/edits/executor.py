@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from ..models.model import Model
 from ..recipes.edits import DirectionRef, DonorRef, Pushes, RecipeEdit
 from ..recipes.window import Window
 from ..sampling.calibration import Calibrate, Calibration
+from ..sampling.conditions import conditions_of
 from ..sampling.loop import Edit, Moment, Nudge, Step, denoise, predict
 from .cached import cached_branches, cached_x, find_donor, stacked
 from .compose import Chain, Masked, PerRow, acts_at
@@ -51,8 +52,8 @@ class Change:
 class Start:
     """A sample at a step, before any edit.
 
-    ``features``: by branch of guidance. ``x_t``: (1, c, h, w). ``predicted``: the picture of the
-    predicted x_0, (height, width, 3) uint8.
+    ``features``: by branch of guidance; none for a transformer. ``x_t``: (1, c, h, w).
+    ``predicted``: the picture of the predicted x_0, (height, width, 3) uint8.
     """
 
     sample: int
@@ -97,6 +98,7 @@ class Executor:
         self.moves = dict(moves or {})
         self._donors: dict[tuple[DonorRef, tuple[str, ...]], Donor] = {}
         self._movers: dict[tuple[str, bool, bool], BoundMove] = {}
+        self._starts: Starts | None = None
 
     def donor(self, ref: DonorRef, places: tuple[str, ...] = ()) -> Donor:
         """Returns a donor's features by moment.
@@ -118,7 +120,8 @@ class Executor:
         """Returns a direction that is bound to the model once."""
         key = (ref.digest, per_step, resample)
         if key not in self._movers:
-            self._movers[key] = BoundMove(self.move(ref, resample, per_step).bind(self.model))
+            move = self.move(ref, resample, per_step)
+            self._movers[key] = BoundMove(move.bind(self.model), move.made_by)
         return self._movers[key]
 
     def bind(self, edits: Sequence[RecipeEdit]) -> Edit:
@@ -131,8 +134,10 @@ class Executor:
 
     def change(self, rows: Sequence[Sequence[RecipeEdit]]) -> Change:
         """Returns the change of a batch by edits, row by row."""
+        edit = PerRow([self.bind(edits) for edits in rows])
+        acts = acts_at(edit) or not self.model.anatomy.without
         return Change(
-            edit=PerRow([self.bind(edits) for edits in rows]),
+            edit=edit if acts else None,
             nudge=self._nudge(rows),
             calibrate=_calibrate(rows, self.run.timesteps),
         )
@@ -189,7 +194,7 @@ class Executor:
             change.edit,
             nudge=change.nudge,
             calibrate=change.calibrate,
-            conditioning=spec.conditioning.rows(samples),
+            conditioning=conditions_of(self.model, run, samples),
             asymmetric=asymmetric,
             x_t=torch.cat([cached_x(self.model, run, sample, first) for sample in samples]),
             start=first,
@@ -225,8 +230,12 @@ class Executor:
 
         Activations that are not stored are computed.
         """
-        features = cached_branches(self.model, self.run, sample, step)
         x_t = cached_x(self.model, self.run, sample, step)
+        if self.model.anatomy.without:  # a transformer has nothing to decode from
+            plain = next(self.steps([sample], Change(), step)).x_0
+            picture = self.model.to_images(plain).numpy()[0]
+            return Start(sample=sample, step=step, features={}, x_t=x_t, predicted=picture)
+        features = cached_branches(self.model, self.run, sample, step)
         return Start(
             sample=sample,
             step=step,
@@ -238,15 +247,19 @@ class Executor:
     def starts(self, samples: Sequence[int], step: int) -> Starts:
         """Returns samples at a step as one batch.
 
-        Features are as stored. Those that are not stored are computed.
+        Features are as stored. Those that are not stored are computed. The last batch is kept.
         """
+        kept = self._starts
+        if kept is not None and (kept.samples, kept.step) == (tuple(samples), step):
+            return kept
         each = [cached_branches(self.model, self.run, sample, step) for sample in samples]
-        return Starts(
+        self._starts = Starts(
             samples=tuple(samples),
             step=step,
             features={branch: stacked([one[branch] for one in each]) for branch in each[0]},
             x_t=torch.cat([cached_x(self.model, self.run, sample, step) for sample in samples]),
         )
+        return self._starts
 
     def moved_previews(self, start: Starts, delta: np.ndarray) -> np.ndarray:
         """Predicts x_0 of samples whose h is moved by Δh.
@@ -268,7 +281,7 @@ class Executor:
             start.x_t,
             start.step,
             spec.steps,
-            spec.conditioning.rows(start.samples),
+            conditions_of(self.model, self.run, start.samples),
         )
         return self.model.to_images(found).numpy()
 
@@ -279,7 +292,7 @@ class Executor:
         encoder half.
         """
         bound, t = self.bind(edits), self.run.timesteps[start.step]
-        if acts_at(bound):
+        if acts_at(bound) or not start.features:
             step = next(self.steps([start.sample], Change(edit=bound), start.step))
             return self.model.to_images(step.x_0).numpy()[0]
         moved = {
@@ -291,14 +304,14 @@ class Executor:
     def _predicted(
         self, features: Mapping[str, Features], x_t: torch.Tensor, sample: int, step: int
     ) -> np.ndarray:
-        spec = self.run.spec
-        found = predict(
-            self.model, features, x_t, step, spec.steps, spec.conditioning.rows([sample])
-        )
+        steps, given = self.run.spec.steps, conditions_of(self.model, self.run, [sample])
+        found = predict(self.model, features, x_t, step, steps, given)
         return self.model.to_images(found).numpy()[0]
 
     def _masked(self, edit: RecipeEdit) -> Edit:
         bound, mask = edit.bind(self), getattr(edit, "mask", None)
+        if not acts_at(bound) and edit.push(self) is None:
+            self.model.anatomy.need_unet(f"an edit of h or skips ({edit.kind})")
         return bound if mask is None else Masked(bound, mask)
 
     def _nudge(self, rows: Sequence[Sequence[RecipeEdit]]) -> Nudge | None:
@@ -352,8 +365,8 @@ def _calibrate(
 class BoundMove:
     """A move that is already bound to its model."""
 
-    def __init__(self, mover: Mover) -> None:
-        self.mover = mover
+    def __init__(self, mover: Mover, made_by: Mapping[str, Any]) -> None:
+        self.mover, self.made_by = mover, made_by
 
     def bind(self, model: Model) -> Mover:
         """Returns the same bound move for every model."""

@@ -19,17 +19,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from ..cache.provenance import library_versions
 from ..cache.reading import Run
 from ..directions.direction import Direction, Move, digest_of
 from ..errors import UsageError
 from ..images.pngs import pixels_digest
 from ..models.model import Model
-from ..progress import part
 from ..recipes.recipe import BatchPlace, Recipe, check_run, plain, recipe_of
 from ..recipes.window import Window
+from .batches import RecipeRows, Renders, RendersHere
 from .executor import Executor
 from .recipe_directions import reference_to
 from .rendered import Rendered
@@ -46,7 +44,7 @@ def render_recipes(
     home: Path,
     moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Renders recipes of one run in their order.
+    """Renders recipes of one run in their order, in this process.
 
     Args:
         model: The run's model.
@@ -58,27 +56,30 @@ def render_recipes(
     Raises:
         UsageError: a recipe is not for this run, or needs something that is missing.
     """
+    here = RendersHere(Executor(model, run, home, moves))
+    return (yield from render_on(here, run, recipes))
+
+
+def render_on(
+    place: Renders,
+    run: Run,
+    recipes: Sequence[Recipe],
+    moves: Mapping[str, Move] | None = None,
+) -> Generator[float, None, list[Rendered]]:
+    """Renders recipes of one run in their order, wherever ``place`` computes."""
     for recipe in recipes:
         check_run(recipe, run)
-    model.anatomy.need_unet("rendering an edit")
-    batches = list(_batches(recipes))
-    firsts = [min(recipes[i].first_step(run.timesteps) for i in batch) for batch in batches]
-    work = max(
-        1,
-        sum(
-            len(batch) * (run.spec.steps - first)
-            for batch, first in zip(batches, firsts, strict=True)
-        ),
-    )
-    executor, found, done = Executor(model, run, home, moves), {}, 0
-    for batch, first in zip(batches, firsts, strict=True):
-        length = len(batch) * (run.spec.steps - first)
-        steps = _render_batch(executor, [recipes[i] for i in batch], first)
-        pictures = yield from part(steps, done / work, length / work)
-        done += length
-        for row, i in enumerate(batch):
-            place = BatchPlace(row=row, rows=len(batch), first=first)
-            found[i] = filled_in(pictures[row], recipes[i], place, model)
+    groups = _batches(recipes)
+    batches = []
+    for group in groups:
+        rows = tuple(recipes[i] for i in group)
+        first = min(recipe.first_step(run.timesteps) for recipe in rows)
+        batches.append(RecipeRows(recipes=rows, first=first, moves=dict(moves or {})))
+    made, found = (yield from place.pictures(batches)), {}
+    for group, batch, each in zip(groups, batches, made, strict=True):
+        for row, i in enumerate(group):
+            at = BatchPlace(row=row, rows=len(group), first=batch.first)
+            found[i] = filled_in(each.pictures[row], recipes[i], at, each.versions)
     return [found[i] for i in range(len(recipes))]
 
 
@@ -89,11 +90,19 @@ def render_again(
     home: Path,
     moves: Mapping[str, Move] | None = None,
 ) -> Generator[float, None, list[Rendered]]:
-    """Renders recipes as they were rendered before, in their order.
+    """Renders recipes as they were rendered before, in this process.
 
-    Each recipe is rendered in its own row of a batch of the same size. Recipes from one batch are
-    rendered together. Missing rows are filled.
+    They are returned in their order.     Each recipe is rendered in its own row of a batch of the
+    same size. Recipes from one batch are rendered together. Missing rows are filled.
     """
+    here = RendersHere(Executor(model, run, home, moves))
+    return (yield from render_again_on(here, run, recipes))
+
+
+def render_again_on(
+    place: Renders, run: Run, recipes: Sequence[Recipe]
+) -> Generator[float, None, list[Rendered]]:
+    """Renders recipes as they were rendered before, wherever ``place`` computes."""
     for recipe in recipes:
         check_run(recipe, run)
         if recipe.place and recipe.place.first > (earliest := recipe.first_step(run.timesteps)):
@@ -101,25 +110,18 @@ def render_again(
                 f"this recipe was rendered from step {recipe.place.first} on, but changes step"
                 f" {earliest}"
             )
-    model.anatomy.need_unet("rendering an edit")
     places = [
         r.place or BatchPlace(row=0, rows=1, first=r.first_step(run.timesteps)) for r in recipes
     ]
-    batches = list(_batches_again(recipes, places))
-    executor, found, done = Executor(model, run, home, moves), {}, 0
-    work = max(
-        1, sum(run.spec.steps - places[next(iter(batch.values()))].first for batch in batches)
-    )
-    for batch in batches:
-        some = next(iter(batch.values()))
-        rows = [recipes[batch.get(row, some)] for row in range(places[some].rows)]
-        length = run.spec.steps - places[some].first
-        pictures = yield from part(
-            _render_batch(executor, rows, places[some].first), done / work, length / work
-        )
-        done += length
-        for row, i in batch.items():
-            found[i] = filled_in(pictures[row], recipes[i], places[i], model)
+    groups, batches, found = _batches_again(recipes, places), [], {}
+    for group in groups:
+        some = next(iter(group.values()))
+        rows = tuple(recipes[group.get(row, some)] for row in range(places[some].rows))
+        batches.append(RecipeRows(recipes=rows, first=places[some].first))
+    made = yield from place.pictures(batches)
+    for group, each in zip(groups, made, strict=True):
+        for row, i in group.items():
+            found[i] = filled_in(each.pictures[row], recipes[i], places[i], each.versions)
     return [found[i] for i in range(len(recipes))]
 
 
@@ -148,15 +150,16 @@ def shift_by(move: Move, strength: float, window: Window, name: str = "") -> Shi
     return ShiftEdit(direction=reference_to(move, name), strength=strength, window=window)
 
 
-def filled_in(picture: np.ndarray, recipe: Recipe, place: BatchPlace, model: Model) -> Rendered:
-    """Returns a picture with its recipe. The recipe now contains its place in the batch."""
-    device = (
-        torch.cuda.get_device_name(model.device)
-        if model.device.type == "cuda"
-        else str(model.device)
+def filled_in(
+    picture: np.ndarray, recipe: Recipe, place: BatchPlace, versions: Mapping[str, str]
+) -> Rendered:
+    """Returns a picture with its recipe.
+
+    The recipe now contains its place in the batch, and the versions that made the picture.
+    """
+    full = replace(
+        plain(recipe), place=place, pixels=pixels_digest(picture), versions=dict(versions)
     )
-    versions = {**library_versions(), "device": device, "threads": str(torch.get_num_threads())}
-    full = replace(plain(recipe), place=place, pixels=pixels_digest(picture), versions=versions)
     return Rendered(picture=picture, recipe=full)
 
 
@@ -189,22 +192,3 @@ def _batches_again(recipes: Sequence[Recipe], places: Sequence[BatchPlace]) -> l
 def _of_batch(recipe: Recipe) -> tuple:
     """Returns the settings of the whole batch."""
     return (recipe.asymmetric, recipe.t_boost, recipe.network_edits)
-
-
-def _render_batch(
-    executor: Executor, recipes: Sequence[Recipe], first: int
-) -> Generator[float, None, np.ndarray]:
-    """Renders recipes that agree in the settings of the batch, one per row, from step ``first`` on:
-    (n, height, width, 3) uint8.
-
-    It yields the share that is done after every step.
-    """
-    head = recipes[0]
-    return executor.pictures(
-        [recipe.sample for recipe in recipes],
-        executor.change([recipe.edits for recipe in recipes]),
-        first,
-        asymmetric=head.asymmetric,
-        t_boost=head.t_boost,
-        network=head.network_edits,
-    )

@@ -26,6 +26,7 @@ from .rendered import Rendered
 if TYPE_CHECKING:
     from ..directions.direction import Move
     from ..models.model import Model
+    from .batches import Renders
 
 
 def render_kept(
@@ -34,13 +35,15 @@ def render_kept(
     recipes: Sequence[Recipe],
     home: Path,
     moves: Mapping[str, Move] | None = None,
+    place: Renders | None = None,
 ) -> Generator[float, None, list[Rendered]]:
     """Renders recipes like ``render_recipes``, but reuses stored cells.
 
     Each recipe is rendered once.
 
     Args:
-        load: Returns the run's model. It is called only if something must be rendered.
+        load: Returns the run's model. It is called only if something must be rendered here.
+        place: Computes the pictures. None means this process.
     """
     for recipe in recipes:
         check_run(recipe, run)
@@ -49,9 +52,14 @@ def render_kept(
         {recipe.digest: recipe for recipe in recipes if found[recipe.digest] is None}.values()
     )
     if missing:
-        from .render import render_recipes
+        from .render import render_on, render_recipes
 
-        for cell in (yield from render_recipes(load(), run, missing, home, moves)):
+        work = (
+            render_recipes(load(), run, missing, home, moves)
+            if place is None
+            else render_on(place, run, missing, moves)
+        )
+        for cell in (yield from work):
             found[cell.recipe.digest] = cell
             keep_render(run, cell)
         trim(run)

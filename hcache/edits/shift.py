@@ -1,14 +1,14 @@
-"""Moves h. A direction adds its own γ Δh_t to every sample. Other moves compute a Δh for each
-sample.
+"""Moves h, or the activations at another site. A direction adds its own γ Δh_t to every sample.
+Other moves compute a Δh for each sample. The site belongs to the direction.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from ..directions.direction import Move
+from ..directions.direction import Move, site_of
 from ..directions.pullback import PixelMove
 from ..errors import UsageError
 from ..features import Features
@@ -16,15 +16,24 @@ from ..recipes.edits import Acts, DirectionRef, Number, Pushes, RecipeEdit, Tool
 from ..recipes.masks import Mask
 from ..recipes.widgets import AmountWidget, FlagWidget, MaskWidget, Widget, WindowWidget
 from ..recipes.window import Window
+from ..specs import is_place
 
 if TYPE_CHECKING:
+    import torch
+
     from ..directions.direction import Mover
     from ..models.model import Model
+    from ..models.taps import Passing
     from ..sampling.loop import Moment
 
 
 class Bindable(Protocol):
     """A move, possibly bound to its model already."""
+
+    @property
+    def made_by(self) -> Mapping[str, Any]:
+        """How it was made, with its site."""
+        ...
 
     def bind(self, model: Model) -> Mover:
         """Returns what moves h of a model."""
@@ -32,7 +41,7 @@ class Bindable(Protocol):
 
 
 class ShiftEdit(RecipeEdit, tag="shift", frozen=True, kw_only=True):
-    """Moves h by ``strength`` times a direction.
+    """Moves h, or the direction's own site, by ``strength`` times a direction.
 
     ``per_step``: the direction gets unit length at every step. ``resample``: a direction that was
     fitted on other steps is interpolated linearly in t.
@@ -120,7 +129,7 @@ def moves_x(
 
 
 class Shift:
-    """Moves h of row i with ``strengths[i]``.
+    """Moves h, or the move's own site, of row i with ``strengths[i]``.
 
     Strength 0 changes nothing, bit for bit. Under guidance both branches are moved equally.
     """
@@ -132,13 +141,22 @@ class Shift:
 
         self.mover = move.bind(model)
         self.strengths = torch.tensor(list(strengths), dtype=torch.float32, device=model.device)
-        self.window = window
+        self.window, self.site = window, site_of(move)
+        self.at_places = {self.site: self._at} if is_place(self.site) else {}
         self._idle = not bool(self.strengths.any())
 
+    def _at(self, moment: Moment) -> Passing | None:
+        if self._idle or self.window.weight(moment.index) == 0:
+            return None
+        return lambda x, rows: self._moved(x, moment, self.strengths[rows])
+
     def __call__(self, features: Features, moment: Moment) -> Features:
-        weight = self.window.weight(moment.index)
-        if self._idle or weight == 0:
+        if self._idle or self.at_places or self.window.weight(moment.index) == 0:
             return features
-        moved = self.mover(features.h, moment, weight * self.strengths)
-        idle = self.strengths.view(-1, 1, 1, 1) == 0
-        return features.replace({"h": features.h.where(idle, moved)})
+        moved = self._moved(features[self.site], moment, self.strengths)
+        return features.replace({self.site: moved})
+
+    def _moved(self, x: torch.Tensor, moment: Moment, strengths: torch.Tensor) -> torch.Tensor:
+        idle = strengths.view(-1, 1, 1, 1) == 0
+        moved = self.mover(x, moment, self.window.weight(moment.index) * strengths)
+        return x.where(idle, moved)

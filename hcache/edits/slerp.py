@@ -135,7 +135,12 @@ class SlerpEdit(RecipeEdit, tag="slerp", frozen=True, kw_only=True):
         return 0.0, self.dt_lambda if t >= (DT_END if self.dt_end is None else self.dt_end) else 1.0
 
     def bind(self, tools: Tools) -> Acts:
-        """Returns the function that rotates h."""
+        """Returns the function that rotates h.
+
+        Raises:
+            NoUNetError: the model is a transformer, which has no h.
+        """
+        tools.model.anatomy.need_unet("a slerp of h")
         return Slerp(tools.donor(self.donor), self.gamma, self.window)
 
 

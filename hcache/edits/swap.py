@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from msgspec import Meta
 
-from ..errors import UsageError
+from ..errors import UnknownSiteError, UsageError
 from ..features import Features
 from ..recipes.edits import Acts, DonorRef, RecipeEdit, Share, Tools, put, share
 from ..recipes.masks import Mask
@@ -27,7 +27,7 @@ from ..recipes.widgets import (
     WindowWidget,
 )
 from ..recipes.window import Window
-from ..specs import is_place
+from ..specs import ATTENTION, is_place
 
 if TYPE_CHECKING:
     import torch
@@ -43,8 +43,14 @@ one row.
 Site = Annotated[
     str,
     Meta(
-        pattern=r"^(h|skip\.\d{1,4}(\.\d{1,4})?|mid\.attn|(down|up)\.\d{1,4})$(?!\n)",
-        description="h, skip.1, ..., skip.1.0, ..., down.0, ..., mid.attn or up.0, ...",
+        pattern=(
+            r"^(h|skip\.\d{1,4}(\.\d{1,4})?|mid\.attn|((down|up)\.\d{1,4}|mid)\.resnet\.\d{1,4}"
+            r"|(down|up|block)\.\d{1,4})$(?!\n)"
+        ),
+        description=(
+            "h, skip.1, ..., skip.1.0, ..., down.0, ..., mid.attn, up.0, ..., a single resnet"
+            " (down.0.resnet.1, mid.resnet.0) or a transformer's block.0, ..."
+        ),
     ),
 ]
 
@@ -67,7 +73,8 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
     """Blends in a donor's activations at ``sites``.
 
     Sites are ``h``, ``skip.2``, single members such as ``skip.2.0``, or other places of the U-Net:
-    ``down.0``, ``mid.attn``, ``up.1``.
+    ``down.0``, ``mid.attn``, ``up.1``, or a single resnet: ``up.1.resnet.0``. A transformer has
+    ``block.3``.
     """
 
     title: ClassVar[str] = "Swap with a donor"
@@ -80,7 +87,8 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
         SitesWidget(
             help=(
                 "Skip groups, single members, or other places: the output of a down or up block,"
-                " counted from 0 as in diffusers, and the mid block's attention. SkipInject"
+                " counted from 0 as in diffusers, the mid block's attention, and single resnets."
+                " A transformer has its blocks. SkipInject"
                 " (Schaerf et al. 2025, Training-Free Style and Content Transfer by Leveraging"
                 " U-Net Skip Connections in Stable Diffusion) uses skip.2.0 and skip.2.1."
             )
@@ -122,8 +130,10 @@ class SwapEdit(RecipeEdit, tag="swap", frozen=True, kw_only=True):
     def bind(self, tools: Tools) -> Acts:
         """Returns the function that blends in the donor's tensors."""
         anatomy = tools.model.anatomy
+        if ATTENTION in self.sites:
+            raise UnknownSiteError("attention maps are only stored; choose h, a skip or a place")
         members = dict.fromkeys(member for site in self.sites for member in anatomy.members(site))
-        places = tuple(member for member in members if member in anatomy.places)
+        places = tuple(member for member in members if is_place(member))
         donor = tools.donor(self.donor, places) if places else tools.donor(self.donor)
         return Swap(list(members), donor, self.alpha, self.window)
 

@@ -5,7 +5,8 @@ the identity check.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,11 +14,13 @@ import torch
 from ..cache.reading import Run
 from ..features import Features
 from ..models.model import Model
+from ..models.taps import Passing
 from ..progress import part
 from ..recipes.edits import DonorRef
 from ..recipes.recipe import Recipe, recipe_of
 from ..recipes.window import Window
 from ..sampling.loop import Moment, Step
+from ..specs import is_place
 from .executor import Change, Executor
 from .render import render_recipes
 from .rendered import Rendered
@@ -113,21 +116,36 @@ def check_identity(
     return IdentityCheck(identical=identical, largest_difference=difference)
 
 
-def _self_swap(model: Model, run: Run, sample: int, window: Window) -> Iterator[tuple[Step, Step]]:
-    members = [member for site in model.anatomy.sites for member in model.anatomy.members(site)]
-    latest: dict[str, Features] = {}
+class _Listener:
+    """An edit that changes nothing and remembers the activations of all sites, by branch."""
 
-    def listen(features: Features, moment: Moment) -> Features:
-        latest[moment.branch] = features.map(lambda _, tensor: tensor.clone())
+    def __init__(self, places: Sequence[str]) -> None:
+        self.at_places = {place: partial(self._at, place) for place in places}
+        self._features: dict[str, Features] = {}
+        self._places: dict[str, dict[str, torch.Tensor]] = {}
+
+    def _at(self, place: str, moment: Moment) -> Passing:
+        def hear(x: torch.Tensor, rows: slice) -> torch.Tensor:
+            self._places.setdefault(moment.branch, {})[place] = x.clone()
+            return x
+
+        return hear
+
+    def __call__(self, features: Features, moment: Moment) -> Features:
+        self._features[moment.branch] = features.map(lambda _, tensor: tensor.clone())
         return features
 
-    swap = Swap(
-        members,
-        lambda moment: latest[moment.branch],
-        1.0,
-        Window(first=window.first, last=window.last),
-    )
+    def heard(self, moment: Moment) -> Features:
+        """Returns the latest activations of a branch."""
+        found = self._features.get(moment.branch, Features(h=None, skips=()))
+        return replace(found, others=self._places.get(moment.branch, {}))
+
+
+def _self_swap(model: Model, run: Run, sample: int, window: Window) -> Iterator[tuple[Step, Step]]:
+    members = [member for site in model.anatomy.all_sites for member in model.anatomy.members(site)]
+    listener = _Listener([member for member in members if is_place(member)])
+    swap = Swap(members, listener.heard, 1.0, Window(first=window.first, last=window.last))
     executor = Executor(model, run)
     swapped = executor.steps([sample], Change(edit=swap), window.first)
-    for plain in executor.steps([sample], Change(edit=listen), window.first):
+    for plain in executor.steps([sample], Change(edit=listener), window.first):
         yield plain, next(swapped)

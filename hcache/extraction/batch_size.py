@@ -12,7 +12,7 @@ import torch
 from ..cache.plan import make_plan
 from ..models.model import Model
 from ..sampling.loop import denoise
-from ..specs import BATCH, RunSpec
+from ..specs import BATCH, DDIM, RunSpec
 from .shard import is_out_of_memory
 
 MOST = 256
@@ -46,7 +46,14 @@ def most_at_once(spec: RunSpec, model: Model, available: int) -> int:
     ``BATCH``.
     """
     sample = make_plan(
-        replace(spec, samples=1, batch=1, conditioning=spec.conditioning.rows([0]), images=()),
+        replace(
+            spec,
+            samples=1,
+            batch=1,
+            conditioning=spec.conditioning.rows([0]),
+            images=(),
+            inversion=DDIM,
+        ),
         model.anatomy,
     ).total
     bounds = (MOST, SHARD_BYTES // sample, available // 4 * spec.steps // (3 * sample))

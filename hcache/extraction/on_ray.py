@@ -18,17 +18,14 @@ from typing import Any
 
 from ..cache.seen import Token, disagreement, token_in
 from ..errors import CacheError, UsageError
-from ..ray_cluster import cpus_of, nodes_of, session
+from ..ray_cluster import Seat, Seats, actor_class, last_line, session
 from .handing_out import PATIENCE, Gone, Team, Worker, hand_out
 from .places import Ranges, Samples, Taking
-from .ray_actor import Died, Hello, actor_class
+from .ray_actor import Died, Hello, RangeActor
 from .shard import Progress
 
 LOOK = 1.0
 """The seconds between two checks for new machines."""
-
-RESTARTS = 2
-"""How often an actor that died on a living machine is started again there."""
 
 GATHERING = 120.0
 """The seconds that the first actors have to report whether they see the run."""
@@ -71,16 +68,11 @@ class OnRay:
 
 @dataclass(kw_only=True, eq=False)
 class _Actor(Worker):
-    node: str
-    on: str
-    gpu: bool
-    cpus: int
-    first: bool
+    seat: Seat
     actor: Any
     hello: Hello | None = None
     ready: bool = False
     reason: str = ""
-    restarts: int = 0
     lost: bool = False
 
     @property
@@ -91,16 +83,16 @@ class _Actor(Worker):
         self.actor.give.remote(samples)
 
     def how_it_ended(self) -> str:
-        return f"{self.node}: {self.reason or 'its process or its machine is gone'}"
+        return f"{self.seat.name}: {self.reason or 'its process or its machine is gone'}"
 
 
 class _Actors(Team):
     """The actors on all machines. Each is polled for its messages."""
 
     def __init__(self, ray: Any, ranges: Ranges, token: Token, cpus: int) -> None:
-        self._ray, self._ranges, self._token, self._cpus = ray, ranges, token, cpus
+        self._ray, self._ranges, self._token = ray, ranges, token
+        self._seats = Seats(ray, cpus)
         self.workers: list[Worker] = []
-        self._known: set[str] = set()
         self._asked: dict[Any, _Actor] = {}
         self._looked, self._began = 0.0, time.monotonic()
 
@@ -109,41 +101,17 @@ class _Actors(Team):
         now = time.monotonic()
         if self.living() and (now - self._looked < LOOK or not waiting):
             return
-        first, self._looked = not self._known, now
-        nodes = nodes_of(self._ray)
-        self._start_again({node.id for node in nodes})
-        with_gpus = any(node.gpus for node in nodes)
-        for node in nodes:
-            if node.id in self._known:
-                continue
-            self._known.add(node.id)
-            each = cpus_of(node, self._cpus)
-            count = node.gpus if with_gpus else node.cpus // each if each else 0
-            for _ in range(min(count, len(self._ranges.todo))):
-                self._start(node.id, node.name, with_gpus, each, first)
-        if first and not self.workers:
-            raise UsageError(
-                "the Ray cluster has neither GPUs nor CPUs to compute on; start its machines with"
-                " --num-cpus or --num-gpus"
-            )
+        self._looked = now
+        died = [each for each in self.workers if isinstance(each, _Actor) and each.lost]
+        for each in died:
+            each.lost = False
+        for seat in self._seats.free([each.seat for each in died], len(self._ranges.todo)):
+            self._start(seat)
 
-    def _start_again(self, alive: set[str]) -> None:
-        """Starts actors anew that died though their machines live: one killed for memory, say."""
-        for each in list(self.workers):
-            if isinstance(each, _Actor) and each.lost and each.on in alive:
-                each.lost = False
-                if each.restarts < RESTARTS:
-                    restarts = each.restarts + 1
-                    self._start(each.on, each.node, each.gpu, each.cpus, False, restarts)
-
-    def _start(
-        self, node: str, name: str, gpu: bool, cpus: int, first: bool, restarts: int = 0
-    ) -> None:
-        found = actor_class(self._ray, node, gpu, cpus)
-        actor = found.remote(self._ranges, self._token, "cuda" if gpu else "cpu", cpus)
-        worker = _Actor(
-            node=name, on=node, gpu=gpu, cpus=cpus, first=first, actor=actor, restarts=restarts
-        )
+    def _start(self, seat: Seat) -> None:
+        found = actor_class(self._ray, RangeActor, seat, calls=4)
+        device = "cuda" if seat.gpu else "cpu"
+        worker = _Actor(seat=seat, actor=found.remote(self._ranges, self._token, device, seat.cpus))
         self.workers.append(worker)
         self._ask(worker)
 
@@ -161,7 +129,7 @@ class _Actors(Team):
                 # an unreachable actor must not continue with a range that another gets
                 with suppress(self._ray.exceptions.RayError):
                     self._ray.kill(worker.actor)
-                worker.reason, worker.lost = _last_line(error), True
+                worker.reason, worker.lost = last_line(error), True
                 yield worker, Gone()
                 continue
             for message in messages:
@@ -182,8 +150,8 @@ class _Actors(Team):
         worker.hello = hello
         if not (problem := disagreement(self._ranges.folder, hello.seen, hello.versions)):
             return
-        text = f"{worker.node} {problem}"
-        if worker.first:
+        text = f"{worker.seat.name} {problem}"
+        if worker.seat.first:
             raise UsageError(text) if hello.seen == "" else CacheError(text)
         logging.getLogger(__name__).warning("%s; it is left out", text)
         worker.hello = None
@@ -199,7 +167,7 @@ class _Actors(Team):
         take part.
         """
         actors = [worker for worker in self.living() if isinstance(worker, _Actor)]
-        silent = [worker for worker in actors if worker.first and worker.hello is None]
+        silent = [worker for worker in actors if worker.seat.first and worker.hello is None]
         if silent and time.monotonic() - self._began < GATHERING:
             return
         for worker in actors:
@@ -212,11 +180,3 @@ class _Actors(Team):
             self._ray.wait(ends, num_returns=len(ends), timeout=PATIENCE + 2)
         for worker in actors:
             self._ray.kill(worker.actor)
-
-
-def _last_line(error: BaseException) -> str:
-    """Returns Ray's description of a death in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line for line in lines if "memory" in line.lower() or "died" in line]
-    named = [line for line in reversed(lines) if "Error" in line]
-    return [*telling, *named, *reversed(lines), type(error).__name__][0][:300]

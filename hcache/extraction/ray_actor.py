@@ -115,18 +115,3 @@ class RangeActor:
         self._inbox.put(None)
         self._work.join(seconds)
         return not self._work.is_alive()
-
-
-def actor_class(ray: Any, node: str, gpu: bool, cpus: int) -> Any:
-    """Returns the actor's class for one machine.
-
-    Its actors start there with a GPU, or with a number of CPUs.
-    """
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    remote = ray.remote(max_concurrency=4, max_restarts=0)(RangeActor)
-    return remote.options(
-        num_gpus=1 if gpu else 0,
-        num_cpus=0 if gpu else cpus,
-        scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False),
-    )

@@ -14,6 +14,7 @@ import torch
 from ..cache.reading import Run
 from ..cache.verify import Difference
 from ..models.model import Model
+from ..sampling.conditions import conditions_of
 from ..sampling.loop import denoise
 from ..specs import FULL, NONE
 
@@ -55,7 +56,7 @@ def _pairs(model: Model, run: Run, sample: int) -> Iterator[tuple[str, np.ndarra
     """Yields (name, stored, computed again) of one sample, for x_{t-1} and every stored tensor, at
     every step.
     """
-    conditioning = run.spec.conditioning.rows([sample])
+    conditioning = conditions_of(model, run, [sample])
     for index in range(run.spec.steps):
         x = torch.from_numpy(run.x(sample, index))[None]
         step = next(
@@ -68,11 +69,11 @@ def _pairs(model: Model, run: Run, sample: int) -> Iterator[tuple[str, np.ndarra
                 x_t=x,
                 start=index,
                 schedule=run.spec.schedule,
-                places=[place for place in run.anatomy.places if run.policy(place) != NONE],
+                places=run.spec.stored_places(run.anatomy),
             )
         )
         yield "x", run.x(sample, index + 1), step.x_next[0].cpu().numpy()
-        for site in run.anatomy.all_sites:
+        for site in run.anatomy.storable:
             policy = run.policy(site)
             for member in run.anatomy.members(site) if policy != NONE else ():
                 again = step.features[member][0].float().cpu()

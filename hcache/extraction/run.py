@@ -38,11 +38,12 @@ from ..cache.reading import Run, open_run
 from ..cache.shards import Finished, commit_shard, explain_write_error, gone
 from ..cards import check_weights
 from ..errors import HcacheError, Interrupted, ModelError, NoSpaceError, UsageError
-from ..models.conditioners import COND
+from ..models.conditioners import COND, ByText
 from ..models.loading import load_for
 from ..models.model import Model
-from ..sampling.schedule import schedule_of, schedules_agree
-from ..specs import BATCH, BEFORE, RunSpec
+from ..sampling.null_text import check_null_text
+from ..sampling.schedule import check_eta, schedule_of, schedules_agree
+from ..specs import ATTENTION, BATCH, BEFORE, NONE, NULL_TEXT, RunSpec
 from .batch_size import find_batch
 from .here import Here
 from .places import Place, Ranges
@@ -113,6 +114,8 @@ def _extract_locked(
     place: Place,
 ) -> Run:
     _check_additions(model, spec)
+    if spec.inversion == NULL_TEXT:
+        check_null_text(model, spec.conditioning)
     spec = _describe_run(model, spec, folder, place.device)
     try:
         return _extract_described(model, spec, folder, report, stop, place)
@@ -236,16 +239,27 @@ def _describe_run(model: Model, spec: RunSpec, folder: Path, device: str) -> Run
         if spec.samples <= earlier.spec.samples:
             return spec
     schedule = schedule_of(model, spec.steps, spec.schedule)
+    check_eta(schedule, [spec.eta])
     description = {
         "schema": SCHEMA,
         "name": spec.name,
         "spec": spec.check(model.anatomy).to_json(),
         "anatomy": model.anatomy.to_json(),
         "timesteps": list(schedule.timesteps),
-        "provenance": _provenance(model, schedule.alpha_bar.tolist(), device),
+        "provenance": _provenance(model, schedule.alpha_bar.tolist(), device)
+        | _tokens(model, spec),
     }
     write_json(path, description)
     return spec
+
+
+def _tokens(model: Model, spec: RunSpec) -> dict[str, Any]:
+    """Returns the tokens of every prompt by place, if attention maps are stored."""
+    known = model.conditioner.tokens if isinstance(model.conditioner, ByText) else None
+    if spec.policy(ATTENTION) == NONE or known is None:
+        return {}
+    prompts = dict.fromkeys(spec.conditioning.prompts)
+    return {"tokens": {prompt: {str(k): v for k, v in known(prompt).items()} for prompt in prompts}}
 
 
 def _check_additions(model: Model, spec: RunSpec) -> None:

@@ -11,7 +11,7 @@ one shard behind at most.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -28,13 +28,16 @@ from ..cache.plan import preview_shape
 from ..cache.shards import Finished, ShardWriter
 from ..errors import ModelError
 from ..images.pictures import greyed, load_prepared
+from ..models.conditioners import Guided
 from ..models.model import Model
 from ..readers.registry import find_reader
 from ..sampling.inversion import invert
 from ..sampling.loop import Step, denoise
+from ..sampling.null_text import Inverted, invert_null_text
 from ..sampling.schedule import schedule_of
-from ..specs import FULL, NONE, Conditioning, RunSpec
+from ..specs import FULL, NONE, NULL_TEXT, Conditioning, RunSpec
 from .finite import Finite
+from .plain_inversion import ERROR, plain_again
 
 STORING = {"float16": torch.float16, "float32": torch.float32}
 
@@ -144,9 +147,11 @@ class ShardPart:
     def ticks(self) -> int:
         """Returns the number of reported steps.
 
-        An inversion takes each step twice.
+        An inversion takes each step twice, and null-text inversion three times. Plain inversion
+        beside it takes each twice more.
         """
-        return (2 if self.spec.images else 1) * self.spec.steps
+        times = 1 + bool(self.spec.images) + (self.spec.inversion == NULL_TEXT)
+        return (times + 2 * self.spec.is_beside_plain) * self.spec.steps
 
 
 def compute_range(
@@ -249,19 +254,20 @@ def compute_shard(
     try:
         conditioning = spec.conditioning.rows(samples)
         writer.describe(part.provenance | {"run": spec.name, "conditioning": asdict(conditioning)})
-        originals, x_t, finite = None, None, Finite()
+        inverted, finite = None, Finite()
+        guided = part.model.condition(conditioning, len(samples))
         if spec.images:
-            originals = _originals(part)
-            x_t = _invert(part.model, spec, originals, conditioning, tick, finite)
+            inverted = _Inversion(part, conditioning, tick, finite).run()
+            guided = inverted.guided(guided)
         for step in denoise(
             part.model,
             seeds,
             spec.steps,
             spec.eta,
-            conditioning=conditioning,
-            x_t=x_t,
+            conditioning=guided,
+            x_t=None if inverted is None else inverted.x_t,
             schedule=spec.schedule,
-            places=[place for place in part.model.anatomy.places if spec.policy(place) != NONE],
+            places=spec.stored_places(part.model.anatomy),
         ):
             finite.note_step(step)
             writing(_Kept(part.model, spec, step).to(writer, partial(part.show, part.start)))
@@ -270,10 +276,11 @@ def compute_shard(
             tick(part.ticks - spec.steps + step.index + 1)
         finite.check(samples, spec.dtype)
         images = part.model.to_images(step.x_next, samples).numpy()
-        labels = partial(_labels, part.model, originals, images)
-        writing(
-            partial(_finish, writer, step.x_next.cpu().numpy(), images, labels, closing, finished)
-        )
+        labels = partial(_labels, part.model, inverted, images)
+        x = step.x_next.cpu().numpy()
+        if inverted is not None and inverted.null_text is not None:
+            writing(partial(writer.write_null_text, inverted.null_text.cpu().numpy()))
+        writing(partial(_finish, writer, x, images, labels, closing, finished))
     except BaseException:
         with writer:  # this deletes unfinished files
             writing.settle()
@@ -302,34 +309,91 @@ def _finish(
 
 
 def _labels(
-    model: Model, originals: np.ndarray | None, images: np.ndarray
+    model: Model, inverted: _Inverted | None, images: np.ndarray
 ) -> dict[str, dict[str, np.ndarray]]:
     """Returns the readings of the finished pictures: set -> name -> values (n,)."""
     labels: dict[str, dict[str, np.ndarray]] = {}
-    if originals is not None:
-        labels["inversion"] = {"reconstruction_error": reconstruction_error(originals, images)}
+    if inverted is not None:
+        error = reconstruction_error(inverted.originals, images)
+        labels["inversion"] = {"reconstruction_error": error}
+        if inverted.plain is not None:
+            labels["inversion"][ERROR] = reconstruction_error(inverted.originals, inverted.plain)
     if model.card.reader:
         labels[model.card.reader] = dict(find_reader(model.card.reader)(images))
     return labels
 
 
-def _invert(
-    model: Model,
-    spec: RunSpec,
-    pictures: np.ndarray,
-    conditioning: Conditioning,
-    tick: Callable[[int], None],
-    finite: Finite,
-) -> torch.Tensor:
-    """Returns x_T of pictures (n, height, width, 3) uint8."""
-    pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
-    x = model.codec.encode(pixels)[:, : model.anatomy.x[0]]
-    finite.note("the encoded picture", "the start", x)
-    noise = x
-    for step, noise in enumerate(invert(model, x, spec.steps, conditioning, spec.schedule), 1):  # noqa: B007 - the last is the result
-        finite.note("x", f"step {spec.steps - step} of inversion", noise)
-        tick(step)
-    return noise
+@dataclass(frozen=True, kw_only=True)
+class _Inverted:
+    """The inverted pictures of a shard.
+
+    ``originals``: the pictures (n, height, width, 3) uint8. ``null_text``: optimised texts of the
+    unconditional branch (steps, n, tokens, d). ``plain``: what plain DDIM inversion makes of the
+    pictures.
+    """
+
+    originals: np.ndarray
+    x_t: torch.Tensor
+    null_text: torch.Tensor | None = None
+    plain: np.ndarray | None = None
+
+    def guided(self, guided: Guided) -> Guided:
+        """Returns the branches of guidance with the optimised texts, if there are any."""
+        texts = self.null_text
+        return guided if texts is None else replace(guided, null_text=texts.__getitem__)
+
+
+@dataclass(frozen=True)
+class _Inversion:
+    """The inversion of a shard's pictures. ``tick`` is called after every step."""
+
+    part: ShardPart
+    conditioning: Conditioning
+    tick: Callable[[int], None]
+    finite: Finite
+
+    def run(self) -> _Inverted:
+        """Inverts the pictures as the run says, and by plain DDIM if that is to be compared."""
+        model, spec = self.part.model, self.part.spec
+        originals = _originals(self.part)
+        pixels = torch.from_numpy(originals).permute(0, 3, 1, 2).to(model.device).float() / 127.5
+        x_0 = model.codec.encode(pixels - 1)[:, : model.anatomy.x[0]]
+        self.finite.note("the encoded picture", "the start", x_0)
+        plain, done = None, 0
+        if spec.is_beside_plain:
+            x, given = x_0, self.conditioning
+            for done, x in enumerate(plain_again(model, spec, x_0, given), 1):  # noqa: B007 - the last is the result
+                self.tick(done)
+            plain = model.to_images(x).numpy()
+        if spec.inversion == NULL_TEXT:
+            work = invert_null_text(model, x_0, spec.steps, self.conditioning, spec.schedule)
+            found = self._taken(work, done)
+            return _Inverted(
+                originals=originals, x_t=found.x_t, null_text=found.null_text, plain=plain
+            )
+        x_t = x_0
+        for step, x_t in enumerate(
+            invert(model, x_0, spec.steps, self.conditioning, spec.schedule), 1
+        ):
+            self._note(step, x_t, done)
+        return _Inverted(originals=originals, x_t=x_t, plain=plain)
+
+    def _taken(self, work: Generator[torch.Tensor, None, Inverted], done: int) -> Inverted:
+        """Runs a null-text inversion to its end."""
+        step = 0
+        while True:
+            try:
+                x = next(work)
+            except StopIteration as end:
+                return end.value
+            step += 1
+            self._note(step, x, done)
+
+    def _note(self, step: int, x: torch.Tensor, done: int) -> None:
+        steps = self.part.spec.steps
+        index = steps - step if step <= steps else step - steps - 1
+        self.finite.note("x", f"step {index} of inversion", x)
+        self.tick(done + step)
 
 
 def reconstruction_error(originals: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -349,7 +413,7 @@ class _Kept:
         self.index, self._sources, self._narrow = step.index, {}, {}
         cuda = model.device.type == "cuda"
         with torch.inference_mode():
-            for site in model.anatomy.all_sites:
+            for site in model.anatomy.storable:
                 policy = spec.policy(site)
                 for member in model.anatomy.members(site) if policy != NONE else ():
                     tensor = step.features[member]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..directions.fitting import METHODS, NEGATIVES
 from ..recipes.window import CONSTANT, Window
@@ -38,7 +39,7 @@ def strip_caption(run: Run, choice: Strip, below: str) -> str:
     return (
         f"Sample {choice.sample} of {_source(run)}, edited{along} in {_steps(run, choice.window)}, "
         f"{_symmetry(choice)}, at strengths {strengths}. {ways}"
-        f"{_part(run, [choice.sample], labels, choice.top, choice.ways)} {UNIT}{read}"
+        f"{_part(run, [choice.sample], labels, choice.top, choice.ways)} {UNIT}{_at(choice)}{read}"
     )
 
 
@@ -53,7 +54,7 @@ def grid_caption(run: Run, choice: Grid) -> str:
     return (
         f"Samples {samples} of {_source(run)}, edited in {_steps(run, choice.window)},"
         f" {_symmetry(choice)}, at strength {choice.strength:g}."
-        f" {ways}{_part(run, choice.samples, labels, choice.top, choice.ways)} {UNIT}"
+        f" {ways}{_part(run, choice.samples, labels, choice.top, choice.ways)} {UNIT}{_at(choice)}"
     )
 
 
@@ -68,6 +69,11 @@ def _steps(run: Run, window: Window) -> str:
         return f"all {run.spec.steps} steps{shape}"
     between = f"t = {t[window.first]:g} to {t[window.last]:g}"
     return f"steps {window.first} to {window.last} of {run.spec.steps} ({between}{shape})"
+
+
+def _at(choice: Strip | Grid) -> str:
+    """Says where fitted directions move, unless it is h."""
+    return "" if choice.site == H else f" Fitted directions move {choice.site}, not h."
 
 
 def _symmetry(choice: Strip | Grid) -> str:

@@ -13,13 +13,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..cache.labels import find_label, named_labels
+from ..cache.layout import H
 from ..cache.reading import Run
+from ..directions.direction import movable_sites
 from ..directions.fitting import METHODS, NEGATIVES, POSITIVES, Fit, Method
 from ..directions.store import list_moves
 from ..directions.supervised import both_ends
 from ..errors import UsageError, did_you_mean
 from ..recipes.window import Window
-from ..specs import FULL
 
 SAVED = "saved:"
 STRENGTHS = (0.0, 0.5, 1.0, 2.0, 3.0)
@@ -50,7 +51,7 @@ class Strip:
     """A strip with a row per way and a column per strength.
 
     ``label``: the label of fitted ways. They are fitted to the ``top`` samples with its highest
-    values (and as many with the lowest).
+    values (and as many with the lowest). ``site``: the tensor that fitted ways move.
     """
 
     sample: int
@@ -60,6 +61,7 @@ class Strip:
     top: int = 0
     strengths: tuple[float, ...] = STRENGTHS
     asymmetric: bool = True
+    site: str = H
 
     def __post_init__(self) -> None:
         _check_size("strengths", self.strengths, MOST_COLUMNS)
@@ -70,7 +72,8 @@ class Strip:
 class Grid:
     """A grid of samples and ways by attributes. There is a row per sample and way.
 
-    Attributes are labels, which every way is fitted to, or saved directions.
+    Attributes are labels, which every way is fitted to, or saved directions. ``site``: the tensor
+    that fitted ways move.
     """
 
     samples: tuple[int, ...]
@@ -80,6 +83,7 @@ class Grid:
     top: int = 0
     strength: float = STRENGTH
     asymmetric: bool = True
+    site: str = H
 
     def __post_init__(self) -> None:
         _check_size("attributes", self.attributes, MOST_COLUMNS - 1)
@@ -112,7 +116,14 @@ def default_strip(run: Run) -> Strip:
     ways = default_ways(run, label)
     top = default_top(run)
     (sample,) = bystanders(run, [label] if label else [], top, 1)
-    return Strip(sample=sample, ways=ways, window=all_steps(run), label=label, top=top)
+    return Strip(
+        sample=sample,
+        ways=ways,
+        window=all_steps(run),
+        label=label,
+        top=top,
+        site=default_site(run),
+    )
 
 
 def default_grid(run: Run) -> Grid:
@@ -135,7 +146,17 @@ def default_grid(run: Run) -> Grid:
         ways=ways,
         window=all_steps(run),
         top=top,
+        site=default_site(run),
     )
+
+
+def default_site(run: Run) -> str:
+    """Returns the site of fitted directions.
+
+    It is h if the run stores h in full, and otherwise the first site that it stores in full.
+    """
+    sites = movable_sites(run)
+    return H if H in sites or not sites else sites[0]
 
 
 def default_ways(run: Run, label: str) -> tuple[str, ...]:
@@ -156,9 +177,9 @@ def default_top(run: Run) -> int:
 def usable_labels(run: Run) -> list[str]:
     """Returns the labels that directions can be fitted to.
 
-    They have two values or more, and the run stores h in full.
+    They have two values or more, and the run stores h or another site in full.
     """
-    if run.policy("h") != FULL:
+    if not movable_sites(run):
         return []
     finite = {name: values[np.isfinite(values)] for name, values in named_labels(run).items()}
     return [name for name, values in finite.items() if len(values) >= 4 and np.ptp(values) > 0]
@@ -185,7 +206,7 @@ def all_ways(run: Run) -> dict[str, str]:
     """
     methods = {
         **(ways_from_label() if usable_labels(run) else {}),
-        **(ways_from_nothing() if run.policy("h") == FULL else {}),
+        **(ways_from_nothing() if movable_sites(run) else {}),
     }
     fitted = {name: method.in_figures for name, method in methods.items()}
     return fitted | {f"{SAVED}{entry.name}": entry.name for entry in list_moves(run)}
@@ -198,14 +219,14 @@ def name_of(way: str) -> str:
     return plain.rpartition("/")[2].replace("_", " ")
 
 
-def fit_of(run: Run, way: str, label: str, top: int) -> Fit:
+def fit_of(run: Run, way: str, label: str, top: int, site: str = H) -> Fit:
     """Returns the fit of a way.
 
     Raises:
         UsageError: it is not a way to fit a direction, or it needs a label or positives.
     """
     if way in ways_from_nothing():
-        return Fit(method=way, run=run.name)
+        return Fit(method=way, run=run.name, site=site)
     if way not in ways_from_label():
         known = [*ways_from_label(), *ways_from_nothing()]
         raise UsageError(
@@ -226,6 +247,7 @@ def fit_of(run: Run, way: str, label: str, top: int) -> Fit:
         positives=tuple(positives),
         label=label,
         negatives=tuple(negatives) if NEGATIVES in METHODS[way].needs else (),
+        site=site,
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..analysis.swaps import STRUCTURE
-from ..cache.layout import run_folder
+from ..cache.layout import H, run_folder
 from ..cache.reading import Run, open_run
 from ..directions.direction import Move, digest_of
 from ..directions.fitting import METHODS, MODEL, fit, is_quick
@@ -33,7 +33,12 @@ from .table import PictureRow, Table
 from .ufigure import Swapped
 
 if TYPE_CHECKING:
+    from ..edits.batches import Renders
     from ..models.model import Model
+
+
+Key = tuple[str, str, int, str]
+"""What a fitted direction follows from: the way, the label, the number of positives, the site."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,17 +46,19 @@ class Maker:
     """Makes figures of a run, and fits and renders what they need.
 
     It has the run, a function that loads its model when it is needed, and the fitted directions by
-    way and label.
+    way, label, number of positives and site. ``renders`` computes the pictures of this run; None
+    means this process.
     """
 
     run: Run
     load: Callable[[], Model]
-    fitted: dict[tuple[str, str, int], Move] = field(default_factory=dict)
+    fitted: dict[Key, Move] = field(default_factory=dict)
+    renders: Renders | None = None
 
     def make(self, choice: Choice) -> Generator[float, None, Swapped | Table]:
         """Returns the pictures of any of the three figures, and their caption."""
-        self.run.anatomy.need_unet("a figure of swaps or edits")
         if isinstance(choice, Swaps):
+            self.run.anatomy.need_unet("a U-figure")
             return (yield from self._swaps(choice))
         if isinstance(choice, Strip):
             return (yield from self._strip(choice))
@@ -86,10 +93,11 @@ class Maker:
         )
 
     def _strip(self, choice: Strip) -> Generator[float, None, Table]:
-        moves = yield from self._moves([(way, choice.label, choice.top) for way in choice.ways])
+        keys = {way: (way, choice.label, choice.top, choice.site) for way in choice.ways}
+        moves = yield from self._moves(list(keys.values()))
         recipes = [
-            self._recipe(choice.sample, way, moves[way, choice.label, choice.top], strength, choice)
-            for way in choice.ways
+            self._recipe(choice.sample, way, moves[key], strength, choice)
+            for way, key in keys.items()
             for strength in choice.strengths
         ]
         cells = yield from part(self._rendered(recipes, moves), 0.5, 0.5)
@@ -117,7 +125,7 @@ class Maker:
         saved = choice.attributes[0].startswith(SAVED)
         ways = ("",) if saved else choice.ways
         wanted = {
-            (w, a): (a, "", 0) if saved else (w, a, choice.top)
+            (w, a): (a, "", 0, H) if saved else (w, a, choice.top, choice.site)
             for w in ways
             for a in choice.attributes
         }
@@ -180,13 +188,13 @@ class Maker:
     ) -> Generator[float, None, list[Rendered]]:
         run = run or self.run
         known = {digest_of(move): move for move in moves.values()}
-        return (yield from render_kept(self.load, run, recipes, run.home, known))
+        place = self.renders if run is self.run else None
+        return (yield from render_kept(self.load, run, recipes, run.home, known, place))
 
-    def _moves(
-        self, keys: Sequence[tuple[str, str, int]]
-    ) -> Generator[float, None, dict[tuple[str, str, int], Move]]:
-        """Returns the directions by way, label and number of positives: saved, fitted before, or
-        fitted now. Fits count as at most half of the work, and quick fits as hardly anything.
+    def _moves(self, keys: Sequence[Key]) -> Generator[float, None, dict[Key, Move]]:
+        """Returns the directions by their keys: saved, fitted before, or fitted now.
+
+        Fits count as at most half of the work, and quick fits as hardly anything.
         """
         keys = list(dict.fromkeys(keys))
         todo = [key for key in keys if key not in self.fitted]
@@ -198,11 +206,11 @@ class Maker:
             done += length
         return {key: self.fitted[key] for key in keys}
 
-    def _move(self, way: str, label: str, top: int) -> Generator[float, None, Move]:
+    def _move(self, way: str, label: str, top: int, site: str) -> Generator[float, None, Move]:
         if way.startswith(SAVED):
             yield 0.0
             return load_move(self.run, way.removeprefix(SAVED))
-        what = fit_of(self.run, way, label, top)
+        what = fit_of(self.run, way, label, top, site)
         for entry in list_moves(self.run):
             if entry.made_by == what.to_json():
                 return load_move(self.run, entry.name)

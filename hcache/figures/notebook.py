@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cache.reading import Run
 from ..errors import UsageError
@@ -17,6 +17,9 @@ from .drawing import WIDTHS, Figure, Style
 from .making import Maker
 from .table import Table, draw_table
 from .ufigure import Swapped, draw_u
+
+if TYPE_CHECKING:
+    from ..edits.batches import Renders
 
 
 def u_figure(
@@ -59,6 +62,7 @@ def strip(
     strengths: Sequence[float] | None = None,
     top: int | None = None,
     steps: tuple[int, int] | None = None,
+    site: str | None = None,
     asymmetric: bool = True,
     **style: Any,
 ) -> Figure:
@@ -67,7 +71,7 @@ def strip(
     There is a row for each way to find the direction, and a column per strength.
 
     Args:
-        run: A run that stores h in full.
+        run: A run that stores h, or the site, in full.
         label: The label that ways are fitted to (default: the first).
         sample: The sample number (default: the first sample that is at no end of the label).
         ways: ``naive``, ``vae``, ``supervised``, ``boundary``, ``pca``, ``random``, or
@@ -75,6 +79,7 @@ def strip(
         strengths: The strengths of the columns.
         top: The number of positives.
         steps: First and last step of the edit (default: all).
+        site: The tensor that fitted ways move (default: h, or the first that is stored in full).
         asymmetric: Whether the edited prediction enters P_t only.
         style: The style, as in ``u_figure``.
     """
@@ -88,6 +93,7 @@ def strip(
         "strengths": _tuple(strengths),
         "top": top,
         "window": _window(steps),
+        "site": site,
     }
     return figure_of(run, changed(start, **given, asymmetric=asymmetric), **style)
 
@@ -101,6 +107,7 @@ def grid(
     strength: float | None = None,
     top: int | None = None,
     steps: tuple[int, int] | None = None,
+    site: str | None = None,
     asymmetric: bool = True,
     **style: Any,
 ) -> Figure:
@@ -116,6 +123,7 @@ def grid(
         "strength": strength,
         "top": top,
         "window": _window(steps),
+        "site": site,
     }
     return figure_of(run, changed(default_grid(run), **given, asymmetric=asymmetric), **style)
 
@@ -129,17 +137,24 @@ def changed(choice: Any, **given: Any) -> Any:
 
 
 def figure_of(
-    run: Run, choice: Choice, *, drive: Callable[..., Any] = drive_under_bar, **style: Any
+    run: Run,
+    choice: Choice,
+    *,
+    drive: Callable[..., Any] = drive_under_bar,
+    renders: Renders | None = None,
+    **style: Any,
 ) -> Figure:
     """Renders missing cells of a figure and draws it.
 
-    ``drive(work, text)`` runs the work to its end.
+    ``drive(work, text)`` runs the work to its end. ``renders`` computes the pictures; None means
+    this process.
     """
     from ..extraction.run import load_model_of
 
     look, caption = style_of(**style)
     made = drive(
-        Maker(run=run, load=lambda: load_model_of(run)).make(choice), type(choice).__name__.lower()
+        Maker(run=run, load=lambda: load_model_of(run), renders=renders).make(choice),
+        type(choice).__name__.lower(),
     )
     return draw(made, look, caption)
 

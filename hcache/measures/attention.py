@@ -1,65 +1,54 @@
 """Cross-attention maps of a run's samples by step and token, kept beside the run.
 
-They are kept as ``attention.<sample>`` among the run's projections, pooled over heads and layers.
-A run that has grown measures them again.
+A run that was extracted with ``--store attention=full`` has them in its shards. Otherwise they are
+made sample by sample, and kept as ``attention.<sample>`` among the run's projections. They are
+pooled over heads and layers. A run that has grown measures the latter again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
-from ..cache.projections import load_projections, save_projections
 from ..cache.reading import Run
 from ..edits.cached import cached_x
 from ..errors import UsageError
-from ..models.attention_maps import attention_maps, cross_attentions
+from ..models.attention_maps import cross_attentions
+from ..models.condition import Condition
 from ..models.conditioners import COND, ByText
 from ..models.model import Model
+from ..specs import ATTENTION
+from .stored_words import WordMaps, keep_maps, stored_maps
 
-MAPS, TOKENS = "maps", "tokens"
 
+def attention_maps(model: Model, x_t: torch.Tensor, t: float, condition: Condition) -> torch.Tensor:
+    """Makes the cross-attention maps of one sample at a timestep.
 
-@dataclass(frozen=True, kw_only=True)
-class WordMaps:
-    """Where each token of a prompt is attended to.
+    x_t (1, c, h, w) -> the share of each token at each place, (tokens, h, w) float32.
 
-    ``tokens``: the prompt's, without those that mark its ends and fill it up. ``maps`` (steps,
-    tokens, h, w) float32: the share of a place's attention, at the size of x_t.
+    Raises:
+        UsageError: the model is no U-Net with cross-attention, or x_t is of several samples.
     """
-
-    tokens: tuple[str, ...]
-    maps: np.ndarray = field(repr=False)
-
-    def of(self, token: int, step: int | None = None) -> np.ndarray:
-        """The map (h, w) of a token.
-
-        It is that of a step, or the mean over all steps.
-
-        Raises:
-            UsageError: there is no such token or step.
-        """
-        steps = len(self.maps)
-        if not 0 <= token < len(self.tokens) or not (step is None or 0 <= step < steps):
-            raise UsageError(
-                f"there are {len(self.tokens)} tokens and {steps} steps, from 0; got token {token}"
-                f" and step {step}"
-            )
-        return self.maps[:, token].mean(0) if step is None else self.maps[step, token]
+    if len(x_t) != 1:
+        raise UsageError(f"attention maps take one sample at a time, got {len(x_t)}")
+    check_attention(model)
+    with torch.inference_mode():
+        return model.trace(x_t, t, condition, (ATTENTION,))[0].others[ATTENTION][0]
 
 
-def stored_maps(run: Run, sample: int) -> WordMaps | None:
-    """The maps of a sample that were kept; None without any."""
-    found = load_projections(run, _name(run, sample))
-    if found is None or not {MAPS, TOKENS} <= found.keys():
-        return None
-    maps, tokens = found[MAPS], found[TOKENS]
-    fits = maps.ndim == 4 and maps.shape[:2] == (run.spec.steps, len(tokens))
-    if not fits or maps.dtype.kind != "f" or tokens.dtype.kind != "U":
-        return None
-    return WordMaps(tokens=tuple(map(str, tokens)), maps=maps)
+def check_attention(model: Model) -> None:
+    """Makes sure that a model has attention to its prompt.
+
+    Raises:
+        UsageError: the model is no U-Net with cross-attention to a prompt.
+    """
+    if model.anatomy.without or not cross_attentions(model.network):
+        raise UsageError(
+            f"{model.card.name} has no cross-attention to a prompt in its blocks; attention maps"
+            " need a text U-Net such as Stable Diffusion"
+        )
 
 
 def word_maps(load: Callable[[], Model], run: Run, sample: int) -> Generator[float, None, WordMaps]:
@@ -83,7 +72,7 @@ def word_maps(load: Callable[[], Model], run: Run, sample: int) -> Generator[flo
     if not prompts or not prompts[0].strip():
         raise UsageError(f"sample {sample} has no prompt, so there are no words to map")
     model = load()
-    cross_attentions(model)
+    check_attention(model)
     places = _tokens_of(model, prompts[0])
     condition = model.condition(run.spec.conditioning.rows([sample]), 1).branches[COND]
     found = []
@@ -92,9 +81,7 @@ def word_maps(load: Callable[[], Model], run: Run, sample: int) -> Generator[flo
         found.append(maps[list(places)].cpu().numpy())
         yield (index + 1) / run.spec.steps
     made = WordMaps(tokens=tuple(places.values()), maps=np.stack(found).astype(np.float32))
-    save_projections(
-        run, _name(run, sample), {MAPS: made.maps, TOKENS: np.array(made.tokens, np.str_)}
-    )
+    keep_maps(run, sample, made)
     return made
 
 
@@ -107,8 +94,3 @@ def _tokens_of(model: Model, prompt: str) -> dict[int, str]:
             " of text U-Nets with CLIP's tokenizer"
         )
     return known(prompt)
-
-
-def _name(run: Run, sample: int) -> str:
-    run.position(sample)
-    return f"attention.{sample}"

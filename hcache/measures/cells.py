@@ -27,7 +27,9 @@ from .kinds import (
     CONTROLLABILITY,
     COSINES,
     DIRECTION,
+    DIRECTION_AT,
     LEAKAGE,
+    LEAKAGE_AT,
     LIKENESS,
     SWAP,
 )
@@ -154,7 +156,16 @@ def _read(record: Record, run: Run) -> Sequence[Cell]:
 BY_GROUP = (CODES, COSINES, ALIGNMENT)
 """Kinds whose results now use the groups of the run, but once did not."""
 
-OF_TRIED = (DIRECTION, CONTROLLABILITY, LEAKAGE, LIKENESS, ADDITIVITY, SWAP)
+OF_TRIED = (
+    DIRECTION,
+    DIRECTION_AT,
+    CONTROLLABILITY,
+    LEAKAGE,
+    LEAKAGE_AT,
+    LIKENESS,
+    ADDITIVITY,
+    SWAP,
+)
 """Kinds whose results do so only where two of the samples tried are of one group."""
 
 

@@ -17,6 +17,8 @@ from ..analysis.direction_cosines import cosines
 from ..analysis.disentanglement import dci, sap
 from ..analysis.probes import check_labels, gram_matrix
 from ..analysis.projections import leading
+from ..analysis.standard_scores import standard_scores
+from ..analysis.streaming import EXACT
 from ..cache.labels import find_label
 from ..cache.layout import H, X
 from ..cache.reading import Run
@@ -35,10 +37,14 @@ COUNT = 32
 def codes_of(run: Run, kind: str, site: str, step: int, count: int = COUNT) -> np.ndarray:
     """Returns codes (n, d) of all samples.
 
-    They are principal scores of standardised activations, or channels averaged over space.
+    They are principal scores of standardised activations, or channels averaged over space. Beyond
+    :data:`~hcache.analysis.streaming.EXACT` samples the scores come from a few passes
+    (:func:`~hcache.analysis.standard_scores.standard_scores`).
     """
     if kind == CHANNELS:
         return run.pooled(site, step)
+    if len(run) > EXACT:
+        return standard_scores(lambda: run.blocks(site, step), (len(run), run.width(site)), count)
     values, vectors = leading(gram_matrix(run.matrix(site, step)), min(count, len(run) - 1))
     return vectors * np.sqrt(values)
 

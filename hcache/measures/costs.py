@@ -28,6 +28,7 @@ from ..cache.layout import H
 from ..cache.reading import Run
 from ..recipes.window import Window
 from ..sparse.plan import DictionaryPlan, token_shape
+from .alike import MOST_STEPS
 
 CHEAP = 10.0
 """A page may start work by itself if its estimate is at most this many seconds."""
@@ -67,6 +68,9 @@ MAP_PAIR = 4e-7
 
 SHUFFLED = 3e-9
 """The seconds to shuffle a number of a matrix of all pairs of samples."""
+
+FEATURE = 2e-8
+"""The seconds to shuffle a number of a matrix of features over its samples."""
 
 SPARSE_TOKEN, SPARSE_TRAINED, SPARSE_ENCODED = 4e-6, 9e-11, 3e-11
 """Seconds of a token of sparse features by itself, and by channels and features: in training, and
@@ -125,6 +129,17 @@ def similarity_seconds(run: Run, cells: Mapping[str, int], n: int, shuffles: int
     reading = sum(steps * n * run.width(site) * READ for site, steps in cells.items())
     products = sum(steps * GRAM * n * n * run.width(site) for site, steps in cells.items())
     return reading + products + shuffles * n * n * count * (SHUFFLED + GRAM * count)
+
+
+def components_seconds(run: Run, site: str, shuffles: int) -> float:
+    """Estimates the seconds that a site's components take at all steps.
+
+    Every step has 3 shuffles, and one step has ``shuffles`` more with its own components each time.
+    """
+    n, d = len(run), run.width(site)
+    steps, again = min(run.spec.steps, MOST_STEPS), 2 * shuffles
+    products = (4 * steps + again) * (GRAM * n * n * d + EIGEN * min(n, d) ** 3)
+    return products + n * d * (READ * (3 * steps + shuffles) + FEATURE * (3 * steps + shuffles))
 
 
 def map_seconds(run: Run, site: str, way: str, steps: int) -> float:

@@ -7,20 +7,25 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..analysis.swaps import DISTANCES, Distance
+from ..cache.layout import H
 from ..cache.reading import Run
-from ..directions.direction import Move, random_direction, spread
+from ..directions.direction import Move, random_direction, site_of, spread
 from ..directions.pullback import PixelMove
 from ..directions.supervised import difference_direction
-from ..edits.executor import Change, Executor
+from ..edits.batches import ChangedRows, MovedPreviews, Renders, RendersHere
+from ..edits.declared import Declared
+from ..edits.executor import Executor
 from ..errors import AnalysisError, UsageError
 from ..models.model import Model
-from ..progress import part
+from ..progress import in_turns, one_by_one
 from ..recipes.window import Window
+
+T = TypeVar("T")
 
 NULLS = NOISE, SAMPLES = "noise", "samples"
 BATCH = 32
@@ -84,6 +89,7 @@ class Driver:
             :mod:`hcache.similarities`.
         directed: Similarities that take the edited picture first and the unedited one second, by
             name. Edits are measured by them, swaps are not.
+        renders: Computes the pictures. Default: this process.
     """
 
     def __init__(
@@ -95,6 +101,7 @@ class Driver:
         batch: int = BATCH,
         encoder: Mapping[str, Distance] | None = None,
         directed: Mapping[str, Distance] | None = None,
+        renders: Renders | None = None,
     ) -> None:
         self.model, self.run, self.reader, self.reader_name, self.batch = (
             model,
@@ -105,7 +112,7 @@ class Driver:
         )
         self.distances = DISTANCES | dict(encoder or {})
         self.directed = dict(directed or {})
-        self.executor = Executor(model, run)
+        self.renders = RendersHere(Executor(model, run)) if renders is None else renders
         self._randoms: dict[tuple[Any, ...], Move] = {}
         self.kept: dict[tuple[Any, ...], Any] = {}
         """Creates the driver. Values that several labels share are kept by their origin."""
@@ -129,34 +136,35 @@ class Driver:
         return {**found, "directed": sorted(self.directed)} if self.directed else found
 
     def images(
-        self,
-        samples: Sequence[int],
-        change: Callable[[slice], Change],
-        first: int,
-        asymmetric: bool,
+        self, samples: Sequence[int], change: Declared, first: int, asymmetric: bool
     ) -> Generator[float, None, np.ndarray]:
         """Returns pictures of samples under a change, from a step on.
 
-        They are those of ``change(rows)`` from step ``first``: (n, height, width, 3) uint8. Samples
+        They are (n, height, width, 3) uint8. Row i of the change is that of ``samples[i]``. Samples
         may repeat.
         """
-        parts = []
+        batches = []
         for start in range(0, len(samples), self.batch):
             rows = slice(start, min(start + self.batch, len(samples)))
-            chosen = list(samples[rows])
-            work = self.executor.pictures(chosen, change(rows), first, asymmetric=asymmetric)
-            parts.append((yield from part(work, start / len(samples), len(chosen) / len(samples))))
-        return np.concatenate(parts)
+            batches.append(
+                ChangedRows(
+                    samples=tuple(samples[rows]),
+                    change=change,
+                    rows=rows,
+                    first=first,
+                    asymmetric=asymmetric,
+                )
+            )
+        made = yield from self.renders.pictures(batches)
+        return np.concatenate([each.pictures for each in made])
 
-    def moved(self, move: Move, strengths: Sequence[float], window: Window) -> Change:
-        """Returns the change that moves a batch along a direction.
+    def all_of(self, works: Sequence[Generator[float, None, T]]) -> Generator[float, None, list[T]]:
+        """Runs several computations and returns their results in order.
 
-        It acts in h or x_t, and moves row i with ``strengths[i]``.
-
-        Raises:
-            UsageError: a direction in x_t has its step outside the window.
+        They take turns if the pictures of several can be computed at once. Otherwise they run one
+        after the other.
         """
-        return self.executor.moved(move, strengths, window)
+        return (yield from (in_turns if self.renders.at_once else one_by_one)(works))
 
     def unedited(self, samples: Sequence[int]) -> np.ndarray:
         """Returns the run's own pictures of some samples.
@@ -189,7 +197,8 @@ class Driver:
                 fitted on, or a quarter of the unseen samples each if it does not say. They contain
                 no sample that directions are tried on. Such directions lie where h varies, like any
                 fitted direction, and are harder to beat.
-            like: The direction that they are a null for. None means a direction in h.
+            like: The direction that they are a null for, at the same site. None means a direction
+                in h.
             tried: Samples that directions are tried on.
         """
         if kind not in NULLS:
@@ -198,10 +207,11 @@ class Driver:
         sets = self._sizes(like, tried)
         if isinstance(like, PixelMove):
             return [self._random_in_x(seed, kind, like, sets) for seed in seeds]
-        key = (kind, sets) if kind == SAMPLES else (kind,)
+        site = H if like is None else site_of(like)
+        key = (kind, site, sets) if kind == SAMPLES else (kind, site)
         for seed in seeds:  # made once, because each takes a pass over all of h
             if (*key, seed) not in self._randoms:
-                self._randoms[*key, seed] = self._random_in_h(seed, kind, sets)
+                self._randoms[*key, seed] = self._random_at(site, seed, kind, sets)
         return [self._randoms[*key, seed] for seed in seeds]
 
     def _sizes(self, like: Move | None, tried: Sequence[int]) -> Sets:
@@ -219,10 +229,11 @@ class Driver:
         ]
         return min(given[0], unseen // 2), min(given[1], unseen // 2), tuple(sorted(tried))
 
-    def _random_in_h(self, seed: int, kind: str, sets: Sets) -> Move:
+    def _random_at(self, site: str, seed: int, kind: str, sets: Sets) -> Move:
+        run = self.run
         if kind == NOISE:
-            return random_direction(spread(self.run), seed, self.run.spec.model, self.run.timesteps)
-        return difference_direction(self.run, *self._two_sets(seed, sets))
+            return random_direction(spread(run, site), seed, run.spec.model, run.timesteps, site)
+        return difference_direction(run, *self._two_sets(seed, sets), site)
 
     def _two_sets(self, seed: int, sets: Sets) -> tuple[list[int], list[int]]:
         one, other, tried = sets
@@ -260,16 +271,22 @@ class Driver:
             samples: n samples of the run.
             step: The step at which h is moved.
         """
-        start = self.executor.starts(samples, step)
-        found: dict[str, list[np.ndarray]] = {name: [] for name in self.spreads}
-        for done, each in enumerate(delta):
-            up, down = (
-                self.reader(self.executor.moved_previews(start, sign * each)) for sign in (1, -1)
-            )
-            for name, unit in self.spreads.items():
-                found[name].append((up[name] - down[name]) / 2 / unit)
-            yield (done + 1) / len(delta)
-        return {name: np.array(rows, np.float64) for name, rows in found.items()}
+        works = [
+            self._readings_of(MovedPreviews(samples=tuple(samples), step=step, delta=each))
+            for each in delta
+        ]
+        made = yield from self.all_of(works)
+        return {
+            name: np.array([up[name] - down[name] for up, down in made], np.float64) / 2 / unit
+            for name, unit in self.spreads.items()
+        }
+
+    def _readings_of(
+        self, batch: MovedPreviews
+    ) -> Generator[float, None, list[dict[str, np.ndarray]]]:
+        """Returns the readings under +Δh and under -Δh."""
+        (made,) = yield from self.renders.pictures([batch])
+        return [self.reader(half) for half in np.split(made.pictures, 2)]
 
     def _random_in_x(self, seed: int, kind: str, like: PixelMove, sets: Sets) -> PixelMove:
         """Returns a direction in x_t with the step and the norm of another."""

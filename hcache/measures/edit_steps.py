@@ -263,7 +263,7 @@ def _steps(
     """The inversion of pictures (n, height, width, 3) uint8 of some samples."""
     pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).to(model.device).float() / 127.5 - 1
     x_0 = model.codec.encode(pixels)[:, : model.anatomy.x[0]]
-    conditioning = run.spec.conditioning.rows(samples)
+    conditioning = run.spec.inverting.rows(samples)
     return inversion_steps(model, x_0, steps, conditioning, run.spec.schedule)
 
 

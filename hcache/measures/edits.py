@@ -15,14 +15,15 @@ from ..analysis.controllability import controllability
 from ..analysis.estimate import Contrast
 from ..analysis.leakage import leakage
 from ..analysis.linearity import additivity_contrast
-from ..directions.direction import Move, digest_of
-from ..edits.compose import Chain
+from ..cache.layout import H
+from ..directions.direction import Move, at_site, digest_of, site_of
+from ..edits.declared import Moved
 from ..errors import UsageError
 from ..progress import part
 from ..recipes.window import Window
-from .driver import NOISE, Change, Driver, TrialGrid
+from .driver import NOISE, Driver, TrialGrid
 from .groups import groups_among, of_groups
-from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE
+from .kinds import ADDITIVITY, CONTROLLABILITY, LEAKAGE, LEAKAGE_AT
 from .responses import tables_of
 from .stored import Measuring, measured
 
@@ -104,7 +105,7 @@ def leakage_of(
     if edits were assigned to attributes at random. ``nulls``: the random directions that cells are
     compared with. ``groups``: numbers (n,) of the run's samples that belong together.
     """
-    among = groups_among(driver.run, groups, grid.samples)
+    among, site = groups_among(driver.run, groups, grid.samples), _site_of_all(moves)
     parameters = {
         **of_groups(among),
         "moves": {name: digest_of(move) for name, move in moves.items()},
@@ -114,6 +115,7 @@ def leakage_of(
         "null": null,
         "repeats": repeats,
     }
+    parameters = at_site(parameters, site)
 
     def compute() -> Generator[float, None, Any]:
         """Computes the matrix of all readings' changes under all moves, and its null."""
@@ -135,7 +137,23 @@ def leakage_of(
             "p": found.p_of_share,
         }
 
-    return (yield from measured(driver.run, LEAKAGE, parameters, compute))
+    kind = LEAKAGE if site == H else LEAKAGE_AT
+    return (yield from measured(driver.run, kind, parameters, compute))
+
+
+def _site_of_all(moves: Mapping[str, Move]) -> str:
+    """Returns the site that all directions share.
+
+    Raises:
+        UsageError: they are at different sites, so that one null cannot serve them.
+    """
+    sites = dict.fromkeys(map(site_of, moves.values()))
+    if len(sites) > 1:
+        raise UsageError(
+            f"leakage is of directions at one site, got {', '.join(sites)}; measure each site by"
+            " itself"
+        )
+    return next(iter(sites), H)
 
 
 def additivity_of(
@@ -220,11 +238,7 @@ def _fours(
     """
     alone = {id(move): move for pair in pairs for move in pair}
     todo = [(move,) for move in alone.values()] + list(pairs)
-    made = []
-    for done, moves in enumerate(todo):
-        made.append(
-            (yield from part(_together(driver, moves, grid), done / len(todo), 1 / len(todo)))
-        )
+    made = yield from driver.all_of([_together(driver, moves, grid) for moves in todo])
     singles, both = dict(zip(alone, made, strict=False)), made[len(alone) :]
     before = driver.unedited(grid.samples)
     return [
@@ -237,13 +251,6 @@ def _together(
     driver: Driver, moves: Sequence[Move], grid: TrialGrid
 ) -> Generator[float, None, np.ndarray]:
     """Returns samples moved along one or several directions, each at the largest strength."""
-
-    def change(rows: slice) -> Change:
-        strengths = [max(grid.strengths)] * len(grid.samples[rows])
-        changes = [driver.moved(move, strengths, grid.window) for move in moves]
-        edits = [each.edit for each in changes if each.edit is not None]
-        if len(edits) < len(changes):
-            raise UsageError("additivity is of directions in h; one of these moves x_t")
-        return Change(edit=Chain(edits))
-
+    strengths = (max(grid.strengths),) * len(grid.samples)
+    change = Moved(moves=tuple(moves), strengths=strengths, window=grid.window)
     return (yield from driver.images(grid.samples, change, grid.window.first, grid.asymmetric))

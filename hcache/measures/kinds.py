@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 RESPONSES, DIRECTION, LEAKAGE, ADDITIVITY = "responses", "direction", "leakage", "additivity"
+DIRECTION_AT, LEAKAGE_AT = "direction_at", "leakage_at"
 CONTROLLABILITY, SWAP = "controllability", "swap"
 DECODABILITY, ALIGNMENT, CODES, COSINES = "decodability", "alignment", "codes", "cosines"
 LEVELS, LIKENESS = "levels", "likeness"
 PREVIEWS = "previews"
 DUPLICATES = "duplicates"
-CKA, MAP = "cka", "map"
+CKA, MAP, COMPONENTS = "cka", "map", "components"
 SPARSE, STEERING = "sparse", "steering"

@@ -20,11 +20,12 @@ from ..analysis.groups import group_means
 from ..analysis.linearity import linearity
 from ..analysis.similarity import WINDOW
 from ..analysis.swaps import PIXELS, STRUCTURE
-from ..directions.direction import Direction, Move, digest_of, in_sigmas
-from ..progress import part
-from .driver import NOISE, Change, Driver, TrialGrid
+from ..cache.layout import H
+from ..directions.direction import Direction, Move, at_site, digest_of, in_sigmas, site_of
+from ..edits.declared import Moved
+from .driver import NOISE, Driver, TrialGrid
 from .groups import groups_among, of_groups
-from .kinds import DIRECTION, RESPONSES
+from .kinds import DIRECTION, DIRECTION_AT, RESPONSES
 from .stored import Measuring, Pictured, measured
 
 FEWEST_COMPARED, MOST_COMPARED = 6, 12
@@ -50,11 +51,8 @@ def responses(driver: Driver, move: Move, grid: TrialGrid) -> Measuring:
         """Renders the pictures at every strength except 0, reads them, and compares them with the
         run's own.
         """
-        samples, strengths = np.repeat(grid.samples, len(moving)).tolist(), moving * n
-
-        def change(rows: slice) -> Change:
-            return driver.moved(move, strengths[rows], grid.window)
-
+        samples = np.repeat(grid.samples, len(moving)).tolist()
+        change = Moved(moves=(move,), strengths=tuple(moving * n), window=grid.window)
         moved = yield from driver.images(samples, change, grid.window.first, grid.asymmetric)
         before = driver.unedited(grid.samples)
         unmoved = np.repeat(before, len(moving), axis=0)
@@ -99,19 +97,19 @@ def responses_of(move: str, grid: TrialGrid, driver: Driver) -> dict[str, Any]:
 def responses_to(
     driver: Driver, moves: Sequence[Move], grid: TrialGrid
 ) -> Generator[float, None, list[Mapping[str, Any]]]:
-    """Measures the responses to some directions, one after the other."""
-    results = []
-    for done, move in enumerate(moves):
-        record = yield from part(responses(driver, move, grid), done / len(moves), 1 / len(moves))
-        results.append(record.result)
-    return results
+    """Measures the responses to some directions."""
+    records = yield from driver.all_of([responses(driver, move, grid) for move in moves])
+    return [record.result for record in records]
 
 
 def trial_of(
     driver: Driver, move: Move, grid: TrialGrid, *, name: str, nulls: int, null: str, repeats: int
 ) -> dict[str, Any]:
-    """Returns the parameters of a direction that is compared with random ones."""
-    return {
+    """Returns the parameters of a direction that is compared with random ones.
+
+    They name its site, unless it is h.
+    """
+    found = {
         "name": name,
         "move": digest_of(move),
         "grid": grid.to_json(),
@@ -120,6 +118,7 @@ def trial_of(
         "null": null,
         "repeats": repeats,
     }
+    return at_site(found, site_of(move))
 
 
 def direction(
@@ -165,7 +164,8 @@ def direction(
             "null_dimensions": null_dimensions(randoms),
         }
 
-    return (yield from measured(driver.run, DIRECTION, parameters, compute))
+    kind = DIRECTION if site_of(move) == H else DIRECTION_AT
+    return (yield from measured(driver.run, kind, parameters, compute))
 
 
 def response_of(

@@ -82,22 +82,32 @@ def compare(
     sites = dict.fromkeys(
         site for run in runs for site in run.anatomy.sites if not site.startswith("block.")
     )
-    places = (place for run in runs for place in run.anatomy.places)
     known = {question for found in of_runs.values() for question, _ in found}
-    sites |= dict.fromkeys(p for p in places if any(each.endswith(f" {p}") for each in known))
+    named = {question.rpartition(" ")[2] for question in known}
+    others = dict.fromkeys(place for run in runs for place in _named_sites(run) if place in named)
     questions = registry().questions()
     keys = [
         key
         for of in (LABEL, WHOLE, SITE)
         for question in questions
         if question.of == of
-        for key in question.keys(labels, tuple(sites))
-        if not question.asked_for or any(key in found for found in of_runs.values())
+        for key in question.keys(labels, tuple(sites | others))
+        if any(key in found for found in of_runs.values())
+        or not (
+            question.asked_for or (question.of == SITE and question.asked_of(*key) not in sites)
+        )
     ]
     comparisons = sum(math.comb(sum(key in found for found in of_runs.values()), 2) for key in keys)
     first = common_first(runs)
     cut = {run.name: cells_of(first_samples(run, first)) for run in runs} if first else {}
     return tuple(_row(key, of_runs, comparisons, first, cut) for key in keys)
+
+
+def _named_sites(run: Run) -> tuple[str, ...]:
+    """Returns all sites of a run's model, with single members of skip groups."""
+    anatomy = run.anatomy
+    members = (member for site in anatomy.sites for member in anatomy.members(site))
+    return tuple(dict.fromkeys((*anatomy.all_sites, *members)))
 
 
 def common_first(runs: Sequence[Run]) -> int:

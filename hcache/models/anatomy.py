@@ -26,6 +26,7 @@ from ..errors import ModelError
 from ..features import Features
 from ..specs import Anatomy
 from . import blocks, halves
+from .attention_maps import cross_attentions
 from .condition import Condition
 from .guided_unet import GuidedUNet2DModel
 from .taps import Taps, places_of
@@ -52,7 +53,11 @@ positions of the latent.
 
 
 def anatomy_of(
-    network: Network, pixels: int = 1, latent: int | None = None, beside: int = 0
+    network: Network,
+    pixels: int = 1,
+    latent: int | None = None,
+    beside: int = 0,
+    tokens: int = 0,
 ) -> Anatomy:
     """Lists the sites of a network.
 
@@ -63,6 +68,7 @@ def anatomy_of(
         pixels: The side of the picture divided by that of x: the codec's factor.
         latent: The side of x, for networks whose configuration does not contain it.
         beside: The number of channels that the network gets in addition to those of x.
+        tokens: The number of tokens of its encoded text; 0 if it is not known.
 
     Raises:
         ModelError: it cannot be run at the size that its configuration names, or predicts another
@@ -95,16 +101,14 @@ def anatomy_of(
         features = halves.encode(network, x, 1, condition, taps=taps)
         output = _decoded(network, features, condition, taps, shape)
     _check_prediction(output, shape)
-    skips = tuple(
-        tuple(tuple(member.shape[1:]) for member in group) for group in features.skips if group
-    )
     return Anatomy(
         x=shape,
         image=image,
         h=tuple(features.h.shape[1:]),
-        skips=skips,
+        skips=tuple(tuple(_shape(member) for member in group) for group in features.skips if group),
         parameters=parameters,
         others=tuple((name, _shape(taps.kept[name])) for name in taps.keep),
+        attention=(tokens, *shape[1:]) if tokens and cross_attentions(network) else None,
     )
 
 
@@ -136,12 +140,16 @@ def _decoded(
 
 
 def anatomy_of_config(
-    config: Mapping[str, Any], pixels: int = 1, latent: int | None = None, beside: int = 0
+    config: Mapping[str, Any],
+    pixels: int = 1,
+    latent: int | None = None,
+    beside: int = 0,
+    tokens: int = 0,
 ) -> Anatomy:
     """Returns the sites of a network from its configuration only."""
     kind = NETWORKS[config.get("_class_name", "UNet2DModel")]
     with torch.device("meta"):
-        return anatomy_of(kind.from_config(dict(config)), pixels, latent, beside)
+        return anatomy_of(kind.from_config(dict(config)), pixels, latent, beside, tokens)
 
 
 def _check_prediction(output: torch.Tensor, shape: tuple[int, int, int]) -> None:

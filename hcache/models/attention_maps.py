@@ -16,75 +16,37 @@ References:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+from diffusers.models.attention_processor import Attention
 from torch.nn.functional import interpolate
 
 from ..errors import UsageError
 from ..thread_locks import ThreadLock
-from .condition import Condition
-from .model import Model
 
 _ONE_AT_A_TIME = ThreadLock()
 """Processors are the network's, which threads of a dashboard share."""
 
 
-def attention_maps(model: Model, x_t: torch.Tensor, t: float, condition: Condition) -> torch.Tensor:
-    """Makes the cross-attention maps of one sample at a timestep.
-
-    x_t (1, c, h, w) -> the share of each token at each place, (tokens, h, w) float32.
-
-    Raises:
-        UsageError: the model is no U-Net with cross-attention, or x_t is of several samples.
-    """
-    if len(x_t) != 1:
-        raise UsageError(f"attention maps take one sample at a time, got {len(x_t)}")
-    layers = cross_attentions(model)
-    with torch.inference_mode(), _recording(layers) as shares:
-        model.trace(x_t, t, condition)
-        height, width = x_t.shape[2:]
-        total = None
-        for share in shares:
-            h, w = _size_of(share.shape[1], height, width)
-            maps = share[0].T.reshape(1, -1, h, w).float()
-            large = interpolate(maps, (height, width), mode="bicubic").clamp_min(0)[0]
-            total = large if total is None else total + large
-        if total is None:
-            raise UsageError("no cross-attention layer of this model ran, so there are no maps")
-        return total / len(shares)
-
-
-def cross_attentions(model: Model) -> dict[str, Any]:
-    """The cross-attention layers of the down and up blocks, by name.
-
-    Raises:
-        UsageError: the model is no U-Net with cross-attention to a prompt.
-    """
-    from diffusers.models.attention_processor import Attention
-
-    found = {
+def cross_attentions(network: Any) -> dict[str, Any]:
+    """The cross-attention layers of the down and up blocks, by name."""
+    return {
         name: module
-        for name, module in model.network.named_modules()
+        for name, module in network.named_modules()
         if isinstance(module, Attention)
         and name.startswith(("down_blocks.", "up_blocks."))
         and name.endswith(".attn2")
     }
-    if model.anatomy.without or not found:
-        raise UsageError(
-            f"{model.card.name} has no cross-attention to a prompt in its blocks; attention maps"
-            " need a text U-Net such as Stable Diffusion"
-        )
-    return found
 
 
 class _Recorder:
     """Records the shares of a layer, and leaves the attention itself to the usual processor."""
 
-    def __init__(self, usual: Any, shares: list[torch.Tensor]) -> None:
-        self.usual, self.shares, self.thread = usual, shares, threading.get_ident()
+    def __init__(self, usual: Any, take: Callable[[torch.Tensor], None]) -> None:
+        self.usual, self.take, self.thread = usual, take, threading.get_ident()
 
     def __call__(
         self,
@@ -101,20 +63,40 @@ class _Recorder:
                 attn.head_to_batch_dim(each) for each in (attn.to_q(hidden_states), attn.to_k(text))
             )
             shares = attn.get_attention_scores(query, key)
-            self.shares.append(shares.unflatten(0, (-1, attn.heads)).mean(1))
+            self.take(shares.unflatten(0, (-1, attn.heads)).mean(1))
         return self.usual(attn, hidden_states, encoder_hidden_states, *more, **options)
 
 
 @contextmanager
-def _recording(layers: dict[str, Any]) -> Iterator[list[torch.Tensor]]:
-    """Records (1, places, tokens) of every layer in the order in which they run."""
-    shares: list[torch.Tensor] = []
+def recorded_attention(
+    network: Any, height: int, width: int
+) -> Iterator[Callable[[], torch.Tensor]]:
+    """Records the cross-attention of one call in the block, in this thread.
+
+    It gives a function that returns the maps afterwards, (n, tokens, height, width) float32. They
+    are means over heads and layers.
+    """
+    layers, total, count = cross_attentions(network), None, 0
+
+    def take(shares: torch.Tensor) -> None:
+        """Adds a layer's shares (n, places, tokens)."""
+        nonlocal total, count
+        size = _size_of(shares.shape[1], height, width)
+        maps = shares.transpose(1, 2).unflatten(2, size).float()
+        large = interpolate(maps, (height, width), mode="bicubic").clamp_min(0)
+        total, count = large if total is None else total + large, count + 1
+
+    def maps() -> torch.Tensor:
+        if total is None:
+            raise UsageError("no cross-attention layer of this model ran, so there are no maps")
+        return total / count
+
     with _ONE_AT_A_TIME:
         usual = {name: layer.processor for name, layer in layers.items()}
         try:
             for name, layer in layers.items():
-                layer.processor = _Recorder(usual[name], shares)
-            yield shares
+                layer.processor = _Recorder(usual[name], take)
+            yield maps
         finally:
             for name, layer in layers.items():
                 layer.processor = usual[name]

@@ -3,7 +3,8 @@
 A diffusion transformer keeps one width and one number of tokens from its first block to its last.
 It has no bottleneck, so it has no h-space. It has no connections around blocks, so it has no skip
 groups. The outputs of its blocks can be cached and probed like any activation. They are not called
-h anywhere.
+h anywhere. They can be swapped with those of another sample and moved along directions, too: a
+change of a block's image tokens affects all blocks after it.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from torch import nn
 from ..errors import ModelError
 from ..features import Features
 from .condition import Condition
+from .taps import NO_TAPS, Taps
 
 Transformer = (
     DiTTransformer2DModel
@@ -37,7 +39,7 @@ Transformer = (
 WITHOUT = (
     "{kind} is a transformer: all its blocks have the same width and the same number of tokens, so"
     " it has no U-Net, no bottleneck (h-space) and no skip groups; what its blocks put out can be"
-    " cached and probed as block.0 to block.{last}"
+    " cached, probed, swapped and moved as block.0 to block.{last}"
 )
 
 
@@ -55,7 +57,11 @@ def blocks_of(transformer: Transformer) -> list[nn.Module]:
 
 
 def trace(
-    transformer: Transformer, x_t: torch.Tensor, t: float, condition: Condition
+    transformer: Transformer,
+    x_t: torch.Tensor,
+    t: float,
+    condition: Condition,
+    taps: Taps = NO_TAPS,
 ) -> tuple[Features, torch.Tensor]:
     """Evaluates the network and returns all blocks' outputs and the prediction.
 
@@ -63,15 +69,16 @@ def trace(
         x_t: Noisy latents (n, c, h, w) in the transformer's dtype.
         t: Training timestep.
         condition: Class labels (DiT), or text (all others).
+        taps: The changes of blocks' outputs (n, width, rows, columns).
 
     Returns:
-        Features with ``blocks`` (n, width, rows, columns) each, of the image's tokens only, and the
-        prediction (n, c', h, w).
+        Features with ``blocks`` (n, width, rows, columns) each, of the image's tokens only and
+        before any change of their own, and the prediction (n, c', h, w).
     """
     n, _, height, width = x_t.shape
     patch = 2 if isinstance(transformer, FluxTransformer2DModel) else transformer.config.patch_size
     rows, columns = height // patch, width // patch
-    with _listening(blocks_of(transformer), rows * columns) as heard:
+    with _listening(blocks_of(transformer), (rows, columns), taps) as heard:
         if isinstance(transformer, FluxTransformer2DModel):
             output = _run_flux(transformer, x_t, t, condition)
         elif isinstance(transformer, PixArtTransformer2DModel):
@@ -85,22 +92,36 @@ def trace(
             output = transformer(
                 x_t, timestep=timesteps, class_labels=condition.class_labels, return_dict=False
             )[0]
-    blocks = tuple(tokens.transpose(1, 2).unflatten(2, (rows, columns)) for tokens in heard)
-    return Features(h=None, skips=(), blocks=blocks), output
+    return Features(h=None, skips=(), blocks=tuple(heard)), output
 
 
 @contextmanager
-def _listening(blocks: list[nn.Module], tokens: int) -> Iterator[list[torch.Tensor]]:
-    """Collects each block's image tokens (n, tokens, width) in a list during the block.
+def _listening(
+    blocks: list[nn.Module], size: tuple[int, int], taps: Taps
+) -> Iterator[list[torch.Tensor]]:
+    """Collects each block's image tokens (n, width, rows, columns) in a list, and changes them.
 
-    A block of FLUX or Stable Diffusion 3 returns text and image separately, text first.
+    A block of FLUX or Stable Diffusion 3 returns text and image separately, text first. Text tokens
+    stay as they are. Without a change, the block's own output is passed on.
     """
     heard: list[torch.Tensor] = []
+    count = size[0] * size[1]
 
-    def hear(_: nn.Module, __: Any, output: Any) -> None:
-        heard.append((output[-1] if isinstance(output, tuple) else output)[:, -tokens:])
+    def hear(number: int, output: Any) -> Any:
+        every = output[-1] if isinstance(output, tuple) else output
+        found = every[:, -count:].transpose(1, 2).unflatten(2, size)
+        heard.append(found)
+        changed = taps(f"block.{number}", found)
+        if changed is found:
+            return output
+        tokens = changed.to(every.dtype).flatten(2).transpose(1, 2)
+        tokens = torch.cat([every[:, :-count], tokens], 1)
+        return (*output[:-1], tokens) if isinstance(output, tuple) else tokens
 
-    handles = [block.register_forward_hook(hear) for block in blocks]
+    handles = [
+        block.register_forward_hook(lambda _, __, output, number=number: hear(number, output))
+        for number, block in enumerate(blocks)
+    ]
     try:
         yield heard
     finally:

@@ -223,7 +223,11 @@ def load_checkpoint(
         card=card,
         network=pipeline.unet,
         scheduler=schedule_of_file(card, pipeline.scheduler, stated),
-        anatomy=anatomy_of(pipeline.unet, pipeline.vae_scale_factor),
+        anatomy=anatomy_of(
+            pipeline.unet,
+            pipeline.vae_scale_factor,
+            tokens=pipeline.text_encoder.config.max_position_embeddings,
+        ),
         codec=Autoencoder(pipeline.vae),
         conditioner=text_conditioner(pipeline),
         loras=loras,

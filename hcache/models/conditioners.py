@@ -26,11 +26,23 @@ COND, UNCOND = "cond", "uncond"
 class Guided:
     """The branches to run, and how to combine them.
 
-    They are for n samples, by name, with the scale that combines them.
+    They are for n samples, by name, with the scale that combines them. ``null_text``: a function
+    from a step to the text (n, tokens, d) that the unconditional branch has at this step, if it
+    differs from step to step.
     """
 
     branches: dict[str, Condition]
     scale: float = 1.0
+    null_text: Callable[[int], torch.Tensor] | None = None
+
+    def at(self, index: int) -> Guided:
+        """Returns the branches at a step, which is ``index``."""
+        usual = self.branches[UNCOND].text if UNCOND in self.branches else None
+        if self.null_text is None or usual is None:
+            return self
+        text = self.null_text(index).to(device=usual.device, dtype=usual.dtype)
+        branches = {**self.branches, UNCOND: replace(self.branches[UNCOND], text=text)}
+        return Guided(branches=branches, scale=self.scale)
 
     def combine(self, outputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Returns uncond + scale (cond - uncond), or the only branch."""

@@ -38,6 +38,7 @@ PIPELINES = {
     "DiTPipeline": ("DiTTransformer2DModel",),
     "StableDiffusionPipeline": ("UNet2DConditionModel",),
     "StableDiffusionXLPipeline": ("UNet2DConditionModel",),
+    "LatentConsistencyModelPipeline": ("UNet2DConditionModel",),
     "FluxPipeline": ("FluxTransformer2DModel",),
     "PixArtAlphaPipeline": ("PixArtTransformer2DModel",),
     "PixArtSigmaPipeline": ("PixArtTransformer2DModel",),
@@ -52,6 +53,7 @@ LORA_PIPELINES = (
     "FluxPipeline",
     "StableDiffusion3Pipeline",
     "SanaPipeline",
+    "LatentConsistencyModelPipeline",
 )
 """Pipelines that load LoRAs."""
 

@@ -23,8 +23,9 @@ from diffusers import UNet2DConditionModel, UNet2DModel
 
 from ..errors import ModelError, UsageError
 from ..features import Features
+from .block_parts import After, run_down, run_up, separable
 from .condition import NOTHING, Condition
-from .taps import MID_ATTN, NO_TAPS, Taps, attends, run_mid
+from .taps import NO_TAPS, Taps, reaches_into_mid, run_mid
 
 UNet = UNet2DModel | UNet2DConditionModel
 
@@ -75,11 +76,13 @@ def encode(
     for k, block in enumerate(unet.down_blocks):
         if hasattr(block, "skip_conv"):
             x, taken, image = block(hidden_states=x, temb=emb, skip_sample=image)
+        elif separable(block) and taps.reach(f"down.{k}.resnet."):
+            x, taken = run_down(block, x, emb, context, _after(taps, f"down.{k}"))
         else:
             x, taken = block(hidden_states=x, temb=emb, **_attended(block, context))
         x = taps(f"down.{k}", x)
         skips += taken
-    if MID_ATTN in {*taps.keep, *taps.changes} and attends(unet.mid_block):
+    if reaches_into_mid(unet.mid_block, taps):
         h = run_mid(unet.mid_block, x, emb, context, taps)
     elif unet.mid_block is not None:
         h = unet.mid_block(x, emb, **_attended(unet.mid_block, context))
@@ -111,6 +114,8 @@ def decode(
         forward_order = tuple(reversed(group))
         if hasattr(block, "skip_conv"):
             x, image = block(x, forward_order, emb, image)
+        elif separable(block) and taps.reach(f"up.{k}.resnet."):
+            x = run_up(block, x, forward_order, emb, context, size, _after(taps, f"up.{k}"))
         else:
             more = _attended(block, context) | ({} if size is None else {"upsample_size": size})
             x = block(hidden_states=x, res_hidden_states_tuple=forward_order, temb=emb, **more)
@@ -122,6 +127,11 @@ def decode(
     if unet.config.time_embedding_type == "fourier" and isinstance(unet, UNet2DModel):
         x = x / _timesteps(t, len(x), x.device).reshape(-1, *[1] * (x.ndim - 1))
     return x
+
+
+def _after(taps: Taps, block: str) -> After:
+    """Returns what to do with the output of each resnet of a block."""
+    return lambda j, x: taps(f"{block}.resnet.{j}", x)
 
 
 def with_kept(features: Features, taps: Taps) -> Features:

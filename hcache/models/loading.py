@@ -32,7 +32,7 @@ from .model import Model
 from .parts import Parts, first_line, read_parts
 from .schedulers import Scheduler
 from .sizes import check_weights_suffice
-from .text_encoders import check_text_width, check_unexpected, text_pipeline
+from .text_encoders import check_text_width, check_unexpected, text_length, text_pipeline
 from .weight_files import loading_options
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -221,7 +221,8 @@ def _parameters(kind: Any, config: Mapping[str, Any], name: str) -> int:
 
 def _anatomy(parts: Parts, name: str) -> Anatomy:
     try:
-        return anatomy_of_config(parts.config, parts.pixels, _latent_side(parts), parts.beside)
+        latent, tokens = _latent_side(parts), text_length(parts)
+        return anatomy_of_config(parts.config, parts.pixels, latent, parts.beside, tokens)
     except Exception as error:  # noqa: BLE001 - absurd sizes make diffusers raise arbitrary errors
         if isinstance(error, ModelError):
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -11,16 +11,17 @@ import torch
 from ..cards import Card
 from ..errors import ModelError
 from ..features import Features
-from ..specs import UNCONDITIONED, Anatomy, Conditioning, Lora
+from ..specs import ATTENTION, UNCONDITIONED, Anatomy, Conditioning, Lora
 from . import blocks, halves
 from .anatomy import Network
+from .attention_maps import recorded_attention
 from .codecs import Codec, Identity
 from .condition import NOTHING, Condition
 from .conditioners import Conditioner, Guided, Unconditional
 from .halves import Embedding
 from .schedulers import Scheduler
 from .side_by_side import parts_of, side_by_side
-from .taps import NO_TAPS, Taps
+from .taps import NO_TAPS, Passing, Taps
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -124,16 +125,37 @@ class Model:
         t: float,
         condition: Condition = NOTHING,
         places: Sequence[str] = (),
+        changes: Mapping[str, Passing] | None = None,
     ) -> tuple[Features, torch.Tensor]:
         """Evaluates the network once: activations and prediction.
 
         The prediction is that of ``decode``. ``places``: which of ``anatomy.places`` the features
-        should contain besides h and skips.
+        should contain besides h and skips, and ``attention`` for the cross-attention maps.
+        ``changes``: changes of activations by place; those of a transformer's blocks, too.
         """
+        taps = Taps(keep=places, changes=changes or {})
         if not self.anatomy.without:
-            return self._trace_halves(x_t, t, condition, Taps(keep=places))
-        features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition)
+            if ATTENTION in places:
+                return self._trace_attention(x_t, t, condition, taps)
+            return self._trace_halves(x_t, t, condition, taps)
+        features, output = blocks.trace(self.network, x_t.to(self.dtype), t, condition, taps)
         return features, self._mean(output)
+
+    def _trace_attention(
+        self, x_t: torch.Tensor, t: float, condition: Condition, taps: Taps
+    ) -> tuple[Features, torch.Tensor]:
+        """Traces the network with its attention maps. The batch is not split, because the layers'
+        processors are those of the network.
+        """
+        taps = replace(taps, keep=[place for place in taps.keep if place != ATTENTION])
+        with recorded_attention(self.network, *x_t.shape[2:]) as maps:
+            embedding = self.embed(len(x_t), t, condition)
+            x = x_t.to(self.dtype)
+            features = halves.encode(self.network, x, t, condition, embedding, taps)
+            output = halves.decode(self.network, features, t, condition, embedding, taps)
+        features = halves.with_kept(features, taps)
+        others = {**features.others, ATTENTION: maps()}
+        return replace(features, others=others), self._mean(output)
 
     def _trace_halves(
         self, x_t: torch.Tensor, t: float, condition: Condition, taps: Taps

@@ -3,7 +3,8 @@
 A scheduler's configuration contains two things: the training (betas, prediction type) and
 diffusers' solver (order, method, variance). hcache samples every diffusion with DDIM, and every
 flow (FLUX, Stable Diffusion 3, Sana) with Euler's method. So it reads the fields of the training,
-ignores those of the solver, and refuses all others.
+ignores those of the solver, and refuses all others. Models that were distilled to a few steps (LCM,
+TCD) are sampled with their own scheduler's steps, because DDIM does not sample from them.
 
 A class is in ``TAKEN`` if a test shows that its own pipeline makes the same pictures from the same
 noise. All other classes of diffusers are refused with a reason.
@@ -22,6 +23,8 @@ from diffusers import (
     DDIMScheduler,
     DPMSolverMultistepScheduler,
     FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    TCDScheduler,
 )
 
 from ..errors import ModelError
@@ -35,7 +38,13 @@ class OwnSpacingFlow(FlowMatchEulerDiscreteScheduler):
     """
 
 
-Scheduler = DDIMScheduler | FlowMatchEulerDiscreteScheduler | DPMSolverMultistepScheduler
+Scheduler = (
+    DDIMScheduler
+    | FlowMatchEulerDiscreteScheduler
+    | DPMSolverMultistepScheduler
+    | LCMScheduler
+    | TCDScheduler
+)
 """A DPMSolverMultistepScheduler is used here for flows only (``use_flow_sigmas``)."""
 
 TAKEN = (
@@ -55,6 +64,19 @@ TAKEN = (
     "UniPCMultistepScheduler",
 )
 """Classes of DDPM's diffusion with discrete betas."""
+
+FEW_STEPS: dict[str, type[LCMScheduler] | type[TCDScheduler]] = {
+    "LCMScheduler": LCMScheduler,
+    "TCDScheduler": TCDScheduler,
+}
+"""Schedulers of models that were distilled to a few steps. They are sampled with their own steps.
+
+References:
+    Latent Consistency Models: Synthesizing High-Resolution Images with Few-Step Inference (Luo,
+        Tan, Huang, Li, Zhao, 2023), https://arxiv.org/abs/2310.04378
+    Trajectory Consistency Distillation (Zheng, Hu, Fan, Wang, Ding, Tao, Cham, 2024),
+        https://arxiv.org/abs/2402.19159
+"""
 
 FLOW = "FlowMatchEulerDiscreteScheduler"
 """Supported only for the transformers in ``FLOWS``."""
@@ -103,7 +125,6 @@ REFUSED = {
     "IPNDMScheduler": "its betas are those of a sine and its time is continuous",
     "KDPM2AncestralDiscreteScheduler": _UNTRIED,
     "KarrasVeScheduler": _EXPLODING,
-    "LCMScheduler": _DISTILLED,
     "LTXEulerAncestralRFScheduler": _FLOW,
     "MiniMaxH3Scheduler": _FLOW,
     "PiflowScheduler": _FLOW,
@@ -113,7 +134,6 @@ REFUSED = {
     "SCMScheduler": _DISTILLED,
     "ScoreSdeVeScheduler": _EXPLODING,
     "ScoreSdeVpScheduler": "its time is continuous, without betas",
-    "TCDScheduler": _DISTILLED,
     "UnCLIPScheduler": "it is of unCLIP, which needs an image's embedding",
     "VQDiffusionScheduler": _TOKENS,
 }
@@ -234,7 +254,8 @@ def scheduler_from(config: Mapping[str, Any], where: str, *, network: str = "") 
         return _flow(given, own, kind, where, network)
     _check_neutral(given, NEUTRAL, kind, where)
     _check_known(given, (*READ, *SOLVER, *WITH_ANOTHER, *NEUTRAL), kind, where)
-    made = _ddim({**_missing(own, given), **own, **given}, kind, where)
+    fields = {**_missing(own, given), **own, **given}
+    made = _ddim(fields, kind, where)
     if made.config.prediction_type == "epsilon" and float(made.alphas_cumprod.min()) <= 0:
         raise ModelError(
             f"the schedule in {where} ends without any signal (rescale_betas_zero_snr, or large"
@@ -242,7 +263,24 @@ def scheduler_from(config: Mapping[str, Any], where: str, *, network: str = "") 
             " expected prediction_type v_prediction or sample. If the model was not trained so,"
             " write rescale_betas_zero_snr: false"
         )
-    return made
+    return _few_steps(fields, kind, where) if kind in FEW_STEPS else made
+
+
+def _few_steps(fields: Mapping[str, Any], kind: str, where: str) -> LCMScheduler | TCDScheduler:
+    """Returns the scheduler of a distilled model with the fields that its steps use."""
+    steps, trained = fields["original_inference_steps"], fields["num_train_timesteps"]
+    if not (isinstance(steps, int) and 1 <= steps <= trained):
+        raise ModelError(
+            f"{where} gives its {kind} original_inference_steps: {steps!r}; expected a whole number"
+            f" from 1 to {trained}"
+        )
+    scaling = fields["timestep_scaling"]
+    if not (isinstance(scaling, int | float) and math.isfinite(scaling) and scaling > 0):
+        raise ModelError(
+            f"{where} gives its {kind} timestep_scaling: {scaling!r}; expected a number above 0"
+        )
+    known = inspect.signature(FEW_STEPS[kind].__init__).parameters
+    return FEW_STEPS[kind](**{name: value for name, value in fields.items() if name in known})
 
 
 def _flow(
@@ -280,7 +318,7 @@ def check_kind(kind: Any, where: str, *, network: str = "") -> str:
         ModelError: it is not. The message says why..
     """
     of_flow = FLOWS.get(network, ())
-    if kind in (of_flow or TAKEN):
+    if kind in (of_flow or (*TAKEN, *FEW_STEPS)):
         return kind
     expected = (
         f"expected {' or '.join(of_flow)}"
@@ -290,7 +328,7 @@ def check_kind(kind: Any, where: str, *, network: str = "") -> str:
             " DPMSolverMultistepScheduler or another solver of DDPM's diffusion"
         )
     )
-    if kind not in (*TAKEN, FLOW, *REFUSED):
+    if kind not in (*TAKEN, *FEW_STEPS, FLOW, *REFUSED):
         raise ModelError(f"{where} names no scheduler that hcache knows: {kind!r}; {expected}")
     why = REFUSED.get(
         kind,

@@ -54,7 +54,7 @@ def text_pipeline(
     empty = [part for part, kind in parts.index.items() if kind == [None, None]]
     pictures = () if config_kind in TRANSFORMERS else ("image_encoder", "feature_extractor")
     unused: dict[str, Any] = dict.fromkeys((*empty, *pictures))
-    if parts.pipeline == "StableDiffusionPipeline":
+    if parts.pipeline in ("StableDiffusionPipeline", "LatentConsistencyModelPipeline"):
         unused |= {"safety_checker": None, "requires_safety_checker": False}
     encoders = [
         weights_in(parts.folder / part) for part in parts.listed if part.startswith("text_encoder")
@@ -78,6 +78,23 @@ def text_pipeline(
         raise ModelError(
             f"the text encoder in {parts.folder} cannot be loaded: {first_line(error)}"
         ) from error
+
+
+def text_length(parts: Parts) -> int:
+    """Returns the number of tokens of an encoded text.
+
+    It is that of the first text encoder, or 0 if it is not known. The configurations of cards that
+    ship with hcache contain no text encoder; those of CLIP have its usual length.
+    """
+    file = parts.folder / "text_encoder" / "config.json"
+    if not file.is_file():
+        return _CLIP if (parts.index.get("text_encoder") or [""])[-1] == "CLIPTextModel" else 0
+    found = read_config(file).get("max_position_embeddings", 0)
+    return found if isinstance(found, int) and 0 < found <= _LONGEST else 0
+
+
+_CLIP, _LONGEST = 77, 10**4
+"""The length of CLIP's texts in tokens, and the longest that counts as one."""
 
 
 def check_text_width(parts: Parts, name: str) -> None:

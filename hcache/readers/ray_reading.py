@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from ..cache.reading import Run, open_run
-from ..cache.seen import Token, disagreement, look_for, token_in, versions
-from ..errors import CacheError
-from ..ray_cluster import mapped
+from ..cache.seen import Shared, token_in
+from ..ray_pool import pool
 from .saved import open_saved
 
 Found = tuple[list[int], Mapping[str, np.ndarray]]
@@ -21,17 +17,26 @@ Found = tuple[list[int], Mapping[str, np.ndarray]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReadPart:
-    """Samples of a run for a reader.
+class ReadingWorker:
+    """Opens a reader of a run's home on a machine."""
 
-    The reader is saved in the run's home.
-    """
-
-    folder: Path
+    shared: Shared
     reader: str
-    samples: tuple[int, ...]
-    token: Token
-    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def __call__(self, gpu: bool, cpus: int) -> Callable[[list[int]], Found]:
+        """Returns the function that reads samples.
+
+        Raises:
+            CacheError: this machine does not see the run, or has other versions.
+        """
+        self.shared.check()
+        run = open_run(self.shared.folder)
+        reader = open_saved(run.home, self.reader, "cuda" if gpu else "cpu")
+
+        def read(samples: list[int]) -> Found:
+            return samples, dict(reader(np.stack([run.picture(sample) for sample in samples])))
+
+        return read
 
 
 def read_on(address: str, run: Run, name: str, samples: list[int], batch: int) -> Iterator[Found]:
@@ -43,35 +48,7 @@ def read_on(address: str, run: Run, name: str, samples: list[int], batch: int) -
         CacheError: a machine does not see the run, or has other versions.
     """
     with token_in(run.folder) as token:
-        parts = [
-            ReadPart(
-                folder=run.folder,
-                reader=name,
-                samples=tuple(samples[start : start + batch]),
-                token=token,
-            )
-            for start in range(0, len(samples), batch)
-        ]
-        yield from mapped(address, read_part, parts)
-
-
-def read_part(part: ReadPart) -> Found:
-    """Reads one part, on any machine."""
-    import platform
-
-    if problem := _problem(part):
-        raise CacheError(f"{platform.node()} {problem}")
-    run = open_run(part.folder)
-    pictures = np.stack([run.picture(sample) for sample in part.samples])
-    return list(part.samples), dict(_reader(str(run.home), part.reader)(pictures))
-
-
-def _problem(part: ReadPart) -> str:
-    seen = look_for(part.token)
-    return disagreement(part.folder, seen, versions(), part.versions)
-
-
-@lru_cache(maxsize=1)
-def _reader(home: str, name: str) -> Any:
-    """Returns a reader, kept for further calls in this process."""
-    return open_saved(Path(home), name, "auto")
+        make = ReadingWorker(shared=Shared(folder=run.folder, token=token), reader=name)
+        with pool(address, make) as workers:
+            starts = range(0, len(samples), batch)
+            yield from workers.as_done([samples[start : start + batch] for start in starts])

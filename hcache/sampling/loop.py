@@ -17,7 +17,7 @@ from ..models.taps import Passing, Taps
 from ..specs import NEXT, UNCONDITIONED, Conditioning
 from .calibration import Calibrate, Calibration, calibrated_x
 from .noise import start_noise, step_noise
-from .schedule import DiffusionSchedule, Schedule, schedule_of
+from .schedule import DiffusionSchedule, Schedule, check_eta, schedule_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +39,10 @@ class Edit(Protocol):
     If it returns the object that it was given, nothing is computed again. Under guidance it is
     called once for each branch, and ``moment.branch`` names the branch.
 
-    An edit that also acts at other places of the U-Net has ``at_places``: for each place a function
-    of the moment. That function returns the edit there, which takes m rows (m, c, h, w) of the n
-    samples, and the numbers of these rows; or None for no edit. Fetch donors in the first call,
-    because the second may come from several threads at once.
+    An edit that also acts at other places of the network, or at a transformer's blocks, has
+    ``at_places``: for each place a function of the moment. That function returns the edit there,
+    which takes m rows (m, c, h, w) of the n samples, and the numbers of these rows; or None for no
+    edit. Fetch donors in the first call, because the second may come from several threads at once.
     """
 
     def __call__(self, features: Features, moment: Moment, /) -> Features: ...
@@ -80,7 +80,7 @@ def denoise(
     edit: Edit | None = None,
     *,
     nudge: Nudge | None = None,
-    conditioning: Conditioning = UNCONDITIONED,
+    conditioning: Conditioning | Guided = UNCONDITIONED,
     asymmetric: bool = False,
     x_t: torch.Tensor | None = None,
     start: int = 0,
@@ -88,19 +88,20 @@ def denoise(
     places: Sequence[str] = (),
     calibrate: Calibrate | None = None,
 ) -> Iterator[Step]:
-    """Denoises a batch by DDIM, or a flow by Euler's method.
+    """Denoises a batch, and yields one :class:`Step` at a time.
 
-    It yields one :class:`Step` at a time.
+    A diffusion is sampled by DDIM, a flow by Euler's method, a distilled model by its own steps.
 
     Args:
         model: The model.
         seeds: One per sample. Each sample's noise follows from its own seed, in any batch. It may
-            be left out if ``x_t`` is given and ``eta`` is 0.
+            be left out if ``x_t`` is given and no step adds noise.
         steps: The length of the whole schedule, S.
-        eta: 0 for deterministic DDIM, 1 for the variance of DDPM; one number or one per step.
+        eta: 0 for deterministic DDIM, 1 for that of DDPM, γ of TCD; one number or one per step.
         edit: Changes the features of every step before they are decoded.
         nudge: Changes x_t itself before every step.
-        conditioning: Prompts or classes, one for all or one per sample, and guidance.
+        conditioning: Prompts or classes, one for all or one per sample, and guidance; or tensors
+            that were made of them.
         asymmetric: The edited prediction enters P_t only, and D_t keeps the unedited one (Asyrp:
             "Diffusion Models already have a Semantic Latent Space", Kwon, Jeong, Uh, 2022,
             https://arxiv.org/abs/2210.10960). False: it enters both.
@@ -115,23 +116,36 @@ def denoise(
     Raises:
         UsageError: arguments do not match each other or the model.
     """
-    levels = schedule_of(model, steps, schedule)
-    _check_edits(model, levels, edit, calibrate, asymmetric)
+    _check_edits(model, levels := schedule_of(model, steps, schedule), edit, calibrate, asymmetric)
     etas = [eta] * steps if isinstance(eta, int | float) else list(eta)
-    x, own = _first(model, seeds, steps, etas, x_t, start), [] if seeds is None else seeds
-    guided = model.condition(conditioning, len(x))
+    x = _first(model, levels, seeds, steps, etas, x_t, start)
+    every_step = guided_by(model, conditioning, len(x))
     for index in range(start, steps):
         with torch.inference_mode():  # not around the yield: the mode belongs to the thread
-            x = x if nudge is None else nudge(x, index)
+            x, guided = x if nudge is None else nudge(x, index), every_step.at(index)
             features, eps, x_0 = _predict(model, levels, guided, x, index, edit, asymmetric, places)
             found = None if calibrate is None else calibrate(index)
             if found is not None:
                 eps, x_0 = _calibrated(model, levels, guided, x, index, (eps, x_0), found)
-            noise = step_noise(own, index, tuple(x.shape[1:])).to(x) if etas[index] > 0 else None
+            noise = _noise(levels, seeds, x, index, etas[index])
             x_next = levels.advance(x_0, eps, index, etas[index], noise)
         t = levels.timesteps[index]
         yield Step(index=index, t=t, x_t=x, features=features, eps=eps, x_0=x_0, x_next=x_next)
         x = x_next
+
+
+def guided_by(model: Model, conditioning: Conditioning | Guided, n: int) -> Guided:
+    """Returns the branches of guidance of n samples. They are made if they are not given."""
+    return conditioning if isinstance(conditioning, Guided) else model.condition(conditioning, n)
+
+
+def _noise(
+    levels: Schedule, seeds: Sequence[int] | None, x: torch.Tensor, index: int, eta: float
+) -> torch.Tensor | None:
+    """Returns the noise that a step adds to x, by the samples' seeds, or None if it adds none."""
+    if seeds is None or not levels.noisy(index, eta):
+        return None
+    return step_noise(seeds, index, tuple(x.shape[1:])).to(x)
 
 
 def _check_edits(
@@ -142,10 +156,13 @@ def _check_edits(
     asymmetric: bool,
 ) -> None:
     """Makes sure that an edit and its calibration are possible with the model."""
-    if edit is not None:
+    if edit is not None and not getattr(edit, "at_places", None):
         model.anatomy.need_unet("an edit of h or skips")
     if calibrate is not None and not (asymmetric and isinstance(levels, DiffusionSchedule)):
-        raise UsageError("calibration needs an asymmetric edit of a diffusion model, not of a flow")
+        raise UsageError(
+            "calibration needs an asymmetric edit of a diffusion model that is sampled by DDIM, not"
+            " of a flow or a distilled model"
+        )
 
 
 def predict(
@@ -154,7 +171,7 @@ def predict(
     x_t: torch.Tensor,
     index: int,
     steps: int,
-    conditioning: Conditioning = UNCONDITIONED,
+    conditioning: Conditioning | Guided = UNCONDITIONED,
 ) -> torch.Tensor:
     """Computes P_t from features alone: the one-step preview.
 
@@ -165,7 +182,8 @@ def predict(
             guidance they are those of both branches by name.
         x_t: Their x_t (n, c, h, w).
     """
-    schedule, guided = schedule_of(model, steps), model.condition(conditioning, len(x_t))
+    schedule = schedule_of(model, steps)
+    guided = guided_by(model, conditioning, len(x_t)).at(index)
     by_branch = {COND: features} if isinstance(features, Features) else dict(features)
     if by_branch.keys() != guided.branches.keys():
         raise UsageError(
@@ -194,7 +212,8 @@ def _predict(
     """Returns (features, ε of D_t, P_t) of one step. It decodes twice only if an asymmetric edit
     has changed something.
 
-    All branches of guidance run as one batch.
+    All branches of guidance run as one batch. An edit of a transformer's blocks runs the network
+    twice, because ``features`` are those before the edit.
     """
     t, names, n = schedule.timesteps[index], list(guided.branches), len(x)
     batch = x if len(names) == 1 else x.repeat(len(names), 1, 1, 1)
@@ -212,10 +231,17 @@ def _predict(
     if edit is None:
         features, output = model.trace(batch, t, condition, places)
         return features.rows(0, n) if len(names) > 1 else features, *split(output)
-    embedding = model.embed(len(batch), t, condition)
-    features = model.encode(batch, t, condition, embedding)
     moments = [Moment(index=index, t=t, branch=name) for name in names]
     taps = Taps(changes=_changes(edit, moments, n))
+    if model.anatomy.without:
+        features, plain = model.trace(batch, t, condition)
+        eps, x_0 = split(plain)
+        if taps.changes:
+            after, x_0 = split(model.trace(batch, t, condition, changes=taps.changes)[1])
+            eps = eps if asymmetric else after
+        return _by_branch(features, n, len(names))[0], eps, x_0
+    embedding = model.embed(len(batch), t, condition)
+    features = model.encode(batch, t, condition, embedding)
     passed = features
     if any(not place.startswith("up.") for place in taps.changes):
         passed = model.encode(batch, t, condition, embedding, taps)
@@ -284,6 +310,7 @@ def _changes(edit: Edit, moments: Sequence[Moment], n: int) -> dict[str, Passing
 
 def _first(
     model: Model,
+    levels: Schedule,
     seeds: Sequence[int] | None,
     steps: int,
     etas: list[float],
@@ -298,9 +325,12 @@ def _first(
         if not 0 <= eta <= 1:
             raise UsageError(f"eta must lie in [0, 1] (0: deterministic DDIM, 1: DDPM), got {eta}")
     own = [] if seeds is None else seeds
-    if len(own) == 0 and (x_t is None or any(eta > 0 for eta in etas[start:])):
+    check_eta(levels, etas[start:])
+    noisy = any(levels.noisy(index, etas[index]) for index in range(start, steps))
+    if len(own) == 0 and (x_t is None or noisy):
         raise UsageError(
-            "give seeds=[...], one a sample; they may be left out only with x_t and eta=0"
+            "give seeds=[...], one a sample; they may be left out only with x_t and steps without"
+            " noise (eta=0)"
         )
     if x_t is None:
         if start:

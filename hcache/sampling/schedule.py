@@ -14,6 +14,8 @@ S for it, T steps being trained and S taken. Unless timesteps are that far apart
 level than the next one begins at (https://github.com/huggingface/diffusers/issues/11347): see
 :data:`hcache.specs.SCHEDULES`.
 
+Models that were distilled to a few steps have steps of their own (:mod:`.few_steps`).
+
 One step of a flow, whose x_t is (1-s_t) x_0 + s_t ε, takes the same two predictions to s_{t-1}.
 
 References:
@@ -24,25 +26,37 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
+from diffusers import (
+    DDIMScheduler,
+    DPMSolverMultistepScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    LCMScheduler,
+    TCDScheduler,
+)
 
 from ..errors import UsageError
 from ..models.model import Model
 from ..models.schedulers import OwnSpacingFlow, Scheduler
 from ..specs import BEFORE, DIFFUSERS, NEXT, SCHEDULES
+from .few_steps import few_step_schedule
+from .split import split_prediction
 
 
 class Schedule(Protocol):
     """S denoising steps, from noise to image.
 
-    ``alpha_bar`` (S,): the share of signal in x_t, in variance.
+    ``alpha_bar`` (S,): the share of signal in x_t, in variance. ``no_eta``: why eta must be 0, or
+    nothing.
     """
+
+    no_eta: ClassVar[str]
 
     @property
     def timesteps(self) -> tuple[float, ...]:
@@ -58,6 +72,10 @@ class Schedule(Protocol):
         self, output: torch.Tensor, x_t: torch.Tensor, index: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the network's output at step ``index`` as (ε, P_t)."""
+        ...
+
+    def noisy(self, index: int, eta: float) -> bool:
+        """Returns whether step ``index`` adds noise, which the samples' seeds give."""
         ...
 
     def advance(
@@ -97,6 +115,8 @@ class DiffusionSchedule:
     says so. ``end``: ᾱ of a finished sample.
     """
 
+    no_eta: ClassVar[str] = ""
+
     timesteps: tuple[int, ...]
     alpha_bar: torch.Tensor
     alpha_bar_prev: torch.Tensor
@@ -111,14 +131,11 @@ class DiffusionSchedule:
         self, output: torch.Tensor, x_t: torch.Tensor, index: int
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns (ε, P_t), whether the network predicts ε, v or x_0."""
-        a, b = self.alpha_bar[index], 1 - self.alpha_bar[index]
-        if self.prediction_type == "epsilon":
-            eps, x_0 = output, (x_t - b**0.5 * output) / a**0.5
-        elif self.prediction_type == "v_prediction":
-            eps, x_0 = a**0.5 * output + b**0.5 * x_t, a**0.5 * x_t - b**0.5 * output
-        else:
-            eps, x_0 = (x_t - a**0.5 * output) / b**0.5, output
-        return eps, x_0 if self.clip is None else x_0.clamp(-self.clip, self.clip)
+        return split_prediction(output, x_t, self.alpha_bar[index], self.prediction_type, self.clip)
+
+    def noisy(self, index: int, eta: float) -> bool:
+        """Returns whether a step adds noise."""
+        return eta > 0
 
     def advance(
         self,
@@ -151,6 +168,10 @@ class FlowSchedule:
     ``noise`` (S + 1,): the share s of noise before every step, and 0 after the last.
     """
 
+    no_eta: ClassVar[str] = (
+        "eta is DDIM's; this model is a flow, which is deterministic: leave it at 0"
+    )
+
     timesteps: tuple[float, ...]
     noise: torch.Tensor
 
@@ -170,6 +191,10 @@ class FlowSchedule:
         s = self.noise[index]
         return x_t + (1 - s) * output, x_t - s * output
 
+    def noisy(self, index: int, eta: float) -> bool:
+        """Returns whether a step adds noise. A flow refuses such a step."""
+        return eta > 0
+
     def advance(
         self,
         x_0: torch.Tensor,
@@ -184,9 +209,7 @@ class FlowSchedule:
             UsageError: eta is more than 0, and a flow is deterministic.
         """
         if eta > 0:
-            raise UsageError(
-                "eta is DDIM's; this model is a flow, which is deterministic: leave it at 0"
-            )
+            raise UsageError(self.no_eta)
         return (1 - self.noise[index + 1]) * x_0 + self.noise[index + 1] * eps
 
     def retreat(self, x_0: torch.Tensor, eps: torch.Tensor, index: int) -> torch.Tensor:
@@ -205,6 +228,16 @@ def schedule_of(model: Model, steps: int, schedule: str = NEXT) -> Schedule:
     """
     tokens = int(np.prod(model.anatomy.blocks[0][1:])) if model.anatomy.blocks else 0
     return make_schedule(model.scheduler, steps, tokens, schedule)
+
+
+def check_eta(levels: Schedule, etas: Iterable[float]) -> None:
+    """Makes sure that a schedule takes these values of eta.
+
+    Raises:
+        UsageError: one is above 0, and the schedule is that of a flow or of LCM.
+    """
+    if levels.no_eta and any(eta > 0 for eta in etas):
+        raise UsageError(levels.no_eta)
 
 
 def schedules_agree(model: Model, steps: int) -> bool:
@@ -230,6 +263,8 @@ def make_schedule(
     if schedule not in (*SCHEDULES, BEFORE):
         raise UsageError(f"schedule must be one of {', '.join(SCHEDULES)}, got {schedule!r}")
     config = scheduler.config
+    if isinstance(scheduler, LCMScheduler | TCDScheduler):
+        return few_step_schedule(scheduler, steps)
     trained = config.num_train_timesteps
     if not 1 <= steps <= trained:
         raise UsageError(

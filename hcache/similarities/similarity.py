@@ -68,6 +68,7 @@ class Similarity:
         rewards: One sentence that says which pictures it calls alike.
         open: Returns its distances by name. A name ends with the digest of the weights.
         always: Whether it is measured without being asked for, where possible.
+        cheap: Whether it needs no weights, so that pages measure it at first.
         directed: Whether it takes the edited picture first and is no distance.
     """
 
@@ -78,6 +79,7 @@ class Similarity:
     rewards: str
     open: Callable[[Opening], dict[str, Distance]] = field(repr=False)
     always: bool = False
+    cheap: bool = False
     directed: bool = False
 
     def is_of(self, quantity: str) -> bool:

@@ -6,7 +6,8 @@ The question comes from edits of photographs of dogs: a direction towards happy 
 only if all its positives are of one breed. Here the breed and the expression of every sample are
 read by a reader that was trained on drawings. Naive directions are fitted to the happiest samples
 of all breeds and to the happiest of each breed, and applied to samples that had no part in it.
-Directions fitted to randomly chosen positives are measured for comparison. The command writes
+Directions fitted to randomly chosen positives are measured for comparison. Methods that move each
+sample by its own Δh are fitted to the positives of mixed breeds as well. The command writes
 ``breeds.json`` and ``breeds.png`` into ``DIR``, and continues from what is there.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,19 @@ from ..analysis.alignment import alignment
 from ..cache.layout import writable_home
 from ..cache.reading import Run
 from ..cards import default_spec
-from ..directions.naive import naive_direction, top_samples
-from ..edits.shift import Shift
+from ..directions.fitting import Fit
+from ..directions.naive import top_samples
 from ..extraction.run import extract
 from ..models.loading import load_model
 from ..models.model import Model
-from ..recipes.window import Window
 from .dogs import NAMES
 from .dogs_reader import read
 from .measure import UNSEEN_SEED, sample_images
+from .methods import fitted_in_time, moved_images
 
 MODEL, READER = "toydogs-ddpm-64", "toydogs"
 MIXED, RANDOM = "mixed breeds", "random positives"
+PER_SAMPLE = {"VAE": "vae", "local naive": "local"}
 STRENGTHS = (1.0, 2.0)
 ALIGNED_AT = 0.6
 """The step at which alignment of positives is measured, as a share of all steps."""
@@ -60,6 +63,23 @@ def chosen_positives(run: Run, count: int) -> dict[str, tuple[int, ...]]:
         found[name] = tuple(top_samples(run, own, min(count, int((breeds == place).sum()) // 4)))
     drawn = np.random.default_rng(0).choice(run.sample_ids, count, replace=False)
     return {**found, RANDOM: tuple(int(i) for i in drawn)}
+
+
+def fits(run: Run, count: int) -> dict[str, Fit]:
+    """Returns what is tried, by its name.
+
+    The naive direction is fitted to every set of positives. The happiest samples of all breeds also
+    get a VAE and a local naive direction.
+    """
+    chosen = chosen_positives(run, count)
+    found = {
+        name: Fit(method="naive", run=run.name, positives=positives)
+        for name, positives in chosen.items()
+    }
+    for words, method in PER_SAMPLE.items():
+        name = f"{MIXED}, {words}"
+        found[name] = Fit(method=method, run=run.name, positives=chosen[MIXED])
+    return found
 
 
 def alignment_of_positives(run: Run, positives: Sequence[int]) -> dict[str, Any]:
@@ -127,16 +147,15 @@ def measure_breeds(
     before, spread = read(unedited), float(run.labels[READER]["happy"].std())
     shown = [int(np.flatnonzero(breed_of(before) == k)[0]) for k in range(len(NAMES))]
     rows = [np.concatenate(list(unedited[shown]), 1)]
-    for name, chosen in chosen_positives(run, positives).items():
-        direction = naive_direction(run, chosen)
-        if name not in facts["effects"]:
-            facts["alignment"][name] = alignment_of_positives(run, chosen)
+    for name, fit in fits(run, positives).items():
+        if name not in facts["alignment"]:
+            facts["alignment"][name] = alignment_of_positives(run, fit.positives)
+        make = cache(partial(fitted_in_time, fit, run, model))
         for strength in STRENGTHS:
             at, known = f"{strength:g}", facts["effects"].setdefault(name, {})
             picture = kept.with_name(f"{name} {at}.png")
             if at not in known:
-                shift = Shift(direction, [strength], Window(first=0, last=steps - 1), model)
-                images = sample_images(model, seeds, steps, shift, text=f"{name} {at}")
+                images = moved_images(model, seeds, steps, make().move, strength, f"{name} {at}")
                 known[at] = change_by_breed(before, read(images), spread)
                 Image.fromarray(np.concatenate(list(images[shown]), 1)).save(picture)
                 kept.write_text(json.dumps(facts, indent=1) + "\n")

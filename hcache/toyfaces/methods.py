@@ -431,7 +431,7 @@ def main(argv: list[str] | None = None) -> None:
     seeds = [UNSEEN_SEED + i for i in range(args.unseen)]
     settings = {
         "weights": spec.weights,
-        "fit": args.fit,
+        "fit": len(run),
         "unseen": args.unseen,
         "strength": args.strength,
     }
@@ -512,7 +512,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
         help="folder of results, and of the run of hcache.toyfaces.measure if it was made",
     )
     parser.add_argument(
-        "--fit", type=int, default=512, help="number of samples of 20 steps to fit on"
+        "--fit", type=int, default=1072, help="number of samples of 20 steps to fit on"
     )
     parser.add_argument(
         "--unseen", type=int, default=64, help="number of unseen samples for the test"

@@ -245,7 +245,7 @@ def main(argv: list[str] | None = None) -> None:
         "--work", type=Path, required=True, help="folder for the run and the results"
     )
     parser.add_argument(
-        "--fit", type=int, default=512, help="number of samples of 20 steps to fit on"
+        "--fit", type=int, default=1072, help="number of samples of 20 steps to fit on"
     )
     parser.add_argument(
         "--unseen", type=int, default=128, help="number of unseen samples for the test"
@@ -258,7 +258,7 @@ def main(argv: list[str] | None = None) -> None:
     spec = default_spec(MODEL, samples=args.fit, steps=args.steps, store={"h": "full"}, batch=16)
     run = extract(model, spec, writable_home(args.work / "home"))
     path = args.work / "per_sample.json"
-    settings = {"weights": spec.weights, "fit": args.fit, "steps": args.steps}
+    settings = {"weights": spec.weights, "fit": len(run), "steps": args.steps}
     facts: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if facts.get("settings") != settings:
         facts = {"settings": settings, "cells": []}

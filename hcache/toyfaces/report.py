@@ -3,11 +3,13 @@
     python -m hcache.toyfaces.report --work DIR [--only PART] [--model MODEL] [--docs FOLDER]
 
 The parts are ``facts`` (samples against drawings, and naive directions), ``methods`` (the table of
-direction methods), ``readers`` (readers by texts and clicks against the truth) and ``verdict``
-(what can be read from h, and what swaps carry). Each is kept in ``DIR`` and continues where it
-stopped. Results are written beside the weights as JSON, with the digest of the measured weights.
-The cards and the tables of the documentation are then written from these files alone. A table
-stands between two comments of a Markdown file: ``<!-- measured: NAME -->`` and ``<!-- end -->``.
+direction methods), ``readers`` (readers by texts and clicks against the truth), ``verdict`` (what
+can be read from h, and what swaps carry), ``random`` (naive directions against random positives,
+at three lengths) and ``per_sample`` (methods that move each sample by its own Δh). Each is kept in
+``DIR`` and continues where it stopped. Results are written beside the weights as JSON, with the
+digest of the measured weights. The cards and the tables of the documentation are then written from
+these files alone. A table stands between two comments of a Markdown file:
+``<!-- measured: NAME -->`` and ``<!-- end -->``.
 """
 
 from __future__ import annotations
@@ -22,12 +24,18 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..cache.layout import writable_home
+from ..cache.reading import Run
+from ..cache.records import list_records
 from ..cards import default_spec
+from ..directions.differences import EQUAL, OWN, REST
 from ..errors import UsageError
 from ..extraction.run import extract
+from ..measures.kinds import PREVIEWS
 from ..models.loading import load_model
-from . import card, measure, methods
+from . import card, measure, methods, per_sample
 from .factors import NAMES
 from .measure import ATTRIBUTES, LOWEST, MODEL
 from .read_back import read_back
@@ -36,12 +44,13 @@ from .shipped import NULL
 
 FOLDER = WEIGHTS.parent
 MODELS = ("toyfaces-ddpm-64", "toyfaces-adm-64", "toyfaces-ldm-64")
-PARTS = ("facts", "methods", "readers", "verdict")
+PARTS = ("facts", "methods", "readers", "verdict", "random", "per_sample")
 VERDICT_SAMPLES = 256
 """The number of samples of every model. Probes with different n are not comparable."""
 
 DRAWINGS, POSITIVES, READ_SAMPLES = 512, 32, 128
 QUESTIONS = ("decodability", "swaps")
+LENGTH_WORDS = {EQUAL: "equal length", OWN: "own length", REST: "5 components out"}
 
 
 def measure_facts(model: str, work: Path) -> None:
@@ -62,6 +71,16 @@ def measure_methods(model: str, work: Path) -> None:
         shutil.copy(work / model / "methods.json", FOLDER / "methods.json")
 
 
+def measure_per_sample(model: str, work: Path) -> None:
+    """Compares methods for each sample with the naive direction.
+
+    This is done for the DDPM only.
+    """
+    if model == MODEL:
+        per_sample.main(["--work", str(work / model)])
+        shutil.copy(work / model / "per_sample.json", FOLDER / "per_sample.json")
+
+
 def measure_readers(model: str, work: Path) -> None:
     """Compares readers by texts and clicks with the truth.
 
@@ -76,14 +95,50 @@ def measure_readers(model: str, work: Path) -> None:
 
 def measure_verdict(model: str, work: Path) -> None:
     """Measures held-out probes and swaps, by the command for users."""
+    out = FOLDER / f"{model}.verdict.json"
+    if not _is_current(out, model):
+        _, cells = _measured(model, work, QUESTIONS)
+        _write(out, {"settings": _verdict_settings(model), "cells": cells})
+
+
+def measure_random(model: str, work: Path) -> None:
+    """Measures naive directions against random positives, by the command for users."""
+    out = FOLDER / f"{model}.random.json"
+    if _is_current(out, model):
+        return
+    run, _ = _measured(model, work, ("random",))
+    records = [
+        record for record in list_records(run, PREVIEWS) if record.parameters["name"] in ATTRIBUTES
+    ]
+    readings = {
+        record.parameters["name"]: {
+            "length": float(record.result["lengths"][0]),
+            "random_length": float(np.median(record.result["lengths"][1:])),
+            **_at_lengths(record.result["readings"][record.parameters["name"]]),
+        }
+        for record in records
+    }
+    nulls = records[0].parameters["nulls"]
+    _write(out, {"settings": {**_verdict_settings(model), "nulls": nulls}, "readings": readings})
+
+
+def _at_lengths(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Keeps what the table shows of a reading at every length."""
+    shown = ("change", "random", "effect", "p")
+    return {at: found[at] and {key: found[at][key] for key in shown} for at in LENGTH_WORDS}
+
+
+def _verdict_settings(model: str) -> dict[str, Any]:
+    return {"weights": default_spec(model).weights, "samples": VERDICT_SAMPLES}
+
+
+def _measured(model: str, work: Path, measures: Sequence[str]) -> tuple[Run, list[dict[str, Any]]]:
+    """Extracts the verdict's run, and runs ``measure`` on it: the run and the printed cells."""
     home = writable_home(work / model / "home")
     store = {"h": "full", "skip.*": "pooled"}
     spec = default_spec(model, samples=VERDICT_SAMPLES, steps=20, seed=500, store=store, batch=8)
-    out = FOLDER / f"{model}.verdict.json"
-    if _is_current(out, model):
-        return
     run = extract(load_model(model), spec, home)
-    words = [word for what in QUESTIONS for word in ("--what", what)]
+    words = [word for what in measures for word in ("--what", what)]
     done = subprocess.run(
         [
             *(sys.executable, "-m", "hcache", "measure", run.name, "--json"),
@@ -93,8 +148,7 @@ def measure_verdict(model: str, work: Path) -> None:
         text=True,
         check=True,
     )
-    settings = {"weights": spec.weights, "samples": VERDICT_SAMPLES}
-    _write(out, {"settings": settings, "cells": json.loads(done.stdout)})
+    return run, json.loads(done.stdout)
 
 
 WORK: Mapping[str, Callable[[str, Path], None]] = {
@@ -102,6 +156,8 @@ WORK: Mapping[str, Callable[[str, Path], None]] = {
     "methods": measure_methods,
     "readers": measure_readers,
     "verdict": measure_verdict,
+    "random": measure_random,
+    "per_sample": measure_per_sample,
 }
 
 
@@ -138,6 +194,12 @@ def tables(folder: Path = FOLDER) -> dict[str, str]:
     verdicts = {model: folder / f"{model}.verdict.json" for model in MODELS}
     if all(path.exists() for path in verdicts.values()):
         found["verdict"] = verdict_table({m: _read(path) for m, path in verdicts.items()})
+    if (folder / "per_sample.json").exists():
+        found["per-sample"] = per_sample_table(_read(folder / "per_sample.json"))
+    randoms = {model: folder / f"{model}.random.json" for model in MODELS}
+    known = {model: _read(path) for model, path in randoms.items() if path.exists()}
+    if known:
+        found["random"] = random_table(known)
     return found
 
 
@@ -154,9 +216,18 @@ def weights_table(facts: Mapping[str, Any]) -> str:
 
 def methods_table(facts: Mapping[str, Any]) -> str:
     """Returns the table of direction methods, and names its weights."""
+    return f"{methods.as_table(facts)}\n{_weights_of(facts)}"
+
+
+def per_sample_table(facts: Mapping[str, Any]) -> str:
+    """Returns the table of methods for each sample, and names its weights."""
+    return f"{per_sample.as_table(facts)}\n{_weights_of(facts)}"
+
+
+def _weights_of(facts: Mapping[str, Any]) -> str:
     measured, shipped = facts["settings"]["weights"], default_spec(MODEL).weights
     which = "the shipped ones" if measured == shipped else "which shipped before"
-    return f"{methods.as_table(facts)}\nMeasured with the weights `{measured[:12]}`, {which}."
+    return f"Measured with the weights `{measured[:12]}`, {which}."
 
 
 def samples_table(facts: Mapping[str, Any]) -> str:
@@ -276,6 +347,32 @@ def verdict_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
         for question, subject in shared
     ]
     return _table(("", *(f"`{model}`" for model in cells)), rows)
+
+
+def random_table(known: Mapping[str, Mapping[str, Any]]) -> str:
+    """Tabulates naive directions beside random positives, at three lengths.
+
+    One row per attribute and length. A cell has the change with its interval, the root mean square
+    of the random directions' changes, and p by rank.
+    """
+    rows = [
+        (
+            _words(name),
+            words,
+            *(_beside_random(found["readings"].get(name, {}).get(at)) for found in known.values()),
+        )
+        for name in ATTRIBUTES
+        for at, words in LENGTH_WORDS.items()
+    ]
+    return _table(("direction", "length", *(f"`{model}`" for model in known)), rows)
+
+
+def _beside_random(found: Mapping[str, Any] | None) -> str:
+    if not found:
+        return "no random direction changes it"
+    change = found["change"]
+    interval = _interval((change["value"], change["low"], change["high"]))
+    return f"{interval}; random {found['random']:.2f}; p {found['p']:.3f}"
 
 
 def _estimate(cell: Mapping[str, Any]) -> str:

@@ -37,7 +37,8 @@ class Offer:
 
     ``picture``: (height, width, 3) uint8, for painting a mask. ``constant``: the direction is the
     same for every sample. ``in_x``: it moves x_t, where there are no masks. ``shapes``: the page
-    asks for the shape of the strength over the steps.
+    asks for the shape of the strength over the steps. ``site``: the tensor that is changed; h, or
+    a transformer's first block, unless it is given.
     """
 
     run: Run
@@ -45,6 +46,13 @@ class Offer:
     constant: bool = True
     in_x: bool = False
     shapes: bool = False
+    site: str = ""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape (c, h, w) of the changed site."""
+        anatomy = self.run.anatomy
+        return anatomy.shape(self.site or anatomy.sites[0])
 
     def takes(self, widget: Widget) -> bool:
         """Returns whether the widget is meaningful for this direction."""
@@ -186,7 +194,7 @@ def _step(widget: StepWidget, key: str, offer: Offer) -> int:
 
 @draw.register
 def _mask(widget: MaskWidget, key: str, offer: Offer) -> Any:
-    return mask_panel(key, offer.picture, offer.run.anatomy.h, widget.label)
+    return mask_panel(key, offer.picture, offer.shape, widget.label)
 
 
 def choose_edit(edit: RecipeEdit) -> None:

@@ -74,4 +74,5 @@ SIMILARITY = Similarity(
     aspect=STRUCTURE,
     rewards="The same corners and details, also where they have moved; smooth pictures have few.",
     open=open_keypoints,
+    cheap=True,
 )

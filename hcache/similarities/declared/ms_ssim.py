@@ -74,4 +74,5 @@ SIMILARITY = Similarity(
     aspect=STRUCTURE,
     rewards="The same layout and edges, coarse ones more than SSIM; it hardly sees colours.",
     open=open_ms_ssim,
+    cheap=True,
 )

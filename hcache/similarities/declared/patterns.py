@@ -59,4 +59,5 @@ SIMILARITY = Similarity(
     aspect=STYLE,
     rewards="The same fine texture, such as hair or brush strokes; it sees no layout or colour.",
     open=open_patterns,
+    cheap=True,
 )

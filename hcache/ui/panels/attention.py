@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
 from ...figures.overlay import overlay
 from ...figures.strips import draw_film
+from ...measures.stored_words import WordMaps, stored_maps
 from .. import loaders, state
 from ..frame import errors_shown
 from ..work import run_button
@@ -26,14 +29,15 @@ def attention_panel(run: Run, sample: int) -> None:
             _show(run, sample)
 
 
-def _show(run: Run, sample: int) -> None:
+def _mapped(run: Run, sample: int) -> Generator[float, None, WordMaps]:
     from ...measures.attention import word_maps
 
-    found = run_button(
-        "Map the words",
-        "attention",
-        (run.name, len(run), sample),
-        lambda: word_maps(lambda: loaders.model_of(run), run, sample),
+    return (yield from word_maps(lambda: loaders.model_of(run), run, sample))
+
+
+def _show(run: Run, sample: int) -> None:
+    found = stored_maps(run, sample) or run_button(
+        "Map the words", "attention", (run.name, len(run), sample), lambda: _mapped(run, sample)
     )
     if found is None:
         st.caption(

@@ -19,9 +19,11 @@ from ...figures.differences import CHANNELS, draw_difference, signed_difference
 from ...figures.palette import DIVERGING
 from ...figures.pictures import data_uri
 from ...images.pngs import pixels_digest
-from ...readers.likeness import distances_of
+from ...readers.likeness import COMPARED, apart, distances_of, samples_apart
 from ...readers.reading import reader_of, readers_of
+from ...similarities.opening import chosen_distances
 from .. import loaders, state
+from ..similarity_choice import choose_similarities, say_missing
 from ..text import literal, sentence
 from ..viewer import FASTEST, SLOWEST, show_pictures
 from .alike import alike_panel
@@ -70,6 +72,8 @@ def compare_panel(run: Run) -> None:
             f"A has {_size(a)} pixels and B has {_size(b)}, so only their readings can be compared."
         )
     _numbers(a, b, same_size)
+    if same_size:
+        _distances(a, b)
     if a.run.name != b.run.name:
         alike_panel(a.run, b.run)
 
@@ -188,6 +192,56 @@ def _numbers(a: Pinned, b: Pinned, same_size: bool) -> None:
             return
         st.dataframe(_table(*readings, loaders.labels_of(a.run)), hide_index=True, width="stretch")
         st.caption("Values of the attribute reader. Spreads are standard deviations over A's run.")
+
+
+def _distances(a: Pinned, b: Pinned) -> None:
+    """Shows the distances of both pictures beside those of two different samples of A's run."""
+    names = choose_similarities("compare")
+    reader = next(iter(readers_of(a.run)), "")
+    digests = (pixels_digest(a.picture), pixels_digest(b.picture))
+    found, missing = _apart(str(a.run.folder), reader, names, digests, a.picture, b.picture)
+    others = _samples_apart(str(a.run.folder), len(a.run), reader, names)
+    rows = [
+        {
+            "Distance": name,
+            "A and B": f"{value:.3f}",
+            "Two samples": f"{others[name]:.3f}" if name in others else "",
+        }
+        for name, value in found.items()
+    ]
+    st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+    st.caption(
+        "0 for the same picture. Pixels: root mean square difference, as a share of the range;"
+        " structure: 1 − SSIM; embedding: 1 − cosine. Two samples: the mean over up to"
+        f" {COMPARED} pairs of different samples of A's run, which is what chance gives."
+    )
+    say_missing(missing)
+
+
+@st.cache_data(max_entries=256, show_spinner="Comparing the pictures …")
+def _apart(
+    folder: str,
+    reader: str,
+    names: tuple[str, ...],
+    digests: tuple[str, str],
+    _a: np.ndarray,
+    _b: np.ndarray,
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    run = loaders.shared_run(Path(folder))
+    more = chosen_distances(run, reader, names)
+    far = {**distances_of(reader_of(run, reader)), **more.distances}
+    found = apart(_a[None], _b[None], far)
+    return {name: float(values[0]) for name, values in found.items()}, more.missing
+
+
+@st.cache_data(max_entries=64, show_spinner="Comparing samples of the run …")
+def _samples_apart(
+    folder: str, samples: int, reader: str, names: tuple[str, ...]
+) -> dict[str, float]:
+    """Returns the mean distances of different samples. ``samples``: how many the run has now."""
+    run = loaders.shared_run(Path(folder))
+    more = chosen_distances(run, reader, names)
+    return samples_apart(run, {**distances_of(reader_of(run, reader)), **more.distances})
 
 
 def _common_reader(a: Pinned, b: Pinned) -> str:

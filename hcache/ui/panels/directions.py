@@ -12,10 +12,17 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
-from ...cache.layout import DIRECTIONS, run_names
+from ...cache.layout import DIRECTIONS, H, run_names
 from ...cache.reading import Run, open_run
 from ...directions import fitting
-from ...directions.direction import Direction, Move, Resamplable, check_full, digest_of
+from ...directions.direction import (
+    Direction,
+    Move,
+    Resamplable,
+    check_movable,
+    digest_of,
+    site_of,
+)
 from ...directions.fitting import (
     METHODS,
     NAMES,
@@ -83,7 +90,7 @@ class Chosen:
 
 def direction_panel(run: Run) -> Chosen | None:
     """Returns the direction to edit along, once there is one."""
-    check_full(run)
+    check_movable(run)
     saved = [entry.name for entry in list_moves(run)] + list(_elsewhere(run))
     options = [NEW, *([FROM_RECIPE] if DROPPED in st.session_state else []), *saved]
     if state.recall("direction", NEW) not in options:
@@ -192,8 +199,10 @@ def _new(run: Run, method: Method) -> Chosen | None:
         negatives=negatives,
         label=label,
         options=_options(run, method),
+        site=_site(run, method),
     )
     proposed = f"{label.replace('/', '-')}-{name}" if label else name
+    proposed += "" if what.site == H else f"-{what.site}"
     if method.quick:
         moves = _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
         _save_form(run, moves[0], proposed)
@@ -209,6 +218,30 @@ def _new(run: Run, method: Method) -> Chosen | None:
         )
     st.caption(f"Fitted, and saved as {literal(found[k].name)}.")
     return Chosen(move=saved_move(run, found[k].name), name=found[k].name, target=label or None)
+
+
+def _site(run: Run, method: Method) -> str:
+    """Returns the tensor that a new direction moves. Arithmetic keeps that of its operands."""
+    if fitting.DIRECTIONS in method.needs:
+        return H
+    return site_panel(run, "direction-site") if method.sites else H
+
+
+def site_panel(run: Run, key: str) -> str:
+    """Draws the choice of the tensor that is moved.
+
+    Nothing is drawn if the run stores only h in full.
+    """
+    sites = check_movable(run)
+    if sites == (H,):
+        return H
+    return state.select(
+        "Site",
+        key,
+        sites,
+        default=H if H in sites else sites[0],
+        help="What the direction moves: h, or another tensor that the run stores in full.",
+    )
 
 
 def use_direction(run: Run, ref: DirectionRef) -> None:
@@ -301,6 +334,8 @@ def _told(made_by: Mapping[str, Any]) -> str:
         parts.append(f"with {len(made_by['positives'])} positives")
     if made_by.get("negatives"):
         parts.append(f"and {len(made_by['negatives'])} negatives")
+    if (site := made_by.get("site", H)) != H:
+        parts.append(f"at {site}")
     return " ".join(parts) + "."
 
 
@@ -382,7 +417,16 @@ def _option(method: Method, name: str, option: Option, saved: list[str]) -> Any:
 def profile_caption(move: Move) -> str:
     """Describes at which steps a direction is long."""
     if not isinstance(move, Direction):
-        return "Moves each sample by its own Δh."
+        return f"Moves each sample by its own Δh{_of_site(move)}."
     profile = move.profile
     step = int(np.argmax(profile))
-    return f"Longest at step {step} ({profile[step]:.1f} σ); shortest {profile.min():.1f} σ."
+    return (
+        f"Longest at step {step} ({profile[step]:.1f} σ); shortest {profile.min():.1f}"
+        f" σ{_of_site(move)}."
+    )
+
+
+def _of_site(move: Move) -> str:
+    """Names a move's site, unless it is h."""
+    site = site_of(move)
+    return "" if site == H else f" (at {site})"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,11 +17,13 @@ from ...readers.checks import error_of
 from ...readers.likeness import apart, distances_of, samples_apart
 from ...readers.reading import reader_of
 from ...recipes.recipe import Recipe
+from ...similarities.opening import chosen_distances
 from .. import loaders, state
 from ..edit_widgets import draw_amount
 from ..frame import beside, errors_shown
 from ..kept import kept
 from ..reader_choice import choose_reader
+from ..similarity_choice import choose_similarities, say_missing
 from ..text import literal
 from ..work import run_button
 from .directions import Chosen, direction_panel, profile_caption
@@ -32,6 +34,10 @@ from .sheets import sheet_download
 
 if TYPE_CHECKING:
     from ...edits.executor import Start
+
+
+Apart = tuple[dict[str, np.ndarray], dict[str, float]]
+"""Distances of pictures from the unedited ones by name, and between two samples."""
 
 
 def edit_panel(run: Run) -> None:
@@ -73,12 +79,12 @@ def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
     rows, amount = make_rows(run, setup), setup.amount
     amounts, target = amount.values, chosen.target if chosen else None
     recipes = [recipe for row in rows.values() for recipe in row]
-    reader_name = choose_reader(run)
+    reader_name, names = choose_reader(run), choose_similarities("edit")
     result = run_button(
         "Render the strip",
         "strip",
-        (reader_name, *(recipe.digest for recipe in recipes)),
-        lambda: _render(run, chosen, recipes, reader_name),
+        (reader_name, names, *(recipe.digest for recipe in recipes)),
+        lambda: _render(run, chosen, recipes, reader_name, names),
     )
     if result is None:
         st.caption(
@@ -86,7 +92,7 @@ def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
             f"{amounts[0]:+g} to {amounts[-1]:+g}. The first time, the model has to be loaded."
         )
         return
-    cells, readings, distances, others = result
+    cells, readings, (distances, others), missing = result
     n = len(amounts)
     pictures = {
         name: np.stack([cell.picture for cell in cells[i * n : (i + 1) * n]])
@@ -117,6 +123,7 @@ def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
         )
     )
     st.caption(f"{amount.unit} {_READING.format(what=what)} {_apart_in_words(others)}")
+    say_missing(missing)
     if known := _errors_in_words(run, reader_name, readings):
         st.caption(literal(known))
     titles = [f"{name}, {what} {amount:+g}" for name in rows for amount in amounts]
@@ -149,12 +156,15 @@ def _errors_in_words(run: Run, reader_name: str, attributes: Iterable[str]) -> s
 
 
 def _render(
-    run: Run, chosen: Chosen | None, recipes: list[Recipe], reader_name: str
-) -> Generator[
-    float, None, tuple[list[Any], dict[str, np.ndarray], dict[str, np.ndarray], dict[str, float]]
-]:
+    run: Run,
+    chosen: Chosen | None,
+    recipes: list[Recipe],
+    reader_name: str,
+    names: Sequence[str],
+) -> Generator[float, None, tuple[list[Any], dict[str, np.ndarray], Apart, tuple[str, ...]]]:
     """Renders the cells. Returns their readings, attribute -> (n,); their distances from the
-    unedited samples, distance -> (n,); and the distances between two different samples.
+    unedited samples, distance -> (n,), with those between two different samples; and a line for
+    each similarity that is missing.
     """
     cells = yield from render_kept(
         lambda: loaders.model_of(run), run, recipes, run.home, _known(chosen)
@@ -163,8 +173,9 @@ def _render(
     pictures = np.stack([cell.picture for cell in cells])
     readings = reader(pictures) if reader else {}
     own = run.images[[run.position(recipe.sample) for recipe in recipes]]
-    by_encoder = distances_of(reader)
-    return cells, readings, apart(pictures, own, by_encoder), samples_apart(run, by_encoder)
+    more = chosen_distances(run, reader_name, names)
+    far = {**distances_of(reader), **more.distances}
+    return cells, readings, (apart(pictures, own, far), samples_apart(run, far)), more.missing
 
 
 def _known(chosen: Chosen | None) -> dict[str, Move]:

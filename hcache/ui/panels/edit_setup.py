@@ -13,7 +13,7 @@ import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
-from ...directions.direction import Direction
+from ...directions.direction import Direction, site_of
 from ...directions.store import Entry, list_moves
 from ...edits.shift import ShiftEdit
 from ...errors import AnalysisError, UsageError
@@ -107,6 +107,7 @@ def setup_panel(run: Run, kind: type[RecipeEdit], chosen: Chosen | None) -> Edit
         picture=run.picture(sample),
         constant=constant,
         in_x=chosen is not None and chosen.move.kind == "x",
+        site=site_of(chosen.move) if chosen else "",
     )
     widgets, below = st.container(), st.container()
     if any(isinstance(each, WindowWidget) for each in kind.widgets):

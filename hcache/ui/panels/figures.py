@@ -12,7 +12,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from ...cache.reading import Run
-from ...directions.direction import check_full
+from ...directions.direction import check_movable
 from ...figures.choices import (
     SAVED,
     Choice,
@@ -28,7 +28,7 @@ from ...figures.choices import (
     usable_labels,
 )
 from ...figures.drawing import WIDTHS, Figure, Style
-from ...figures.making import Maker
+from ...figures.making import Key, Maker
 from ...figures.notebook import draw
 from ...figures.palette import in_dark
 from ...figures.ufigure import Swapped, draw_u
@@ -40,6 +40,7 @@ from ..kept import kept
 from ..pace import starts_itself, step_seconds_of
 from ..text import literal, sentence
 from ..work import run_button
+from .directions import site_panel
 from .swap import untouched
 
 if TYPE_CHECKING:
@@ -64,13 +65,12 @@ results yet.
 
 def figures_panel(run: Run) -> None:
     """Draws the choices of a figure, the figure and its files."""
-    run.anatomy.need_unet("a figure of swaps or edits")
     left, right = st.columns([1, 3], vertical_alignment="bottom")
     with left:
         kind = state.select(
             "Figure",
             "figure",
-            [U, STRIP, GRID],
+            [U, STRIP, GRID] if run.anatomy.h else [STRIP, GRID],
             format_func=sentence,
         )
     right.caption(ABOUT[kind])
@@ -168,7 +168,7 @@ def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:
 
 
 @kept()
-def _fitted(folder: str, samples: int) -> dict[tuple[str, str, int], Move]:
+def _fitted(folder: str, samples: int) -> dict[Key, Move]:
     """Returns the directions that were fitted for figures of a run, for all sessions."""
     return {}
 
@@ -192,7 +192,7 @@ def _swaps(run: Run) -> Swaps:
 
 
 def _strip(run: Run) -> Strip:
-    check_full(run)
+    check_movable(run)
     start, labels = default_strip(run), usable_labels(run)
     left, middle, right = st.columns([1, 2, 1])
     with left:
@@ -224,6 +224,7 @@ def _strip(run: Run) -> Strip:
             help="By default a sample that the methods are not fitted to.",
         )
     top, window, asymmetric = _more(run, start, middle, right)
+    site = site_panel(run, "figure-site")
     return Strip(
         sample=sample,
         ways=ways,
@@ -232,11 +233,12 @@ def _strip(run: Run) -> Strip:
         top=top,
         strengths=parse_numbers(strengths),
         asymmetric=asymmetric,
+        site=site,
     )
 
 
 def _grid(run: Run) -> Grid:
-    check_full(run)
+    check_movable(run)
     start, labels = default_grid(run), usable_labels(run)
     saved = [way for way in all_ways(run) if way.startswith(SAVED)]
     left, middle, right = st.columns([2, 2, 1])
@@ -273,6 +275,7 @@ def _grid(run: Run) -> Grid:
             ),
         )
     top, window, asymmetric = _more(run, start, middle, right)
+    site = site_panel(run, "figure-site")
     return Grid(
         samples=parse_samples(samples),
         attributes=tuple(attributes),
@@ -281,6 +284,7 @@ def _grid(run: Run) -> Grid:
         top=top,
         strength=strength,
         asymmetric=asymmetric,
+        site=site,
     )
 
 

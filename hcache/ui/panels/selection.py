@@ -11,7 +11,7 @@ import streamlit as st
 from ...analysis.contrasts import LabelContrast, contrast_labels
 from ...cache.labels import save_labels
 from ...cache.reading import Run
-from ...directions.direction import check_full
+from ...directions.direction import check_movable
 from ...errors import HcacheError, UsageError
 from ...figures.contrasts import contrast_chart
 from .. import address, loaders, selection, state
@@ -222,7 +222,7 @@ def save_as_label(run: Run, name: str) -> None:
 
 def _editable(run: Run) -> bool:
     try:
-        check_full(run)
+        check_movable(run)
     except HcacheError:
         return False
     return True

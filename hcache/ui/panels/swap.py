@@ -4,7 +4,7 @@ rotated.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,15 +21,17 @@ from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from ...figures.ufigure import Swapped, draw_u
 from ...progress import part
-from ...readers.likeness import apart, distances_of, samples_apart
+from ...readers.likeness import Distance, apart, distances_of, samples_apart
 from ...readers.reading import reader_of
 from ...recipes.edits import DonorRef
 from ...recipes.recipe import Recipe, recipe_of
 from ...recipes.window import Window
+from ...similarities.opening import chosen_distances
 from .. import loaders, state
 from ..frame import beside
 from ..grid import picture_grid
 from ..reader_choice import choose_reader
+from ..similarity_choice import choose_similarities, say_missing
 from ..work import run_button
 from .pins import SIDES, pin_cells
 from .recipes import recipe_drop
@@ -38,6 +40,9 @@ from .swap_setup import Setup, apply_recipe, apply_recipes, injected, make_recip
 
 if TYPE_CHECKING:
     from ...edits.swaps import IdentityCheck
+
+Rendering = tuple[dict[str, Rendered], "IdentityCheck", list[dict[str, str]], tuple[str, ...]]
+"""Pictures by title, the check, the table of distances, and what is missing for it."""
 
 TYPE = 9.5
 """The font size of the figure in points. It is drawn for print and shown smaller here."""
@@ -68,7 +73,6 @@ def swap_panel(run: Run) -> None:
     The choices are donor, recipient and edit. The results are the button, the U-figure, the
     identity badge and the files.
     """
-    run.anatomy.need_unet("swapping h and skip groups")
     controls, result = beside()
     with controls:
         chosen, drop = st.container(), st.container()
@@ -88,12 +92,12 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
     )
     every = Window(first=0, last=run.spec.steps - 1)
     window = injected(next(iter(recipes.values()))).acts_in or every
-    reader_name = choose_reader(run)
+    reader_name, names = choose_reader(run), choose_similarities("swap")
     result = run_button(
         setup.button,
         "swap",
-        (reader_name, *(recipe.digest for recipe in recipes.values())),
-        lambda: _render(run, recipes, pair, window, reader_name),
+        (reader_name, names, *(recipe.digest for recipe in recipes.values())),
+        lambda: _render(run, recipes, pair, window, (reader_name, names)),
     )
     if result is None:
         _show(run, {}, pair)
@@ -101,7 +105,7 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
             "Press the button to fill the places in the figure. All sites are rendered in one pass."
         )
         return
-    cells, identity, likeness = result
+    cells, identity, likeness, missing = result
     _show(run, cells, pair)
     _badge(identity)
     st.caption(
@@ -110,14 +114,14 @@ def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
         " run does not store in full are computed again from A's stored x_t. Figure after Schaerf,"
         " Alfarano, Silvestri, Impett (2025)."
     )
-    _likeness_panel(likeness)
+    _likeness_panel(likeness, missing)
     _downloads(run, cells)
     pin_cells(run, list(cells.values()), list(cells))
 
 
-def _likeness_panel(rows: list[dict[str, str]]) -> None:
+def _likeness_panel(rows: list[dict[str, str]], missing: Iterable[str]) -> None:
     """Shows the distance of each result from A and from B, beside those of A and of another sample
-    from B.
+    from B. ``missing``: a line for each similarity that is missing.
     """
     with st.expander("Distances from A and B", icon=":material/straighten:"):
         st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
@@ -128,19 +132,19 @@ def _likeness_panel(rows: list[dict[str, str]]) -> None:
             " samples on average."
             " One pair says little; the Verdict page measures many, with intervals and p."
         )
+        say_missing(missing)
 
 
 def _distance_rows(
-    run: Run, cells: Mapping[str, Rendered], pair: Pair, reader_name: str
+    run: Run, cells: Mapping[str, Rendered], pair: Pair, distances: Mapping[str, Distance]
 ) -> list[dict[str, str]]:
     """Returns the table of distances: one row for A, one for two samples on average, and one per
     result.
     """
-    by_encoder = distances_of(reader_of(run, reader_name))
     a, b = untouched(pair.donor_run, pair.donor).picture, untouched(run, pair.recipient).picture
     pictures = np.stack([a, *(cell.picture for cell in cells.values())])
-    from_a, from_b = (apart(pictures, each, by_encoder) for each in (a, b))
-    others = samples_apart(run, by_encoder)
+    from_a, from_b = (apart(pictures, each, distances) for each in (a, b))
+    others = samples_apart(run, distances)
     rows = []
     for i, what in enumerate(["A itself", *cells]):
         row = {"result": what}
@@ -163,7 +167,9 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
     at = {title: injected(cell.recipe).figure_site for title, cell in cells.items()}
     sites = {site: cells[title] for title, site in at.items() if site in run.anatomy.sites}
     others = {t: c.picture for t, c in cells.items() if at[t] not in run.anatomy.sites}
-    if sites or not cells:
+    if not run.anatomy.h:  # a transformer is no U
+        others, sites = {title: cell.picture for title, cell in cells.items()}, {}
+    elif sites or not cells:
         with st.container(key="u-figure"):
             said = (
                 f"B, {names[1]}, with the activations of A, {names[0]}, at one site at a time:"
@@ -180,7 +186,7 @@ def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
             drawing = draw_u(swapped, Style(captioned=False, size=TYPE)).svg
             dark = st.context.theme.type == "dark"
             st.image(in_dark(drawing) if dark else drawing, width="stretch", alt=said)
-    if others:
+    if others or not run.anatomy.h:
         pictures = [found.picture for found in two]
         shown = {f"A, {names[0]}": pictures[0], f"B, {names[1]}": pictures[1]} if not sites else {}
         shown |= others
@@ -276,10 +282,14 @@ def _pair_panel(run: Run) -> Pair:
 
 
 def _render(
-    run: Run, recipes: Mapping[str, Recipe], pair: Pair, window: Window, reader_name: str
-) -> Generator[float, None, tuple[dict[str, Rendered], IdentityCheck, list[dict[str, str]]]]:
+    run: Run,
+    recipes: Mapping[str, Recipe],
+    pair: Pair,
+    window: Window,
+    by: tuple[str, Sequence[str]],
+) -> Generator[float, None, Rendering]:
     """Renders the cells. Also checks once per sample and steps whether a swap with itself changes
-    nothing, and returns the table of distances.
+    nothing, and returns the table of distances: by a reader, and by named similarities.
     """
     recipient = pair.recipient
     from ...edits.swaps import check_identity
@@ -290,8 +300,10 @@ def _render(
     if not known:
         check = check_identity(loaders.model_of(run), run, recipient, window)
         known.append((yield from part(check, 0.8, 0.2)))
-    made = dict(zip(recipes, cells, strict=True))
-    return made, known[0], _distance_rows(run, made, pair, reader_name)
+    made, (reader_name, names) = dict(zip(recipes, cells, strict=True)), by
+    more = chosen_distances(run, reader_name, names)
+    far = {**distances_of(reader_of(run, reader_name)), **more.distances}
+    return made, known[0], _distance_rows(run, made, pair, far), more.missing
 
 
 @st.cache_resource(max_entries=KEPT_IDENTITIES, show_spinner=False)
