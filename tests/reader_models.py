@@ -34,7 +34,7 @@ def save_clip(folder, seed=0):
 
     tokens = {"bos_token_id": 60, "eos_token_id": 61, "pad_token_id": 61}
     config = CLIPConfig(text_config=TEXT | tokens, vision_config=VISION, projection_dim=12)
-    return _save(folder, CLIPModel, config, "CLIPImageProcessor", seed, eos=61)
+    return save_encoder(folder, CLIPModel, config, "CLIPImageProcessor", seed, eos=61)
 
 
 def save_siglip(folder, seed=1):
@@ -43,13 +43,13 @@ def save_siglip(folder, seed=1):
     config = SiglipConfig(
         text_config=TEXT | {"pad_token_id": 0, "projection_size": 16}, vision_config=VISION
     )
-    return _save(folder, SiglipModel, config, "SiglipImageProcessor", seed, eos=61)
+    return save_encoder(folder, SiglipModel, config, "SiglipImageProcessor", seed, eos=61)
 
 
 def save_dinov2(folder, seed=2):
     from transformers import Dinov2Config, Dinov2Model
 
-    return _save(folder, Dinov2Model, Dinov2Config(**VISION), "BitImageProcessor", seed)
+    return save_encoder(folder, Dinov2Model, Dinov2Config(**VISION), "BitImageProcessor", seed)
 
 
 def save_classifier(folder, names=NAMES, seed=3, image_size=VISION["image_size"]):
@@ -60,10 +60,10 @@ def save_classifier(folder, names=NAMES, seed=3, image_size=VISION["image_size"]
         "label2id": {name: i for i, name in enumerate(names)},
     }
     config = ViTConfig(**VISION | {"image_size": image_size}, **labels)
-    return _save(folder, ViTForImageClassification, config, "ViTImageProcessor", seed)
+    return save_encoder(folder, ViTForImageClassification, config, "ViTImageProcessor", seed)
 
 
-def _save(folder, kind, config, processor, seed, eos=None):
+def save_encoder(folder, kind, config, processor, seed, eos=None):
     torch.manual_seed(seed)
     network = kind(config).eval()
     with torch.no_grad():

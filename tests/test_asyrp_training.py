@@ -102,7 +102,7 @@ def test_training_leaves_the_model_and_the_global_generator_alone(plain, clip_fo
 def test_training_follows_the_run_where_nothing_is_edited(plain, clip_folder):
     """With f at zero the edited trajectory is the cached one."""
     from hcache.directions.asyrp_clip import load_clip
-    from hcache.directions.asyrp_training import _Trainer
+    from hcache.directions.asyrp_training import BlockTrainer
 
     model, run = plain
     clip = load_clip(str(clip_folder), model.device)
@@ -113,7 +113,9 @@ def test_training_follows_the_run_where_nothing_is_edited(plain, clip_folder):
         name: torch.zeros_like(tensor)
         for name, tensor in first_weights(C, D, torch.Generator()).items()
     }
-    trainer = _Trainer(run, model, clip, clip.direction("face", "smiling face"), training, weights)
+    trainer = BlockTrainer(
+        run, model, clip, clip.direction("face", "smiling face"), training, weights
+    )
     _, x = trainer.step([1, 4], trainer.x([1, 4], 0), 0)
     torch.testing.assert_close(x, trainer.x([1, 4], 1), rtol=1e-4, atol=1e-4)
 

@@ -64,11 +64,12 @@ PARAMETERS = {"label": "a", "site": "h", "pooled": False}
 """Of the result that ``furnish`` keeps."""
 
 
-@pytest.fixture
-def run(copied_run):
+@pytest.fixture(scope="module")
+def furnished(tiny_run, tmp_path_factory):
     """A run and a home with a file of every kind."""
-    found = furnish(copied_run)
-    home = found.folder.parent.parent
+    home = tmp_path_factory.mktemp("furnished") / "copy"
+    shutil.copytree(tiny_run.folder, home / "runs" / tiny_run.name)
+    found = furnish(open_run(tiny_run.name, home))
     write_index(found)
     scores = {"scores": np.zeros((4, 12, 2), np.float32), "explained": np.zeros((4, 2), np.float32)}
     save_projections(
@@ -89,6 +90,13 @@ def run(copied_run):
     (found.folder / VERIFY_JSON).write_text("{}")
     assert main(["verify", found.name, "--home", str(home)]) == 0
     return open_run(found.folder)
+
+
+@pytest.fixture
+def run(furnished, tmp_path):
+    """A copy of it, to be spoilt."""
+    home = shutil.copytree(furnished.home, tmp_path / "copy")
+    return open_run(furnished.name, home)
 
 
 def only(folder, pattern):

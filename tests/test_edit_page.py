@@ -26,7 +26,7 @@ from hcache.recipes.edits import DonorRef
 from hcache.recipes.masks import Mask
 from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
-from hcache.ui.panels import directions
+from hcache.ui.panels import positives
 from hcache.ui.panels.edit_setup import NOTHING
 from hcache.ui.panels.mask import PAINTED
 
@@ -266,7 +266,7 @@ def test_picked_positives_stand_in_the_address_both_ways(page, copied_run, monke
         page.query_params[name] == "1-2" and page.text_input(key="save-name-naive").value == "naive"
     )
     clicks = iter([4, None])
-    monkeypatch.setattr(directions, "picture_grid", lambda *_, **__: next(clicks, None))
+    monkeypatch.setattr(positives, "picture_grid", lambda *_, **__: next(clicks, None))
     page.run()
     assert page.query_params[name] == "1-2,4"
 

@@ -21,11 +21,11 @@ from hcache.analysis.linear_probes import (
     LOGISTIC_PENALTIES,
     PENALTIES,
     ColumnProducts,
-    _with_ones,
     fit_logistic,
     leave_one_out,
     logistic,
     ridge,
+    with_ones,
 )
 from hcache.analysis.probes import AUC, R2, Space, gram_matrix, principal_scores
 from hcache.analysis.proportions import auc_interval, wilson
@@ -107,7 +107,7 @@ def test_draws_made_before_are_the_draws_that_would_be_made():
 def test_logistic_probes_are_scikit_learns():
     """Of the same penalty, balanced classes; for labels of very different balance at once."""
     rng = np.random.default_rng(0)
-    x = _with_ones(rng.normal(size=(80, 6)))
+    x = with_ones(rng.normal(size=(80, 6)))
     odds = x @ rng.normal(size=(7, 3)) + [0, 2, -2]
     y = (odds + rng.logistic(size=odds.shape) > 0).T.astype(float)
     share = y.mean(1, keepdims=True)
@@ -124,7 +124,7 @@ def test_logistic_probes_are_scikit_learns():
 
 def test_leaving_one_out_of_a_logistic_probe_is_nearly_fitting_it_without():
     rng = np.random.default_rng(1)
-    x = _with_ones(rng.normal(size=(60, 5)))
+    x = with_ones(rng.normal(size=(60, 5)))
     y = (x[:, 0] + rng.logistic(size=60) > 0).astype(float)[None]
     weights = np.ones_like(y)
     beta = fit_logistic(x, y, weights, 1.0, np.zeros((1, 6)))

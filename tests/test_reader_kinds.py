@@ -17,7 +17,7 @@ from hcache.measures.verdict import compare
 from hcache.models.loading import load_model
 from hcache.specs import UNCONDITIONED, Conditioning
 
-SMALL = ("--samples", "4", "--nulls", "2")
+SMALL = ("--samples", "4", "--nulls", "2", "--random-positives", "19")
 PROMPT = Conditioning(prompts=("a dog",), guidance=5)
 
 

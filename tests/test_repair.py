@@ -14,7 +14,7 @@ from hcache.background.kinds import REPAIR, Repairing
 from hcache.background.processes import DONE
 from hcache.background.status import StatusFile
 from hcache.background.tasks import read_task, task_id
-from hcache.cache.layout import HOLDER_JSON, LABELS, SHARDS
+from hcache.cache.layout import HOLDER_JSON, INDEX, LABELS, SHARDS
 from hcache.cache.locks import holder_of
 from hcache.cache.reading import open_run
 from hcache.cli.main import main
@@ -44,6 +44,13 @@ def drive(work, text):
 
 def never(spec):
     raise AssertionError("nothing is to be extracted")
+
+
+def test_an_index_that_a_killed_repair_left_out_is_made_again(copied_run):
+    """The repair before had committed every shard, so that nothing else is to be mended."""
+    (copied_run.folder / INDEX).unlink()
+    repair(copied_run.folder, never, never, drive)
+    assert (copied_run.folder / INDEX).is_file() and open_run(copied_run.folder).complete
 
 
 def test_a_received_run_is_repaired_only_once_that_is_said(damaged, tiny_run, capsys):

@@ -169,12 +169,12 @@ def test_layers_have_the_places_of_patches_and_no_class_token(save, places, tmp_
 
 
 def test_an_encoder_of_maps_has_their_places(tmp_path):
-    from reader_models import _save
+    from reader_models import save_encoder
     from transformers import ResNetConfig, ResNetModel
 
     config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic")
     config.image_size = 16
-    folder = _save(tmp_path / "resnet", ResNetModel, config, "ViTImageProcessor", 0)
+    folder = save_encoder(tmp_path / "resnet", ResNetModel, config, "ViTImageProcessor", 0)
     encoder = load_encoder(str(folder), "", "cpu")
     assert [each.shape[2] for each in encoder.layers(scene(0, 2))] == [8, 16]
 

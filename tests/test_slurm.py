@@ -15,7 +15,7 @@ from hcache.cache.verify import verify
 from hcache.cli.main import main
 from hcache.errors import Interrupted, UsageError
 from hcache.extraction import sidecars
-from hcache.extraction.on_slurm import OnSlurm, _Task
+from hcache.extraction.on_slurm import OnSlurm, SlurmTask
 from hcache.extraction.run import extract
 from hcache.progress import drive
 
@@ -49,7 +49,7 @@ def submitted(tiny_model, tiny_spec, tmp_path):
 
 
 def run_task(ranges, todo=None):
-    return _Task(ranges=dataclasses.replace(ranges, todo=todo or ranges.todo))()
+    return SlurmTask(ranges=dataclasses.replace(ranges, todo=todo or ranges.todo))()
 
 
 def test_tasks_that_outlive_their_command_are_taken_in_by_commit(submitted, tiny_run, capsys):

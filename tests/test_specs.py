@@ -65,10 +65,10 @@ def test_a_run_is_named_by_all_but_samples_and_batch():
     "model", ["a/b", "/tmp/x y/ä ö", "/tmp/x/", "..", "/", "-x-", "m.h5", "a" * 40]
 )
 def test_a_name_is_one_that_a_folder_can_have_and_a_run_may_have(model):
-    from hcache.cache.layout import _NAME
+    from hcache.cache.layout import RUN_NAME
 
     name = dataclasses.replace(SPEC, model=model).name
-    assert _NAME.fullmatch(name) and name.isascii()
+    assert RUN_NAME.fullmatch(name) and name.isascii()
 
 
 @pytest.mark.parametrize(

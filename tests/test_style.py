@@ -91,3 +91,37 @@ def test_a_public_class_name_means_one_class():
                 places[node.name].add(name)
     assert len(places) > 200
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+DOCUMENTED = {"_exit", "_repr_svg_"}
+"""Names with an underscore that are public all the same: of os, and what notebooks call."""
+
+
+def private_names(tree):
+    """The names with one underscore that a file takes from others, but of its own ``self``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls"):
+            found = [node.attr]
+        elif isinstance(node, ast.ImportFrom):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("setattr"):
+            found = [each.value for each in node.args if isinstance(each, ast.Constant)]
+        else:
+            continue
+        for name in filter(lambda name: isinstance(name, str), found):
+            last = name.rpartition(".")[2]
+            if last.startswith("_") and not last.startswith("__") and last not in DOCUMENTED:
+                yield last
+
+
+def test_tests_use_public_names_alone():
+    """A name with an underscore may change without notice, in a library as in hcache."""
+    found = {path.name: {*private_names(parsed(path))} for path in TESTS.glob("*.py")}
+    assert found.pop("test_toyfaces_methods.py") <= {"_fitted"}
+    assert {name: names for name, names in found.items() if names} == {}
+
+
+def test_the_search_for_private_names_finds_each_way_to_use_one():
+    uses = "a._b; x.setattr(m, '_c', 1); setattr(m, 'n._d', 1)\nfrom e import _f"
+    assert sorted(private_names(ast.parse(uses))) == ["_b", "_c", "_d", "_f"]
+    assert list(private_names(ast.parse("self._g; os._exit(1); a.__doc__"))) == []

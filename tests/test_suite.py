@@ -70,7 +70,7 @@ def suite_home(tmp_path_factory, tiny_run, tiny_model):
     save_labels(run, "own", columns)
     with pytest.MonkeyPatch.context() as patch:
         make_small(patch)
-        patch.setattr(commands, "_driver", lambda run, *_: Driver(tiny_model, run, read, "own"))
+        patch.setattr(commands, "driver_of", lambda run, *_: Driver(tiny_model, run, read, "own"))
         status = home / "status.json"
         assert (
             main(

@@ -18,7 +18,7 @@ from hcache.toyfaces.factors import BINARY, FACTORS, NAMES, Face, sample_face
 from hcache.toyfaces.measure import frechet_distance, reader_accuracy
 from hcache.toyfaces.reader import WEIGHTS, read, to_tensor
 
-MODEL = "toyfaces-ddpm-64"
+MODEL, STEPS = "toyfaces-ddpm-64", 10
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def run(shipped, tmp_path_factory):
     (home / "runs").mkdir()
     return extract(
         shipped,
-        default_spec(MODEL, samples=48, steps=12, seed=256, store={"h": "full"}, batch=16),
+        default_spec(MODEL, samples=36, steps=STEPS, seed=256, store={"h": "full"}, batch=12),
         home,
     )
 
@@ -119,7 +119,7 @@ def test_the_shipped_model_of_learned_variance_is_what_it_should_be():
         "resnet",
     )
     assert [len(group) for group in model.anatomy.skips] == [2, 2, 2, 2]
-    *_, last = denoise(model, range(16), 20)
+    *_, last = denoise(model, range(16), STEPS)
     drawn = read(draw_dataset(range(training.HELD_OUT, training.HELD_OUT + 100))[0])
     made = read(model.to_images(last.x_next).numpy())
     for name in ("smile", "yaw", "hair_colour"):
@@ -140,7 +140,13 @@ def test_the_naive_direction_moves_what_it_should(shipped, run, attribute):
     direction = naive_direction(run, top_samples(run, values, 10))
     samples = top_samples(run, values, 8, highest=False)
     steps = render_moved(
-        shipped, run, samples, direction, [2.0] * 8, Window(first=0, last=11), asymmetric=True
+        shipped,
+        run,
+        samples,
+        direction,
+        [2.0] * 8,
+        Window(first=0, last=STEPS - 1),
+        asymmetric=True,
     )
     try:
         while True:

@@ -103,7 +103,7 @@ def logistic(inner: np.ndarray, outer: np.ndarray, targets: np.ndarray) -> np.nd
     They are for 0/1 ``targets`` (n, k). The arguments are those of :func:`ridge`.
     """
     unit = np.sqrt(len(inner) / np.square(inner).sum())
-    x, test = (_with_ones(unit * scores[:, :MOST_COMPONENTS]) for scores in (inner, outer))
+    x, test = (with_ones(unit * scores[:, :MOST_COMPONENTS]) for scores in (inner, outer))
     y = targets.T.astype(np.float64)
     share = y.mean(1, keepdims=True)
     weights = 0.5 * np.where(y > 0.5, 1 / share, 1 / (1 - share))
@@ -252,5 +252,6 @@ def _ridge(x: np.ndarray, penalty: float) -> np.ndarray:
     return np.r_[np.full(x.shape[1] - 1, penalty), INTERCEPT_PENALTY]
 
 
-def _with_ones(scores: np.ndarray) -> np.ndarray:
+def with_ones(scores: np.ndarray) -> np.ndarray:
+    """Returns scores (n, r) with a column of ones beside them."""
     return np.concatenate([scores, np.ones((len(scores), 1))], 1)

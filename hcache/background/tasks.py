@@ -28,7 +28,7 @@ from msgspec.structs import asdict, replace
 
 from ..atomic import make_folder
 from ..cache.files import write_json
-from ..cache.layout import JOB_JSON, JOB_LOG, TASKS
+from ..cache.layout import JOB_JSON, JOB_LOG, TASKS, home_of
 from ..errors import RunBusyError, UsageError
 from ..foreign import is_foreign
 from ..schemas import checked
@@ -203,7 +203,7 @@ def start(folder: Path, work: Work) -> Task:
     make_folder(path.parent)
     task = new_task(work)
     write_json(path, asdict(task), durable=False)
-    home = str(folder.absolute().parent.parent)
+    home = str(home_of(folder.absolute()))
     order = {"home": home, "folder": folder.name, "run": work.run, "kind": work.kind}
     order["order"] = work.order()
     try:

@@ -97,7 +97,7 @@ PREVIEW_SIZE = 64
 RENDER_BYTES = 512 * 2**20
 """The largest total size of the rendered cells of one run, in bytes."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 def home_folder(home: str | Path | None = None) -> Path:
@@ -150,7 +150,7 @@ def run_names(home: Path) -> list[str]:
     """
     times: dict[str, float] = {}
     for name in names_in(home):
-        if _NAME.fullmatch(name) and not (home / "runs" / name).is_symlink():
+        if RUN_NAME.fullmatch(name) and not (home / "runs" / name).is_symlink():
             try:
                 times[name] = os.lstat(home / "runs" / name / RUN_JSON).st_mtime
             except (
@@ -195,6 +195,11 @@ def names_in(home: Path) -> list[str]:
         ) from error
 
 
+def home_of(folder: Path) -> Path:
+    """Returns the home that contains the folder of a run."""
+    return folder.parent.parent
+
+
 def run_folder(home: Path, name: str) -> Path:
     """Returns the folder of a run by name. The name may come from a URL; it cannot lead out of the
     home.
@@ -203,7 +208,7 @@ def run_folder(home: Path, name: str) -> Path:
         UnknownRunError: there is no such run. The message names the nearest..
         HomeError: the home or the run cannot be read.
     """
-    folder = home / "runs" / name if len(name) <= 255 and _NAME.fullmatch(name) else None
+    folder = home / "runs" / name if len(name) <= 255 and RUN_NAME.fullmatch(name) else None
     if folder is not None:
         refuse_link(folder)
         try:
@@ -222,7 +227,7 @@ def new_run_folder(home: Path, name: str) -> Path:
     Raises:
         UnknownRunError: no run can have that name, or it is a link.
     """
-    if len(name) > 255 or not _NAME.fullmatch(name):
+    if len(name) > 255 or not RUN_NAME.fullmatch(name):
         raise UnknownRunError(
             f"no run can be named {name!r}: it is not the name of a folder in {home / 'runs'}"
         )

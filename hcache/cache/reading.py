@@ -37,6 +37,7 @@ from .layout import (
     X_0,
     X,
     home_folder,
+    home_of,
     run_folder,
 )
 from .manifest import Shard, read_manifest
@@ -70,7 +71,7 @@ class Run:
     @property
     def home(self) -> Path:
         """The home that contains the run."""
-        return self.folder.parent.parent
+        return home_of(self.folder)
 
     @cached_property
     def sample_ids(self) -> np.ndarray:

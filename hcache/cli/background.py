@@ -34,7 +34,7 @@ from ..background.kinds import (
 )
 from ..background.processes import COMMAND
 from ..background.tasks import status_path, task_id
-from ..cache.layout import TASKS, new_run_folder, run_folder
+from ..cache.layout import TASKS, home_of, new_run_folder, run_folder
 from ..cache.reading import open_run
 from ..cards import check_weights
 from ..errors import UsageError
@@ -103,7 +103,7 @@ def read_order(text: bytes) -> tuple[Path, Work]:
 
 def _extract(work: Extraction, folder: Path) -> Result:
     check_weights(work.spec)
-    return run_job(work.spec, folder.parent.parent, "auto", folder=folder)
+    return run_job(work.spec, home_of(folder), "auto", folder=folder)
 
 
 def _repair(work: Repairing, folder: Path) -> Result:

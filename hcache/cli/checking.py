@@ -14,6 +14,7 @@ from ..background import extractions as jobs
 from ..background.kinds import Extraction, in_full
 from ..cache.layout import (
     home_folder,
+    home_of,
     run_folder,
 )
 from ..cache.reading import Run, open_run
@@ -90,7 +91,7 @@ def repair_run(folder: Path, device: str, agree: Callable[[RunSpec], None]) -> R
         device: The device to compute on.
         agree: See :func:`hcache.extraction.repair.repair`.
     """
-    home = folder.parent.parent
+    home = home_of(folder)
 
     def extract(spec: RunSpec) -> None:
         run_job(spec, home, device, folder=folder, locked=True)

@@ -87,7 +87,7 @@ def measure_run(
     suite = Suite(
         run,
         labels_of(run, list(labels)),
-        lambda: _driver(run, device, suite.chosen_reader, encoder, similarities, renders),
+        lambda: driver_of(run, device, suite.chosen_reader, encoder, similarities, renders),
         check_options(registry().parameters(), options, "the measures"),
         reader,
     )
@@ -172,7 +172,7 @@ def _needed(cell: Cell, width: float | None) -> tuple[str, ...]:
     return ("" if needed is None else f"about {needed}",)
 
 
-def _driver(
+def driver_of(
     run: Run,
     device: str,
     name: str,
@@ -180,8 +180,9 @@ def _driver(
     similarities: str = "",
     renders: Renders | None = None,
 ) -> Driver:
-    """Returns the run's model with its reader, the distances of the named encoder or the reader's,
-    and the requested similarities.
+    """Returns the run's model with its reader and similarities.
+
+    The distances are those of the named encoder, or else of the reader.
     """
     from ..extraction.run import load_model_of
     from ..measures.driver import Driver, no_readings

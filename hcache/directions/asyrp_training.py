@@ -151,7 +151,7 @@ def train_block(
         AnalysisError: the loss is no longer finite.
     """
     generator = torch.Generator().manual_seed(training.seed)
-    trainer = _Trainer(
+    trainer = BlockTrainer(
         run, model, clip, text, training, first_weights(*widths_of(model), generator)
     )
     steps, done = training.steps(run.timesteps), 0
@@ -195,7 +195,7 @@ def first_weights(c: int, d: int, generator: torch.Generator) -> dict[str, torch
     return weights
 
 
-class _Trainer:
+class BlockTrainer:
     """The network f during training, with everything that a step needs."""
 
     def __init__(
@@ -264,6 +264,7 @@ class _Trainer:
             return float(loss), self.schedule.advance(x_0, eps, index, eta, noise)
 
     def block(self) -> Block:
+        """Returns the trained block with its present weights."""
         weights = {
             name: tensor.detach().cpu().numpy().copy() for name, tensor in self.weights.items()
         }

@@ -114,7 +114,7 @@ class OnSlurm:
         tasks = min(self.tasks, len(ranges.todo))
         parts = [replace(ranges, todo=ranges.todo[number::tasks]) for number in range(tasks)]
         with executor.batch():
-            jobs = [executor.submit(_Task(ranges=part)) for part in parts]
+            jobs = [executor.submit(SlurmTask(ranges=part)) for part in parts]
         return jobs
 
 
@@ -134,7 +134,9 @@ def require_submitit() -> Any:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Task:
+class SlurmTask:
+    """The ranges that one SLURM task computes."""
+
     ranges: Ranges
 
     def __call__(self) -> int:

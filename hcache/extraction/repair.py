@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..cache.index import write_index
+from ..cache.index import index_is_behind, write_index
 from ..cache.layout import MANIFEST
 from ..cache.locks import run_lock
 from ..cache.reading import open_run
@@ -96,7 +96,7 @@ def repair(
         run = open_run(folder)
         if not run.complete:
             extract(run.spec)
-        elif moved or found.faults:
+        elif moved or found.faults or index_is_behind(folder, run.spec.seed, run.shards):
             write_index(run)
         after = drive(verify(folder), "verifying again")
     return Repaired(found=found, set_aside=tuple(moved), after=after)

@@ -16,7 +16,8 @@ from ...errors import HcacheError, UsageError
 from ...figures.contrasts import contrast_chart
 from .. import address, loaders, selection, state
 from ..text import literal
-from .directions import FROM_SELECTION, NEW
+from .directions import NEW
+from .positives import FROM_SELECTION
 
 NOTHING = (
     "Nothing is selected. Click pictures in the Gallery or points in PCA, draw a box or lasso"
