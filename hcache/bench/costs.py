@@ -46,7 +46,7 @@ from .probes import LABELS, made_up_run
 
 STEPS = 20
 
-SMALL = {"features": 128, "active": 4, "tokens": 0, "seed": 0}
+SMALL = {"features": 128, "active": 4, "tokens": 20_000, "seed": 0}
 """The size of the dictionary of sparse features that is timed."""
 
 

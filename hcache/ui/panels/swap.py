@@ -125,7 +125,9 @@ def _likeness_panel(rows: list[dict[str, str]], missing: Iterable[str]) -> None:
     from B. ``missing``: a line for each similarity that is missing.
     """
     with st.expander("Distances from A and B", icon=":material/straighten:"):
-        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+        result = st.column_config.TextColumn(pinned=True, width="medium")
+        table = pd.DataFrame(rows).fillna("")
+        st.dataframe(table, hide_index=True, width="stretch", column_config={"result": result})
         st.caption(
             "Pixels: root mean square difference, as a share of the range. Structure: 1 − SSIM."
             " Embedding: 1 − cosine of an image encoder's embeddings, if the run's reader has one."
