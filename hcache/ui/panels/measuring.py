@@ -298,4 +298,4 @@ def beside(run: Run, other: str) -> Measuring:
 def _size_words(size: str) -> str:
     known = [each for each in registry().parameters().values() if each.sizes]
     amounts = (f"{each.sizes.get(size, each.default)} {each.name}" for each in known)
-    return f"{size}: {', '.join(amounts)}"
+    return f"{size}: {', '.join(amounts)}".replace("_", " ")
