@@ -128,7 +128,9 @@ def _likeness_panel(rows: list[dict[str, str]], missing: Iterable[str]) -> None:
         pinned = st.column_config.TextColumn(pinned=True)
         places = dict.fromkeys(("distance", "from"), pinned)
         table = pd.DataFrame(rows)
-        st.dataframe(table, hide_index=True, width="stretch", column_config=places)
+        st.dataframe(
+            table, hide_index=True, width="stretch", height="content", column_config=places
+        )
         st.caption(
             "Pixels: root mean square difference, as a share of the range. Structure: 1 − SSIM."
             " Embedding: 1 − cosine of an image encoder's embeddings, if the run's reader has one."
