@@ -135,7 +135,7 @@ def test_the_benchmark_puts_measured_seconds_beside_every_estimate(tmp_path):
     from hcache.bench.costs import STEPS, costs_of
     from hcache.bench.probe_map import made_up_run
 
-    found = costs_of(made_up_run(tmp_path, 24, STEPS, "pooled"))
+    found = costs_of(made_up_run(tmp_path, 26, STEPS, "pooled"))
     assert set(found) == {
         "ridge probes",
         "logistic probes",
@@ -144,5 +144,7 @@ def test_the_benchmark_puts_measured_seconds_beside_every_estimate(tmp_path):
         "codes",
         "CKA",
         "t-SNE",
+        "sparse features",
+        "components",
     }
     assert all(pair["measured"] >= 0 and pair["estimated"] > 0 for pair in found.values())

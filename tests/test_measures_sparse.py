@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
-from test_cli import failure, out_of
+from test_cli import failure, json_of, out_of
 from test_sparse import OPTIONS, planted, run_of
 from tiny import drain
 
@@ -12,7 +12,7 @@ from hcache.background.kinds import read_work
 from hcache.cache.records import list_records
 from hcache.measures.cells import cells_of
 from hcache.measures.costs import sparse_seconds
-from hcache.measures.declared.sparse import EXPLAINED, SUBJECT
+from hcache.measures.declared.sparse import DRAWN, EXPLAINED, SUBJECT
 from hcache.measures.evidence import Evidence
 from hcache.measures.sparse import measured_features, sparse_features
 from hcache.report.exhibits import exhibits
@@ -98,3 +98,20 @@ def test_the_page_trains_features_and_shows_them(tiny_run, copied_run, monkeypat
     assert not app.exception and started[1].what.method == "sparse"
     sheets = exhibits(EXPLAINED, SUBJECT, {run.name: Evidence(run)})
     assert len(sheets) == 3 and len(list_records(run, "sparse")) == 1
+
+
+def test_the_figure_for_print_has_a_row_for_each_feature(copied_run, tmp_path, monkeypatch, capsys):
+    run = copied_run
+    monkeypatch.setattr("hcache.sparse.plan.FEWEST", min(10, len(run)))
+    asked = ("figure", "sparse", run.name, "--out", str(tmp_path / "sparse.svg"))
+    home = ("--home", str(run.home))
+    assert "no sparse features of x were trained" in failure(capsys, 2, *asked, "--site=x", *home)
+    record = drain(sparse_features(run, plan_of(run, "h", SMALL)))[1]
+    told = json_of(capsys, *asked, *home)
+    shares = [record.result["explained"]["value"], record.result["pca"]["value"]]
+    assert all(f"{share:.2f}" in told["caption"] for share in shares)
+    drawn = (tmp_path / "sparse.svg").read_text()
+    features = min(DRAWN, len(record.result["rate"]))
+    assert features > 1
+    assert all(f">feature {number}</text>" in drawn for number in range(features))
+    assert drawn.count("<image ") == features, "the strongest samples of each, in one strip"

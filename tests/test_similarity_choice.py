@@ -48,6 +48,9 @@ def test_compare_shows_distances_beside_those_of_two_samples(app):
 
 def test_swap_measures_the_chosen_ones(app):
     page = finish(open_page(app, "swap"), "run-swap")
-    (table,) = [each.value for each in page.dataframe if "result" in each.value.columns]
-    assert {"local binary patterns from A", "local binary patterns from B"} < set(table.columns)
+    (table,) = [each.value for each in page.dataframe if "two samples" in each.value.columns]
+    rows = table.set_index(["distance", "from"])
+    assert float(rows.loc[("local binary patterns", "A"), "A itself"]) == 0
+    assert float(rows.loc[("pixels", "B"), "two samples"]) > 0
+    assert rows.loc[("pixels", "A"), "two samples"] == ""
     assert not page.exception and not page.error

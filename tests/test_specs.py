@@ -46,6 +46,11 @@ def test_a_run_is_named_by_all_but_samples_and_batch():
             {"conditioning": Conditioning(guidance=2)},
             {"loras": (Lora(file="a", sha256="1"),)},
             {"scheduler": {"_class_name": "DDIMScheduler"}},
+            {
+                "images": ("a",) * SPEC.samples,
+                "conditioning": Conditioning(guidance=2),
+                "inversion": "null-text",
+            },
         )
     ]
     assert {spec.name for spec in same} == {SPEC.name}

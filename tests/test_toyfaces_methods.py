@@ -135,7 +135,7 @@ def test_the_component_that_moves_an_attribute_most_stands_for_it_with_its_sign(
     monkeypatch.setattr(methods, "sample_images", lambda *_, **__: start)
     monkeypatch.setattr(methods, "moved_images", moved)
     monkeypatch.setattr(methods, "read", lambda readings: readings)
-    monkeypatch.setattr(methods, "_fitted", lambda *_: (0, 1, 2))
+    monkeypatch.setattr(methods, "fit_moves", lambda *_: (0, 1, 2))
     components = methods.Components(Labelled(), None, Fit(method="pca", run="run"), 0.5)
     made = components.made(attribute)
     assert (made.move, made.sign) == planted
@@ -214,7 +214,7 @@ def test_asyrp_is_fitted_towards_the_high_end_on_all_steps(monkeypatch, tmp_path
         asked.append(chosen)
         return (SimpleNamespace(made_by={"loss": {"first": 1.0, "last": 0.5}}),)
 
-    monkeypatch.setattr(methods, "_fitted", fitted)
+    monkeypatch.setattr(methods, "fit_moves", fitted)
     told = methods.made_by_asyrp(SimpleNamespace(name="run"), None, "glasses", tmp_path).told
     assert (
         asked[0].method == "asyrp"

@@ -35,7 +35,8 @@ def test_the_controls_of_measures_are_what_they_declare(tmp_path, monkeypatch):
     (size,) = (each for each in app.selectbox if each.label == "Size")
     assert (
         size.options[0]
-        == "quick: 128 compared, 39 shuffles, 8 samples, 19 nulls, 39 random_positives"
+        == "quick: 9 feature shuffles, 128 compared, 39 shuffles, 8 samples, 19 nulls,"
+        " 39 random positives"
     )
     null.set_value("noise").run()
     command = next(each.value for each in app.code if "measure" in each.value)

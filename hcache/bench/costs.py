@@ -25,21 +25,29 @@ from ..cache.layout import H
 from ..cache.reading import Run
 from ..measures.alike import steps_alike
 from ..measures.codes import COMPONENTS, codes
+from ..measures.components import make_components
 from ..measures.costs import (
     alignment_seconds,
     codes_seconds,
+    components_seconds,
     map_seconds,
     probe_seconds,
     projection_seconds,
     similarity_seconds,
+    sparse_seconds,
 )
 from ..measures.decodability import alignment_of, decodability
 from ..measures.maps import make_map
+from ..measures.sparse import sparse_features
 from ..progress import drive
+from ..sparse.plan import plan_of
 from ..specs import POOLED
 from .probe_map import LABELS, made_up_run
 
 STEPS = 20
+
+SMALL = {"features": 128, "active": 4, "tokens": 20_000, "seed": 0}
+"""The size of the dictionary of sparse features that is timed."""
 
 
 def costs_of(run: Run) -> dict[str, dict[str, float]]:
@@ -73,6 +81,11 @@ def costs_of(run: Run) -> dict[str, dict[str, float]]:
     neighbours = min(15, (len(run) - 1) // 2)
     found["t-SNE"] = _pair(
         lambda: make_map(run, H, TSNE, 0, neighbours), map_seconds(run, H, TSNE, 1)
+    )
+    plan = plan_of(run, H, SMALL)
+    found["sparse features"] = _pair(lambda: sparse_features(run, plan), sparse_seconds(run, plan))
+    found["components"] = _pair(
+        lambda: make_components(run, H, 3, SHUFFLES), components_seconds(run, H, SHUFFLES)
     )
     return found
 

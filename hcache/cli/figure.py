@@ -1,4 +1,4 @@
-"""``python -m hcache figure``: the U-figure, a strip, a grid or a map of CKA, ready for print."""
+"""``python -m hcache figure``: U-figures, strips, grids, maps and sparse features for print."""
 
 from __future__ import annotations
 
@@ -42,6 +42,7 @@ def figure(arguments: argparse.Namespace) -> Result:
         "cka": _cka,
         "swaps": _swap_map,
         "groups": _groups,
+        "sparse": _sparse,
     }[arguments.kind]
     if arguments.ray is not None and arguments.kind not in RENDERED:
         raise UsageError(f"--ray is for {', '.join(RENDERED)}; this figure renders no pictures")
@@ -155,6 +156,28 @@ def _groups(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[
     return drawn(found, **{name: style[name] for name in ("width", "size", "caption")})
 
 
+def _sparse(notebook: Any, run: Any, arguments: argparse.Namespace, style: dict[str, Any]) -> Any:
+    """Returns the strongest sparse features of the last dictionary that was measured."""
+    from ..figures.sparse_plot import sparse_plot
+    from ..measures.declared.sparse import firing_of, sheet_of, strongest, told_of
+    from ..measures.evidence import Evidence
+    from ..measures.kinds import SPARSE
+
+    evidence, site = Evidence(run), arguments.site or H
+    found = [each for each in evidence.of_kind(SPARSE) if each.parameters["site"] == site]
+    if not found:
+        raise UsageError(
+            f"no sparse features of {site[:60]} were trained on {run.name}; train them"
+            f" first: python -m hcache measure {run.name} --what sparse --sparse-site"
+            f" {site[:60]}"
+        )
+    record, some = found[-1], strongest(found[-1])
+    sheet = sheet_of(run, record.result, some)
+    printed = {name: style[name] for name in ("width", "size", "caption")}
+    pictures = None if sheet is None else sheet.pictures
+    return sparse_plot(firing_of(record, evidence, some), pictures, told_of(record), **printed)
+
+
 def _only(values: Any) -> Any:
     """Returns the only value given, or None if there is none."""
     if values and len(values) > 1:
@@ -188,12 +211,12 @@ def add_figure(command: Any) -> None:
     )
     child.add_argument(
         "kind",
-        choices=("u", "strip", "grid", "cka", "swaps", "groups"),
+        choices=("u", "strip", "grid", "cka", "swaps", "groups", "sparse"),
         help=(
             "u: swaps at h and at every skip group; strip: methods by strengths; grid: samples and"
             " methods by attributes; cka: steps of a site; swaps: what every site carries, from an"
             " earlier measurement; groups: the same with intervals, by structure, style, colour and"
-            " identity"
+            " identity; sparse: the strongest features of an earlier training, with their samples"
         ),
     )
     child.add_argument("run_name", metavar="RUN")
@@ -270,8 +293,8 @@ def _add_edit(child: Any) -> None:
     )
     child.add_argument(
         "--site",
-        help="cka: the site whose steps are compared; strip, grid: the tensor that fitted methods"
-        " move: h, down.0, mid.attn, block.3, ... (default: h)",
+        help="cka: the site whose steps are compared; sparse: the features' site; strip, grid: the"
+        " tensor that fitted methods move: h, down.0, mid.attn, block.3, ... (default: h)",
     )
     child.add_argument(
         "--beside",

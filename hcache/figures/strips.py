@@ -79,17 +79,17 @@ def draw_sheet(pictures: np.ndarray, columns: Sequence[str]) -> str:
     )
 
 
-def draw_film(pictures: np.ndarray, captions: Sequence[str]) -> str:
+def draw_film(pictures: np.ndarray, captions: Sequence[str], side: int = 76) -> str:
     """Draws pictures in a row that wraps, each with its caption.
 
-    They are (n, height, width, 3).
+    They are (n, height, width, 3), and ``side`` pixels of the screen wide.
     """
     cells = "".join(
         f"<figure><img src='{data_uri(p)}'"
         f" alt='{escape(c)}'><figcaption>{escape(c)}</figcaption></figure>"
         for p, c in zip(pictures, captions, strict=True)
     )
-    return f"{_STYLE}<div class='film'>{cells}</div>"
+    return f"{_STYLE}<div class='film' style='--side:{side}px'>{cells}</div>"
 
 
 def _apart_row(name: str, values: np.ndarray, other: float) -> str:
@@ -98,10 +98,10 @@ def _apart_row(name: str, values: np.ndarray, other: float) -> str:
     """
     cells = []
     for value in values:
-        share = float(value) / other if other > 0 else 0.0
+        share, shown = float(value) / other if other > 0 else 0.0, round(float(value), 3) + 0.0
         tint = f"rgba({_MORE},{min(share, 1) * 0.55:.2f})"
         told = f"{share:.2f} of the distance between two samples"
-        cells.append(f"<td style='background:{tint}' title='{told}'>{value:.3f}</td>")
+        cells.append(f"<td style='background:{tint}' title='{told}'>{shown:.3f}</td>")
     words = f"distance in {name}"
     return f"<tr><th scope='row'>{escape(words)}</th>{''.join(cells)}</tr>"
 

@@ -21,7 +21,8 @@ class Parameter(Option):
     """One choice that a measure offers: an option with a name.
 
     ``sizes`` has other values for the sizes of the Verdict page (``quick``, ``thorough``).
-    ``half_the_run``: the page never uses more than half of a run's samples.
+    ``half_the_run``: the page never uses more than half of a run's samples. ``several``: the words
+    that a text may have, parted by commas; the page then offers these.
 
     Raises:
         UsageError: the name is not a word, or the default has another type.
@@ -30,6 +31,7 @@ class Parameter(Option):
     name: str
     sizes: Mapping[str, Any] = field(default_factory=dict)
     half_the_run: bool = False
+    several: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -62,11 +62,13 @@ NULL = Parameter(
     choices=("noise", "samples"),
 )
 
+_FURTHER = tuple(each.name for each in REGISTERED.values() if not each.always)
+
 SIMILARITIES = Parameter(
     name="similarities",
-    text="further similarities of pictures, parted by commas, or all: "
-    + ", ".join(each.name for each in REGISTERED.values() if not each.always),
+    text=f"further similarities of pictures, parted by commas, or all: {', '.join(_FURTHER)}",
     default="",
+    several=("all", *_FURTHER),
 )
 
 TOGETHER = Parameter(

@@ -98,7 +98,7 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
 
     def made(method: str, **more: Any) -> Callable[[], Made]:
         return lambda: _timed(
-            lambda: _fitted(Fit(method=method, run=run.name, **more), run, model)[0]
+            lambda: fit_moves(Fit(method=method, run=run.name, **more), run, model)[0]
         )
 
     unnamed = {
@@ -173,7 +173,7 @@ class Components:
     def fitted(self) -> tuple[tuple[Move, ...], float]:
         """Fits all directions, the largest first, and measures the seconds."""
         began = time.monotonic()
-        return _fitted(self.fit, self.run, self.model), time.monotonic() - began
+        return fit_moves(self.fit, self.run, self.model), time.monotonic() - began
 
     @cached_property
     def tried(self) -> list[dict[str, float]]:
@@ -216,7 +216,7 @@ def made_by_asyrp(run: Run, model: Model, attribute: str, clip: Path) -> Made:
     source, target = ends(attribute)
     options = {**ASYRP, "clip": str(clip), "source": source, "target": target}
     made = _timed(
-        lambda: _fitted(Fit(method="asyrp", run=run.name, options=options), run, model)[0]
+        lambda: fit_moves(Fit(method="asyrp", run=run.name, options=options), run, model)[0]
     )
     told = {"texts": [source, target], "clip": clip_digest(clip), "loss": made.move.made_by["loss"]}
     return replace(made, told=told)
@@ -250,7 +250,8 @@ def choose(tried: Sequence[Mapping[str, float]], attribute: str) -> tuple[int, i
     return best, 1 if tried[best][attribute] >= 0 else -1
 
 
-def _fitted(chosen: Fit, run: Run, model: Model) -> tuple[Move, ...]:
+def fit_moves(chosen: Fit, run: Run, model: Model) -> tuple[Move, ...]:
+    """Fits the moves of a method under a progress bar."""
     return drive_under_bar(fit(chosen, run, model), f"fitting, {chosen.method}")
 
 
@@ -259,7 +260,7 @@ def fitted_in_time(chosen: Fit, run: Run, model: Model) -> Made:
 
     The move is the first that the fit makes.
     """
-    return _timed(lambda: _fitted(chosen, run, model)[0])
+    return _timed(lambda: fit_moves(chosen, run, model)[0])
 
 
 def _timed(make: Callable[[], Move]) -> Made:

@@ -201,11 +201,12 @@ def two_runs(evidence: Evidence, other: str) -> HeatMaps | None:
     There is one panel per site. The result is None if there are no maps.
     """
     records = maps_of(evidence, RUNS).values()
-    panels = {
+    found = {
         each.parameters["site"]: map_of(each)
         for each in records
         if each.parameters["other"] == other
     }
+    panels = {site: found[site] for site in evidence.run.anatomy.storable if site in found}
     return HeatMaps(panels=panels, scale="CKA", chance=NULL) if panels else None
 
 

@@ -151,7 +151,7 @@ def _exhibits(_: str, runs: Runs) -> list[Exhibit]:
     last = {name: records[-1] for name, records in found.items() if records}
     if not last:
         return []
-    some = {name: _first(record) for name, record in last.items()}
+    some = {name: strongest(record) for name, record in last.items()}
     curves = {name: firing_of(last[name], runs[name], some[name]) for name in last}
     made = [
         Exhibit(title="Variance that sparse features explain", shown=bars_of(last)),
@@ -166,8 +166,22 @@ def _exhibits(_: str, runs: Runs) -> list[Exhibit]:
     return made
 
 
-def _first(record: Record) -> list[int]:
+def strongest(record: Record) -> list[int]:
+    """Lists the features that are drawn: the first, which fire most strongly."""
     return list(range(min(DRAWN, len(record.result["rate"]))))
+
+
+def told_of(record: Record) -> str:
+    """Describes a dictionary and what it explains, for a caption."""
+    found, given = record.result, record.parameters
+    share, null, pca = (Estimate.from_json(found[name]) for name in ("explained", "null", "pca"))
+    chance = f"; trained on shuffled channels {null.value:.2f}" if null.defined else ""
+    return (
+        f"Sparse features of {given['site']}: the samples where each is strongest, and the share of"
+        f" {record.samples} samples and their places where it fires. {given['active']} of"
+        f" {found['features']} features at a place explain {share} of the variance of held-out"
+        f" samples ({given['active']} principal components {pca.value:.2f}{chance})."
+    )
 
 
 MEASURE = Measure(

@@ -15,6 +15,9 @@ from .. import loaders, state
 from ..frame import errors_shown
 from ..work import run_button
 
+SIDE = 132
+"""The width of a map on the screen, in pixels."""
+
 
 def attention_panel(run: Run, sample: int) -> None:
     """The cross-attention map of every token over the picture.
@@ -54,7 +57,7 @@ def _show(run: Run, sample: int) -> None:
     )
     chosen = None if step == run.spec.steps else step
     film = [overlay(run.picture(sample), found.of(i, chosen)) for i in range(len(found.tokens))]
-    st.html(draw_film(np.stack(film), list(found.tokens)))
+    st.html(draw_film(np.stack(film), list(found.tokens), SIDE))
     st.caption(
         "Each picture has its own scale, from the least to the largest share of its token. A bright"
         " place attends to the token; that does not mean that the token made it."

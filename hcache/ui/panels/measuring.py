@@ -52,6 +52,9 @@ _HOW_LONG = (
     " larger size."
 )
 
+ACROSS = 3
+"""The number of fields side by side."""
+
 USUAL = "usual"
 SIZES = ("quick", USUAL, "thorough")
 """The sizes. The parameters define their values."""
@@ -77,6 +80,15 @@ def start_cheap(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row])
             if starts_itself(run, _seconds(run, [name], known)):
                 begun.add(question)
                 start(run.folder, measuring(run, known, [name]))
+
+
+def _fields(parameters: Sequence[Parameter]) -> None:
+    """Draws the fields of parameters side by side, row by row."""
+    for start_at in range(0, len(parameters), ACROSS):
+        places = st.columns(ACROSS, vertical_alignment="bottom")
+        for place, each in zip(places, parameters[start_at : start_at + ACROSS], strict=False):
+            with place:
+                draw_parameter(each, _key(each))
 
 
 def _unanswered(run: Run, name: str, rows: Sequence[Row]) -> set[str]:
@@ -220,9 +232,7 @@ def measure_panel(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row
             format_func=lambda name: f"{name}: {find_measure(name).title}",
         )
         state.select("Size", "verdict-size", list(SIZES), default=USUAL, format_func=_size_words)
-        for parameter in parameters_of(what).values():
-            if not parameter.sizes:
-                draw_parameter(parameter, _key(parameter))
+        _fields([each for each in parameters_of(what).values() if not each.sizes])
         _plan(run, what, rows)
         reader = choose_reader(run) if len(readers_of(run)) > 1 else ""
         needing = [name for name in what if MODEL in find_measure(name).needs]
@@ -288,4 +298,4 @@ def beside(run: Run, other: str) -> Measuring:
 def _size_words(size: str) -> str:
     known = [each for each in registry().parameters().values() if each.sizes]
     amounts = (f"{each.sizes.get(size, each.default)} {each.name}" for each in known)
-    return f"{size}: {', '.join(amounts)}"
+    return f"{size}: {', '.join(amounts)}".replace("_", " ")

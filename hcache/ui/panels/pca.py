@@ -98,11 +98,15 @@ def _controls(run: Run) -> View:
             help="A label of each sample.",
             format_func=_words,
         )
-    most = min(10, len(run) - 1)
+    most, on_map = min(10, len(run) - 1), over in maps.OVER  # a map has two axes
     with four:
-        first = state.select("Horizontal", "pc1", list(range(1, most + 1)), default=1)
+        first = state.select(
+            "Horizontal", "pc1", list(range(1, most + 1)), default=1, disabled=on_map
+        )
     with five:
-        second = state.select("Vertical", "pc2", list(range(1, most + 1)), default=min(2, most))
+        second = state.select(
+            "Vertical", "pc2", list(range(1, most + 1)), default=min(2, most), disabled=on_map
+        )
     return View(
         site=site,
         over=OVER.get(over, over),

@@ -124,12 +124,16 @@ def _likeness_panel(rows: list[dict[str, str]], missing: Iterable[str]) -> None:
     from B. ``missing``: a line for each similarity that is missing.
     """
     with st.expander("Distances from A and B", icon=":material/straighten:"):
-        st.dataframe(pd.DataFrame(rows), hide_index=True, width="stretch")
+        pinned = st.column_config.TextColumn(pinned=True)
+        places = dict.fromkeys(("distance", "from"), pinned)
+        table = pd.DataFrame(rows)
+        st.dataframe(
+            table, hide_index=True, width="stretch", height="content", column_config=places
+        )
         st.caption(
             "Pixels: root mean square difference, as a share of the range. Structure: 1 − SSIM."
             " Embedding: 1 − cosine of an image encoder's embeddings, if the run's reader has one."
-            " The first rows are the null: the distance of A from B, and that of two different"
-            " samples on average."
+            " The first columns are the null: two different samples on average, and A itself."
             " One pair says little; the Verdict page measures many, with intervals and p."
         )
         say_missing(missing)
@@ -138,22 +142,20 @@ def _likeness_panel(rows: list[dict[str, str]], missing: Iterable[str]) -> None:
 def _distance_rows(
     run: Run, cells: Mapping[str, Rendered], pair: Pair, distances: Mapping[str, Distance]
 ) -> list[dict[str, str]]:
-    """Returns the table of distances: one row for A, one for two samples on average, and one per
-    result.
+    """Returns the table of distances: a row for each distance from A and from B, with columns for
+    two samples on average, for A, and for each result.
     """
     a, b = untouched(pair.donor_run, pair.donor).picture, untouched(run, pair.recipient).picture
     pictures = np.stack([a, *(cell.picture for cell in cells.values())])
     from_a, from_b = (apart(pictures, each, distances) for each in (a, b))
     others = samples_apart(run, distances)
     rows = []
-    for i, what in enumerate(["A itself", *cells]):
-        row = {"result": what}
-        for name in from_b:
-            row |= {f"{name} from A": f"{from_a[name][i]:.3f}"}
-            row |= {f"{name} from B": f"{from_b[name][i]:.3f}"}
-        rows.append(row)
-    two = {f"{name} from B": f"{value:.3f}" for name, value in others.items()}
-    return [rows[0], {"result": "two different samples", **two}, *rows[1:]]
+    for name in from_b:
+        for whom, found in (("A", from_a), ("B", from_b)):
+            told = {what: f"{found[name][i]:.3f}" for i, what in enumerate(["A itself", *cells])}
+            two = f"{others[name]:.3f}" if whom == "B" and name in others else ""
+            rows.append({"distance": name, "from": whom, "two samples": two, **told})
+    return rows
 
 
 def _show(run: Run, cells: Mapping[str, Rendered], pair: Pair) -> None:
