@@ -387,3 +387,16 @@ def test_the_command_fits_lists_and_draws_at_a_site(models, runs, tmp_path, caps
     assert "block.9" in refused
     words = failure(capsys, 2, "direction", "fit", run.name, "--method", "random", "--home", home)
     assert "no U-Net" in words and "block.0" in words
+
+
+def test_sparse_features_of_a_site_move_it(models, tmp_path):
+    model, site = models("DDPM"), "mid.resnet.0"
+    spec = default_spec(model.card.name, samples=28, steps=2, batch=14, store={site: "full"})
+    run = extract(model, spec, tmp_path)
+    options = {"features": 8, "active": 2, "count": 1}
+    (move,) = drain(fit(Fit(method="sparse", run=run.name, options=options, site=site), run))[1]
+    assert site_of(move) == site and move.delta.shape == (2, *model.anatomy.shape(site))
+    executor = Executor(model, run)
+    plain = next(executor.steps([0], Change(), 0))
+    moved = next(executor.steps([0], executor.moved(move, [3.0], WHOLE), 0))
+    assert not torch.equal(plain.x_0, moved.x_0)

@@ -340,9 +340,10 @@ def check_movable(run: Run) -> tuple[str, ...]:
     sites = movable_sites(run)
     if not sites:
         site = H if run.anatomy.h else run.anatomy.sites[-1]
+        why = f" ({run.anatomy.without})" if run.anatomy.without else ""
         raise NotStoredError(
             f"run {run.name} stores no site in full, and a direction moves such a site; extract"
-            f" again with --store {site}=full"
+            f" again with --store {site}=full{why}"
         )
     return sites
 
