@@ -70,7 +70,10 @@ def _row(
     found: list[dict[str, Any]],
     reading: float,
 ) -> BenchRow:
-    """Returns a row. ``reading``: the processor seconds of one reading of the most samples."""
+    """Returns a row.
+
+    ``reading``: the processor seconds of one reading of the most samples.
+    """
     seconds = [each["spent"]["processor"] for each in found]
     slope = exponent(counts, seconds)
     told = ", ".join(

@@ -147,8 +147,8 @@ class Run:
         """Yields all steps of some samples, one shard at a time.
 
         A block is float32 (steps, samples of the shard, d). This takes the memory of
-        :data:`STEPS_AHEAD` shards, and every shard is opened once. Arguments and errors are those of
-        ``blocks``.
+        :data:`STEPS_AHEAD` shards, and every shard is opened once. Arguments and errors are those
+        of ``blocks``.
         """
         self._check_step(0)
         names = (X,) if site == X else self.anatomy.members(site)
