@@ -279,5 +279,6 @@ def test_exponents_are_slopes_and_every_kind_of_growth_is_measured(tmp_path):
         found = growth.grown(name, str(run.folder))
         assert found["spent"]["clock"] > 0
     steep = [{"spent": {"processor": s}, "peak": 1.0} for s in (1.0, 16.0)]
-    row = growth.growth_row("pca", 1.1, (10, 40), steep, 2.0)
+    row = growth.growth_row("pca", 1.1, (10, 40), steep, 4.0)
     assert row.met is False and "exponent 2.00, at most 1.1 wanted" in row.note
+    assert "4.0 times one reading" in row.note

@@ -119,3 +119,14 @@ def test_codes_of_many_samples_are_those_of_few(tiny_run, monkeypatch):
     monkeypatch.setattr(type(tiny_run), "matrix", None)
     found = codes.codes_of(tiny_run, codes.COMPONENTS, "h", 1, 5)
     np.testing.assert_allclose(np.abs(found), np.abs(expected), atol=1e-4 * np.abs(expected).max())
+
+
+def test_many_features_of_very_many_samples_are_projected_too(monkeypatch):
+    """Twice as many samples as features do not make their products cheap."""
+    monkeypatch.setattr(probes_module, "EXACT", 50)
+    monkeypatch.setattr(projected_module, "SIZE", 16)
+    monkeypatch.setattr(standardised_rows, "__defaults__", (16,))
+    found = Space.of(data_of(300, 100)[0])
+    assert found.projected == 16 and found.features.shape == (300, 16)
+    few = Space.of(data_of(300, 40)[0])
+    assert few.projected == 0 and few.features.shape[1] == 39, "one is constant"

@@ -153,7 +153,14 @@ def test_what_is_known_is_not_measured_again_and_cells_stand_in_their_order(
     """
     images, moved = np.zeros((2, 64, 64, 3), np.uint8), []
     labels = {"toyfaces": {name: np.array([0.0, 2.0]) for name in NAMES}}
-    run, shared = SimpleNamespace(labels=labels), object()
+    shared = object()
+
+    class Labelled:
+        def __init__(self):
+            self.labels = labels
+
+        def __len__(self):
+            return 512
 
     def made(*_):
         yield "naive", "yaw", lambda: methods.Made(move=object(), seconds=1.0)
@@ -175,7 +182,7 @@ def test_what_is_known_is_not_measured_again_and_cells_stand_in_their_order(
 
     for name, value in (
         ("load_model", None),
-        ("extract", run),
+        ("extract", Labelled()),
         ("sample_images", images),
         ("clip_accuracy", {}),
     ):
@@ -186,7 +193,7 @@ def test_what_is_known_is_not_measured_again_and_cells_stand_in_their_order(
     kept = [
         cell for cell in known["cells"] if (cell["method"], cell["attribute"]) == ("naive", "yaw")
     ]
-    settings = {**known["settings"], "weights": default_spec(MODEL).weights}
+    settings = {**known["settings"], "weights": default_spec(MODEL).weights, "fit": 512}
     given = {"settings": settings, "cells": [{**kept[0], "method": "gone"}, *kept]}
     (tmp_path / "methods.json").write_text(json.dumps(given))
     methods.main(["--work", str(tmp_path), "--strength", "1"])

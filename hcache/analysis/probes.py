@@ -142,7 +142,7 @@ class Space:
             AnalysisError: the errors of :func:`gram_matrix`.
         """
         blocks = Blocks.of(data, memory, copies=3)
-        if blocks.d <= blocks.n // 2 and blocks.width >= blocks.d:
+        if blocks.d <= min(blocks.n // 2, EXACT) and blocks.width >= blocks.d:
             features = np.concatenate(list(_standardised(blocks)), 1).astype(np.float64)
             return cls(features=features / np.sqrt(features.shape[1]))
         if blocks.n > EXACT:

@@ -21,6 +21,7 @@ from ..errors import CacheError, HcacheError, NotStoredError, UnknownRunError, U
 from ..features import Features
 from ..images.pictures import load_prepared
 from ..specs import ATTENTION, FULL, NONE, POOLED, Anatomy, RunSpec
+from .ahead import read_ahead
 from .description import read_description
 from .half_floats import widen_into, widened
 from .hdf5 import FileStructure, Malformed
@@ -44,6 +45,9 @@ from .manifest import Shard, read_manifest
 from .shard_files import ShardFile, open_shard
 
 T = TypeVar("T")
+
+AHEAD, STEPS_AHEAD = 4, 2
+"""The number of shards that are read at the same time, of one step and of all steps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +152,9 @@ class Run:
     def step_blocks(self, site: str) -> Iterator[np.ndarray]:
         """Yields all steps of some samples, one shard at a time.
 
-        A block is float32 (steps, samples of the shard, d). This takes the memory of one shard, and
-        every shard is opened once. Arguments and errors are those of ``blocks``.
+        A block is float32 (steps, samples of the shard, d). This takes the memory of
+        :data:`STEPS_AHEAD` shards, and every shard is opened once. Arguments and errors are those
+        of ``blocks``.
         """
         self._check_step(0)
         names = (X,) if site == X else self.anatomy.members(site)
@@ -167,7 +172,7 @@ class Run:
                     )
             return found
 
-        return map(read, self.shards)
+        return read_ahead(read, self.shards, STEPS_AHEAD)
 
     def _stored_blocks(self, site: str, step: int) -> Iterator[np.ndarray]:
         """Yields the same as ``blocks``, in the stored dtype."""
@@ -190,7 +195,7 @@ class Run:
                     )
                 return found
 
-        return map(read, self.shards)
+        return read_ahead(read, self.shards, AHEAD)
 
     def matrix(self, site: str, step: int) -> np.ndarray:
         """Returns all samples at one step as float32 (n, d).
