@@ -145,6 +145,16 @@ def test_the_component_that_moves_an_attribute_most_stands_for_it_with_its_sign(
     assert len(tried) == 3 and not set(sum(tried, [])) & set(range(UNSEEN_SEED, UNSEEN_SEED + 64))
 
 
+class LabelledRun:
+    """A run of which labels and the number of samples are asked alone."""
+
+    def __init__(self, labels):
+        self.labels = labels
+
+    def __len__(self):
+        return 512
+
+
 def test_what_is_known_is_not_measured_again_and_cells_stand_in_their_order(
     monkeypatch, tmp_path, capsys
 ):
@@ -154,13 +164,6 @@ def test_what_is_known_is_not_measured_again_and_cells_stand_in_their_order(
     images, moved = np.zeros((2, 64, 64, 3), np.uint8), []
     labels = {"toyfaces": {name: np.array([0.0, 2.0]) for name in NAMES}}
     shared = object()
-
-    class Labelled:
-        def __init__(self):
-            self.labels = labels
-
-        def __len__(self):
-            return 512
 
     def made(*_):
         yield "naive", "yaw", lambda: methods.Made(move=object(), seconds=1.0)
@@ -182,7 +185,7 @@ def test_what_is_known_is_not_measured_again_and_cells_stand_in_their_order(
 
     for name, value in (
         ("load_model", None),
-        ("extract", Labelled()),
+        ("extract", LabelledRun(labels)),
         ("sample_images", images),
         ("clip_accuracy", {}),
     ):
