@@ -314,7 +314,9 @@ def test_no_kind_is_left_out():
     """Every pipeline that the loader names is among the kinds, or has a file of its own."""
     from hcache.models.configurations import TEXT_PIPELINES
 
-    source = "".join(inspect.getsource(__import__(name)) for name in ("kinds", "test_pixart"))
+    source = "".join(
+        inspect.getsource(__import__(name)) for name in ("kinds", "test_pixart", "test_few_steps")
+    )
     assert all(name in source for name in TEXT_PIPELINES)
 
 

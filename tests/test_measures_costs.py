@@ -110,6 +110,7 @@ def test_a_run_of_thousands_is_not_cheap_and_the_demo_is(run, monkeypatch):
 def test_all_measures_have_an_estimate(run):
     suite = suite_of(run, ("smile", "yaw"))
     seconds = {name: suite.seconds([name], STEP) for name in measures()}
+    assert seconds.pop("sites") == 0, "the run stores no place besides h and skips"
     assert all(value > 0 for value in seconds.values())
     assert seconds["codes"] > seconds["alignment"] > 0
     total = suite.seconds(list(measures()), STEP)

@@ -101,12 +101,14 @@ def test_components_by_gram_are_those_of_scikit_learn(run, over):
 
 @pytest.mark.parametrize("joint", [True, False])
 def test_components_of_very_many_samples_are_streamed_to_the_same_end(run, monkeypatch, joint):
-    exact = drive(pca_directions(run, 2, joint=joint))
+    """The first alone stands out of the noise, and of such components alone is it promised."""
+    exact, _ = drive(pca_directions(run, 2, joint=joint))
     monkeypatch.setattr("hcache.directions.pca.EXACT", SAMPLES - 1)
-    for one, other in zip(exact, drive(pca_directions(run, 2, joint=joint)), strict=True):
-        a, b = one.delta.ravel(), other.delta.ravel()
-        assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) == pytest.approx(1, abs=1e-4)
-        assert np.linalg.norm(b) == pytest.approx(np.linalg.norm(a), rel=1e-3)
+    streamed = drive(pca_directions(run, 2, joint=joint))
+    a, b = exact.delta.ravel(), streamed[0].delta.ravel()
+    assert a @ b / np.linalg.norm(a) / np.linalg.norm(b) == pytest.approx(1, abs=5e-5)
+    assert np.linalg.norm(b) == pytest.approx(np.linalg.norm(a), rel=1e-3)
+    assert len(streamed) == 2
 
 
 def test_components_are_as_long_as_a_standard_deviation_along_them(run):

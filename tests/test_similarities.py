@@ -395,8 +395,8 @@ def test_the_verdict_page_offers_them_and_the_task_takes_them(copied_run, monkey
     app.session_state["kept"] = {"verdict-similarities": "gram,patterns"}
     app = app.run().switch_page("pages/verdict.py").run()
     assert not app.exception
-    fields = [each for each in app.text_input if each.label == "Similarities"]
-    assert [each.value for each in fields] == ["gram,patterns"]
+    (field,) = (each for each in app.multiselect if each.label == "Similarities")
+    assert field.value == ["gram", "patterns"]
     assert any("--similarities=gram,patterns" in each.value for each in app.code)
     for name in SIMILARITIES:
         assert SIMILARITIES[name].always or name in OPTION.text

@@ -4,6 +4,7 @@ halves, at single resnets, and at a transformer's blocks.
 
 import functools
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ from hcache.recipes.edits import DonorRef
 from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
 from hcache.sampling.loop import denoise
-from hcache.specs import UNCONDITIONED, is_place
+from hcache.specs import UNCONDITIONED, Conditioning, is_place
 
 STEPS, SAMPLES, WHOLE = 2, 8, Window(first=0, last=1)
 CHOSEN = ("DDPM", "learned variance", "LDM", "SD", "SDXL", *TRANSFORMERS)
@@ -139,7 +140,7 @@ def test_adding_zero_changes_nothing_and_a_direction_adds_what_it_says(kind, sit
     heard, moved = {}, executor.moved(move, [2, 0], WHOLE).edit
 
     class Listening:
-        """Records what the site was and what it is made."""
+        """Records what the site was and what it is made. A batch may come in parts."""
 
         def __init__(self):
             self.at_places = {site: self._at}
@@ -148,8 +149,10 @@ def test_adding_zero_changes_nothing_and_a_direction_adds_what_it_says(kind, sit
             act = moved.at_places[site](moment)
 
             def change(x, rows):
-                heard[moment.index, moment.branch] = x, act(x, rows)
-                return heard[moment.index, moment.branch][1]
+                after = act(x, rows)
+                for number, row in enumerate(range(rows.start, rows.stop)):
+                    heard[moment.index, moment.branch, row] = x[number], after[number]
+                return after
 
             return change
 
@@ -157,12 +160,15 @@ def test_adding_zero_changes_nothing_and_a_direction_adds_what_it_says(kind, sit
             return features
 
     edited = list(executor.steps([0, 1], Change(edit=Listening()), 0))
-    for (index, _), (before, after) in heard.items():
-        added = (after - before).numpy()
+    for (index, _, row), (before, after) in heard.items():
         atol = 1e-5 * float(before.abs().max() + 1)
-        np.testing.assert_allclose(added[0], 2 * move.delta[index], atol=atol)
-        assert torch.equal(after[1], before[1]), "strength 0 of a row changes nothing of it"
-    assert heard and not torch.equal(edited[0].x_0[0], plain[0].x_0[0])
+        if row == 0:
+            np.testing.assert_allclose((after - before).numpy(), 2 * move.delta[index], atol=atol)
+        else:
+            assert torch.equal(after, before), "strength 0 of a row changes nothing of it"
+    assert {row for *_, row in heard} == {0, 1} and not torch.equal(
+        edited[0].x_0[0], plain[0].x_0[0]
+    )
     for one, other in zip(plain, edited, strict=True):
         torch.testing.assert_close(one.x_next[1], other.x_next[1], rtol=1e-4, atol=1e-4)
 
@@ -400,3 +406,23 @@ def test_sparse_features_of_a_site_move_it(models, tmp_path):
     plain = next(executor.steps([0], Change(), 0))
     moved = next(executor.steps([0], executor.moved(move, [3.0], WHOLE), 0))
     assert not torch.equal(plain.x_0, moved.x_0)
+
+
+def test_threads_that_share_a_transformer_do_not_hear_each_other(models):
+    model = models("DiT")
+    condition = model.condition(Conditioning(classes=(3,)), 1).branches["cond"]
+    many = model.condition(Conditioning(classes=(3,)), 3).branches["cond"]
+    shape, rng = model.anatomy.x, torch.Generator().manual_seed(0)
+    one, three = (torch.randn(n, *shape, generator=rng) for n in (1, 3))
+    expected = model.trace(one, 500, condition)[0].blocks, model.trace(three, 500, many)[0].blocks
+
+    def often(x, given):
+        return [model.trace(x, 500, given)[0].blocks for _ in range(20)]
+
+    with ThreadPoolExecutor(2) as pool:
+        works = [pool.submit(often, one, condition), pool.submit(often, three, many)]
+        found = [work.result() for work in works]
+    for each, alone in zip(found, expected, strict=True):
+        for blocks in each:
+            assert len(blocks) == len(alone)
+            assert all(torch.equal(a, b) for a, b in zip(blocks, alone, strict=True))

@@ -1,5 +1,6 @@
 """The Edit, Figures and Swap pages at other sites than h, of a U-Net and of a transformer."""
 
+import numpy as np
 import pytest
 import streamlit as st
 from kinds import save_kind
@@ -50,7 +51,8 @@ def test_the_edit_page_fits_and_renders_at_the_chosen_site(app, run):
     made_by = cells[0].recipe.edits[0].direction.made_by
     assert made_by["site"] == site and made_by["method"] == "random"
     assert (cells[0].picture != cells[4].picture).any(), "the direction moves the picture"
-    assert (cells[4].picture == run.picture(cells[4].recipe.sample)).all(), "strength 0"
+    own = run.picture(cells[4].recipe.sample).astype(int)
+    assert np.abs(cells[4].picture - own).max() <= 1, "strength 0, in a batch of another size"
     page.button(key="save-direction").click().run()
     assert_fine(page)
     (saved,) = list_moves(run)
@@ -73,7 +75,7 @@ def test_the_swap_page_swaps_and_reproduces_the_sample(app, run):
     page.multiselect(key="choose-sites").set_value([site]).run()
     finish(page, "run-swap")
     assert_fine(page)
-    cells, identity, _ = list(page.session_state["results-swap"].values())[-1]
+    cells, identity, *_ = list(page.session_state["results-swap"].values())[-1]
     assert identity.identical
     (cell,) = cells.values()
     assert (cell.picture != run.picture(cell.recipe.sample)).any()

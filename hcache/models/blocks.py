@@ -25,6 +25,7 @@ from torch import nn
 
 from ..errors import ModelError
 from ..features import Features
+from ..thread_locks import ThreadLock
 from .condition import Condition
 from .taps import NO_TAPS, Taps
 
@@ -41,6 +42,10 @@ WITHOUT = (
     " it has no U-Net, no bottleneck (h-space) and no skip groups; what its blocks put out can be"
     " cached, probed, swapped and moved as block.0 to block.{last}"
 )
+
+
+_ONE_AT_A_TIME = ThreadLock()
+"""Hooks are the network's, which threads of a dashboard share. Each would hear the calls of all."""
 
 
 def why_no_unet(transformer: Transformer) -> str:
@@ -118,15 +123,16 @@ def _listening(
         tokens = torch.cat([every[:, :-count], tokens], 1)
         return (*output[:-1], tokens) if isinstance(output, tuple) else tokens
 
-    handles = [
-        block.register_forward_hook(lambda _, __, output, number=number: hear(number, output))
-        for number, block in enumerate(blocks)
-    ]
-    try:
-        yield heard
-    finally:
-        for handle in handles:
-            handle.remove()
+    with _ONE_AT_A_TIME:
+        handles = [
+            block.register_forward_hook(lambda _, __, output, number=number: hear(number, output))
+            for number, block in enumerate(blocks)
+        ]
+        try:
+            yield heard
+        finally:
+            for handle in handles:
+                handle.remove()
 
 
 def _run_pixart(
