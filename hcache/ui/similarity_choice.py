@@ -12,11 +12,11 @@ from . import state
 from .text import literal
 
 
-def choose_similarities(page: str) -> tuple[str, ...]:
+def choose_similarities(page: str, cheap_chosen: bool = True) -> tuple[str, ...]:
     """Returns the names of the similarities to measure.
 
     Pixels, structure and embedding are measured always. At first, those without weights are
-    chosen.
+    chosen, or none.
     """
     known = between_pictures()
     told = "; ".join(f"{SIMILARITIES[name].title}: {SIMILARITIES[name].rewards}" for name in known)
@@ -24,7 +24,7 @@ def choose_similarities(page: str) -> tuple[str, ...]:
         "More distances",
         f"{page}-similarities",
         list(known),
-        [name for name, cheap in known.items() if cheap],
+        [name for name, cheap in known.items() if cheap and cheap_chosen],
         format_func=lambda name: SIMILARITIES[name].title,
         help=f"{told} Those of an encoder take that of the run's reader.",
     )

@@ -66,20 +66,22 @@ def edit_panel(run: Run) -> None:
             return
         with errors_shown():
             preview_panel(run, chosen, setup)
-        with errors_shown():
-            strip_panel(run, chosen, setup)
+        strip = st.container()
+        names = choose_similarities("edit", cheap_chosen=False)  # below the strip
+        with strip, errors_shown():
+            strip_panel(run, chosen, setup, names)
 
 
-def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup) -> None:
+def strip_panel(run: Run, chosen: Chosen | None, setup: EditSetup, names: tuple[str, ...]) -> None:
     """Draws samples over strengths, with the reader's values.
 
     Values are below every picture. One sample is shown symmetric above asymmetric, and several
-    samples have one row each.
+    samples have one row each. ``names``: the similarities to measure.
     """
     rows, amount = make_rows(run, setup), setup.amount
     amounts, target = amount.values, chosen.target if chosen else None
     recipes = [recipe for row in rows.values() for recipe in row]
-    reader_name, names = choose_reader(run), choose_similarities("edit")
+    reader_name = choose_reader(run)
     result = run_button(
         "Render the strip",
         "strip",

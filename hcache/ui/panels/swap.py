@@ -82,17 +82,23 @@ def swap_panel(run: Run) -> None:
             pair = _pair_panel(run)
             setup = setup_panel(run, run.picture(pair.recipient))
     with result:
-        _result_panel(run, pair, setup)
+        figure = st.container()
+        names = choose_similarities("swap")  # below the figure
+        with figure:
+            _result_panel(run, pair, setup, names)
 
 
-def _result_panel(run: Run, pair: Pair, setup: Setup) -> None:
-    """Draws the button and its result; before that, the U with empty places."""
+def _result_panel(run: Run, pair: Pair, setup: Setup, names: tuple[str, ...]) -> None:
+    """Draws the button and its result; before that, the U with empty places.
+
+    ``names``: the similarities to measure.
+    """
     recipes = make_recipes(
         run, setup, DonorRef(run=pair.donor_run.name, sample=pair.donor), pair.recipient
     )
     every = Window(first=0, last=run.spec.steps - 1)
     window = injected(next(iter(recipes.values()))).acts_in or every
-    reader_name, names = choose_reader(run), choose_similarities("swap")
+    reader_name = choose_reader(run)
     result = run_button(
         setup.button,
         "swap",
