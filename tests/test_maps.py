@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import streamlit as st
+import torch
 from sklearn.manifold import trustworthiness
 from streamlit.testing.v1 import AppTest
 from test_cli import failure, out_of
@@ -73,7 +74,9 @@ def test_both_ways_keep_groups_apart(way):
         pytest.importorskip("umap", reason="UMAP needs the package umap-learn")
     data, which = groups()
     points = maps.components(maps.inner_products(data))
+    threads = torch.get_num_threads()
     places = maps.place(points, way, 8)
+    assert torch.get_num_threads() == threads, "other threads would round otherwise"
     np.testing.assert_array_equal(places, maps.place(points, way, 8))
     apart = np.linalg.norm(places[:, None] - places, axis=2)
     np.fill_diagonal(apart, np.inf)

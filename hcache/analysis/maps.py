@@ -27,6 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy.spatial.distance import cdist
+from threadpoolctl import threadpool_limits
 
 from ..errors import AnalysisError, UsageError
 from .blocks import Blocks, Rows, check_paired
@@ -228,7 +229,9 @@ def _tsne(points: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
 
 
 def _umap(points: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
-    with warnings.catch_warnings():
+    # numba sets the number of threads of all OpenMP in the process, that of PyTorch, too; other
+    # threads round otherwise, so the number is restored
+    with warnings.catch_warnings(), threadpool_limits(1, user_api="openmp"):
         warnings.simplefilter("ignore")  # that it works on one thread where there is a seed
         from umap import UMAP as Method
 
