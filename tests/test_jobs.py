@@ -73,6 +73,7 @@ def put_job(folder, **fields):
     return job
 
 
+@pytest.mark.slow  # killed extractions that continue are in test_kills, too
 def test_a_real_extraction_stopped_midway_and_run_again_is_the_same(
     tiny_model, slow_spec, tmp_path
 ):

@@ -414,6 +414,7 @@ def test_edit_shows_a_fit_that_failed_with_what_it_said_and_can_try_again(app, p
     assert tasks.list_tasks(run.folder) == [] and not list((run.folder / TASKS).iterdir())
 
 
+@pytest.mark.slow
 def test_edit_offers_the_directions_of_other_runs_of_the_model(
     app, page_home, tmp_path, monkeypatch
 ):

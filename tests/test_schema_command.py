@@ -72,7 +72,11 @@ def test_what_was_written_fits_its_schema(name):
         Draft202012Validator(schema).validate(data)
 
 
-@pytest.mark.parametrize("path", [RUN / "run.json", *DESCRIPTIONS[:1]], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [RUN / "run.json", *(pytest.param(path, marks=pytest.mark.slow) for path in DESCRIPTIONS[:1])],
+    ids=lambda path: path.stem,
+)
 def test_what_the_schema_of_a_run_refuses_is_not_read(path, tmp_path):
     """At every place every strange value. What it takes may still be no run: it is another one."""
     validator, (data,) = Draft202012Validator(json_schema("run")), contents(path)

@@ -134,7 +134,7 @@ def test_samples_have_factors_that_vary_as_in_the_data(run):
     assert 0.08 < (labels["glasses"] > 0.5).mean() < 0.5
 
 
-@pytest.mark.parametrize("attribute", ["yaw", "glasses"])
+@pytest.mark.parametrize("attribute", [pytest.param("yaw", marks=pytest.mark.slow), "glasses"])
 def test_the_naive_direction_moves_what_it_should(shipped, run, attribute):
     values = run.labels["toyfaces"][attribute]
     direction = naive_direction(run, top_samples(run, values, 10))
