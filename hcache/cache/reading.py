@@ -201,8 +201,8 @@ class Run:
         """Returns all samples at one step as float32 (n, d).
 
         The tensors of the site are flattened and concatenated. This takes the memory of the result
-        and of one block. ``blocks`` describes the arguments. Numbers are widened while they are
-        copied.
+        and of the :data:`AHEAD` blocks that are being read. ``blocks`` describes the arguments.
+        Numbers are widened while they are copied.
         """
         return self._stack(self._stored_blocks(site, step), (self.width(site),), np.float32)
 
