@@ -60,6 +60,7 @@ def forked(monkeypatch):
     monkeypatch.setattr(extract_workers, "METHOD", "fork")
 
 
+@pytest.mark.slow
 def test_two_processes_give_what_one_gives(tiny_spec, tiny_run, tmp_path, workers):
     """By the command, as a user would."""
     command, *others = extract_arguments(tiny_spec, tmp_path)

@@ -372,6 +372,7 @@ def test_edit_offers_top_minus_bottom_for_a_label(app):
     assert_fine(app)
 
 
+@pytest.mark.slow
 def test_edit_fits_by_any_method_and_saves_by_name(app, page_home):
     open_page(app, "edit")
     for method in METHODS:

@@ -36,13 +36,10 @@ def extracted(kind, tmp_path, conditioning):
     return extract(load_model(str(folder)), spec, tmp_path / "home")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "conditioning"),
-    [
-        ("SD", PROMPT),
-        pytest.param("LDM", UNCONDITIONED, marks=pytest.mark.slow),
-        pytest.param("learned variance", UNCONDITIONED, marks=pytest.mark.slow),
-    ],
+    [("SD", PROMPT), ("LDM", UNCONDITIONED), ("learned variance", UNCONDITIONED)],
 )
 def test_a_model_without_labels_ends_with_a_complete_verdict(kind, conditioning, tmp_path):
     run, home = extracted(kind, tmp_path, conditioning), ("--home", str(tmp_path / "home"))
