@@ -282,3 +282,38 @@ def test_exponents_are_slopes_and_every_kind_of_growth_is_measured(tmp_path):
     row = growth.growth_row("pca", 1.1, (10, 40), steep, 4.0)
     assert row.met is False and "exponent 2.00, at most 1.1 wanted" in row.note
     assert "4.0 times one reading" in row.note
+
+
+def test_joint_pca_is_compared_with_one_reading_cold_and_warm(tmp_path, monkeypatch, capsys):
+    from hcache.bench import joint
+
+    forgotten = []
+    monkeypatch.setattr(joint, "forget", lambda folder: forgotten.append(folder))
+    joint.main(["--samples", "70", "--steps", "2", "--channels", "1", "--work", str(tmp_path)])
+    told = json.loads(capsys.readouterr().out)
+    assert told["passes"] >= 2 and told["peak"] > 10 and not list(tmp_path.iterdir())
+    assert len(forgotten) == 2, "before the reading and before the PCA, and only of the cold round"
+    for state in ("cold", "warm"):
+        (reading,), (components,) = told[state]["reading"], told[state]["components"]
+        assert components > 0 and told[state]["ratio"][0] > 0 and reading > 0
+
+
+def test_shards_that_the_system_forgot_are_read_as_before(tmp_path):
+    from hcache.bench.joint import forget
+
+    run = planted_run(tmp_path, 20, 2, (8, 2, 2), 10)
+    before = run.matrix("h", 1)
+    forget(run.folder)
+    assert (run.matrix("h", 1) == before).all()
+
+
+def test_pages_of_many_samples_open_twice_also_where_most_are_only_listed(tmp_path):
+    from hcache.bench.many import page_seconds, run_of_many
+
+    whole = run_of_many(tmp_path / "whole", 130)
+    assert len(whole) == 130 and whole.images.shape[0] == 130
+    listed = run_of_many(tmp_path / "listed", 10_000, there=64)
+    assert len(listed) == 10_000 and listed.row("h", 63, 0).shape == (8, 2, 2)
+    found = page_seconds(tmp_path / "listed", ["overview"])
+    assert found["overview"].keys() == {"first", "second"}
+    assert found["overview"]["first"]["clock"] > 0

@@ -35,6 +35,7 @@ def planted(n=N, d=D, steps=STEPS, seed=0, away=5.0):
 def few_at_once(monkeypatch):
     """So few samples at once that the first are not all."""
     monkeypatch.setattr(streaming, "TOGETHER", 30 * STEPS * D * 4)
+    monkeypatch.setattr(streaming, "AT_START", 120 * STEPS * D * 4)
 
 
 def in_blocks(data, size=17):

@@ -22,8 +22,7 @@ that is moved by γ along a direction, and r(γ) = f(γ) - f(0):
   also summed over samples. It is 0 if the two do not interact, and 1 if one undoes the other's
   change. Asymmetry is the additivity of a and -a.
 - **Homogeneity**: the mean inner product of two different samples' slopes over their mean square.
-  It
-  is 1 if the same Δh makes the same change in all samples, and 0 if one sample's change says
+  It is 1 if the same Δh makes the same change in all samples, and 0 if one sample's change says
   nothing about another's. It may be below 0 by chance.
 
 A linear response alone means little: a smooth network is linear in every direction for small

@@ -18,8 +18,8 @@ is at most residual / gap. The passes end when the residual is below :data:`TOLE
 component's distance to the noise, for all components that stand out twofold.
 
 **Cost.** A pass takes 4 l multiplications and additions for each number that is read, for each of
-the two searches. The memory is a few times that of the scores, a few times :data:`TOGETHER` bytes,
-and some d x l numbers for each step.
+the two searches. The memory is a few times that of the scores, :data:`AT_START` bytes, a few times
+:data:`TOGETHER`, and some d x l numbers for each step.
 
 References:
     Finding structure with randomness: Probabilistic algorithms for constructing approximate matrix
@@ -59,6 +59,11 @@ LEAST_PASSES, MOST_PASSES = 2, 3
 
 TOGETHER = 2**25
 """The number of bytes of samples that are processed at a time."""
+
+AT_START = 16 * TOGETHER
+"""The number of bytes of first samples, at most. With few of them the start is worse, and a third
+pass follows.
+"""
 
 StepRows = Callable[[], Iterator[np.ndarray]]
 """A function that starts again at every call: it returns the same blocks (steps, some samples, d)
@@ -262,6 +267,7 @@ def stream_components(
     _check_finite(first)
     k = min(k, samples - 1, first.shape[2])
     shift = first.mean(1)
+    first -= shift[:, None]
     rng = np.random.default_rng(seed)
     own = [_Search(k=k, block=_first_block(each[None], k, rng)) for each in first]
     whole = _Search(k=k, block=_first_block(first, k, rng)) if joint else None
@@ -329,23 +335,26 @@ def _check_finite(x: np.ndarray) -> None:
 
 
 def _first_samples(rows: StepRows) -> np.ndarray:
-    """Returns all steps of the first samples, of at most 4 times :data:`TOGETHER` bytes."""
-    found: list[np.ndarray] = []
-    count = 0
+    """Returns all steps of the first samples, of at most :data:`AT_START` bytes."""
+    found, count = np.zeros((0, 0, 0), np.float32), 0
     for block in rows():
-        most = min(FIRST, max(1, 4 * TOGETHER // max(1, block[:, :1].nbytes)))
-        found.append(block[:, : most - count])
-        count += found[-1].shape[1]
-        if count >= most:
+        if not count:
+            most = min(FIRST, max(1, AT_START // max(1, block[:, :1].nbytes)))
+            found = np.empty((len(block), most, block.shape[2]), np.float32)
+        taken = block[:, : found.shape[1] - count]
+        found[:, count : count + taken.shape[1]] = taken
+        count += taken.shape[1]
+        if count == found.shape[1]:
             break
-    return np.concatenate(found, 1) if found else np.zeros((0, 0, 0), np.float32)
+    return found[:, :count]
 
 
-def _first_block(first: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
-    """Returns orthonormal columns (steps * d, l): the leading subspace of the first samples (steps,
-    b, d), and random ones.
+def _first_block(x: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
+    """Returns orthonormal columns (steps * d, l): the leading subspace of the first samples, and
+    random ones.
+
+    ``x`` (steps, b, d): the first samples, centred at each step.
     """
-    x = first - first.mean(1, keepdims=True)
     steps, b, d = x.shape
     size = steps * d
     if size <= FEW:

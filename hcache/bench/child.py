@@ -153,8 +153,30 @@ def grown(what: str, folder: str) -> dict[str, Any]:
     return {**once(what, folder), "peak": peak()}
 
 
+def joint_once(what: str, folder: str) -> dict[str, Any]:
+    """Does once what :mod:`hcache.bench.joint` compares: ``reading`` or ``components``.
+
+    The clock starts before the run opens.
+    """
+    from ..analysis.streaming import stream_components
+    from ..cache.layout import H
+    from ..cache.reading import open_run
+    from ..progress import drive
+
+    clock, passes = Clock(), 1
+    run = open_run(folder)
+    if what == "reading":
+        for block in run.step_blocks(H):
+            block.sum()
+    else:
+        found = drive(stream_components(lambda: run.step_blocks(H), len(run)))
+        passes = found.passes
+    return {"spent": asdict(clock.read()), "peak": peak(), "passes": passes}
+
+
 TASKS: dict[str, Callable[..., dict[str, Any]]] = {
-    task.__name__: task for task in (pca_cached, pca_sklearn, extract, page, network, grown)
+    task.__name__: task
+    for task in (pca_cached, pca_sklearn, extract, page, network, grown, joint_once)
 }
 
 if __name__ == "__main__":
