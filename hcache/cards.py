@@ -27,6 +27,12 @@ ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EI
 """The system's errors for missing files. Other errors do not show whether a file exists."""
 
 
+DISTILLED, FEW = ("LCMScheduler", "TCDScheduler"), 4
+"""Schedulers of models that were distilled to a few steps, and the default number of steps of their
+pipelines in diffusers.
+"""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Card:
     """A model with a name.
@@ -160,7 +166,8 @@ def find_card(model: str) -> Card:
                 f"the folder {model} holds no model: expected model_index.json (a diffusers"
                 " pipeline) or config.json (a U-Net)"
             )
-        return Card(name=str(path.resolve()), source=str(path.resolve()), title=path.name)
+        whole = str(path.resolve())
+        return Card(name=whole, source=whole, title=path.name, steps=_default_steps(path))
     if _is_checkpoint(model):
         path = Path(model).expanduser().resolve()
         return Card(name=str(path), source=str(path), title=path.name, kind="KL latents, text")
@@ -188,11 +195,22 @@ def find_card(model: str) -> Card:
     )
 
 
+def _default_steps(folder: Path) -> int:
+    """Returns the default number of steps of a model's folder: fewer for a model that was distilled
+    to a few steps.
+    """
+    try:
+        config = json.loads((folder / "scheduler" / "scheduler_config.json").read_text())
+        return FEW if config.get("_class_name") in DISTILLED else Card.steps
+    except (OSError, ValueError, AttributeError):  # loading the model says what is wrong
+        return Card.steps
+
+
 def _refuse_unreadable(path: Path, model: str) -> None:
     """Makes sure that an unreadable path is not treated as missing.
 
     Raises:
-        UnknownModelError: the path cannot be read. The message says why..
+        UnknownModelError: the path cannot be read. The message says why.
     """
     try:
         path.expanduser().stat()

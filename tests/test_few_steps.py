@@ -12,14 +12,14 @@ from kinds import KINDS, SD, clip_text, clip_tokenizer, kl, text_unet
 from test_cli import failure_at_last
 from tiny import drain
 
-from hcache.cards import default_spec
+from hcache.cards import DISTILLED, default_spec
 from hcache.directions.fitting import Fit, fit
 from hcache.edits.executor import Change, Executor
 from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.errors import ModelError, UsageError
 from hcache.extraction.run import extract
 from hcache.models.loading import load_model
-from hcache.models.schedulers import scheduler_from
+from hcache.models.schedulers import FEW_STEPS, scheduler_from
 from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
 from hcache.sampling.inversion import invert
@@ -259,3 +259,10 @@ def test_a_boost_of_noise_is_refused_of_lcm(folders, tmp_path):
     run = extract(model, dataclasses.replace(spec, store={"h": "full"}), tmp_path)
     with pytest.raises(UsageError, match="noise boost"):
         list(Executor(model, run).steps([0], Change(), 0, t_boost=1000))
+
+
+def test_the_default_of_their_folders_is_few_steps(folders, tiny_folder):
+    assert set(DISTILLED) == set(FEW_STEPS)
+    for name, steps in (("LCM", 4), ("SD TCD", 4), ("SDXL Turbo", 20)):
+        assert default_spec(folders(name)).steps == steps, "of Turbo the folder does not tell"
+    assert default_spec(str(tiny_folder)).steps == 20
