@@ -97,7 +97,8 @@ class Anatomy:
 
     ``attention`` is the shape (tokens, h, w) of the cross-attention maps, if a U-Net has them: the
     share of each token of the prompt at each place of x. They can be stored like a site, but
-    nothing is swapped or moved there.
+    nothing is swapped or moved there. ``text`` is the shape (tokens, channels) of the encoded
+    prompt that such a U-Net gets.
     """
 
     x: Shape
@@ -109,6 +110,7 @@ class Anatomy:
     blocks: tuple[Shape, ...] = ()
     others: tuple[tuple[PlaceName, Shape], ...] = ()
     attention: Shape | None = None
+    text: tuple[Side, Side] | None = None
 
     @property
     def sites(self) -> tuple[str, ...]:
@@ -187,11 +189,12 @@ class Anatomy:
     def to_json(self) -> dict[str, Any]:
         """Returns plain data.
 
-        Other places and attention are left out if there are none, as in older files.
+        Other places, attention and text are left out if there are none, as in older files.
         """
         found = asdict(self)
-        if self.attention is None:
-            del found["attention"]
+        for name in ("attention", "text"):
+            if found[name] is None:
+                del found[name]
         if not self.others:
             del found["others"]
         return found

@@ -10,6 +10,7 @@ from kinds import save_kind
 from PIL import Image
 from tiny import drain
 
+from hcache.cache.plan import make_plan
 from hcache.cache.reading import open_run
 from hcache.cache.verify import verify
 from hcache.cli.main import main
@@ -128,6 +129,9 @@ def test_the_texts_are_kept_with_the_run(models, inverted, capsys):
         == told["plain_reconstruction_error"]
     )
     texts = np.stack([run.null_text(1, step) for step in range(3)])
+    plan = make_plan(run.spec, run.anatomy)
+    assert plan.parts["null_text"] == 2 * texts.nbytes, "of two pictures"
+    assert "null_text" not in make_plan(replace(run.spec, inversion="ddim"), run.anatomy).parts
     assert texts.shape[1:] == model.condition(GUIDED, 1).branches[UNCOND].text.shape[1:]
     assert not drain(verify(run.folder))[1].faults
     _, again = drain(rerun(model, run, [0, 1]))

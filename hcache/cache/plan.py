@@ -7,9 +7,10 @@ import math
 import re
 from dataclasses import dataclass
 
+from .. import specs
 from ..errors import UsageError
 from ..specs import BATCH, FULL, NONE, POOLED, Anatomy, RunSpec
-from .layout import PREVIEW_SIZE
+from .layout import NULL_TEXT, PREVIEW_SIZE
 from .manifest import shard_ranges
 
 SHARD_OVERHEAD, DATASET_OVERHEAD = 7_300, 860
@@ -25,8 +26,8 @@ every dataset of every shard.
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The bytes of a run by part. The parts are the sites, then ``x``, ``x_0``, ``image``, and
-    ``overhead``.
+    """The bytes of a run by part. The parts are the sites, then ``x``, ``x_0``, ``image``,
+    ``null_text`` for a null-text inversion, and ``overhead``.
 
     The parts are those that grow with a run: its shards and ``index.h5``. A few kB of JSON, and
     labels, are not counted.
@@ -72,6 +73,8 @@ def make_plan(spec: RunSpec, anatomy: Anatomy) -> Plan:
     parts["x"] = n * (steps + 1) * 4 * math.prod(anatomy.x)
     parts["x_0"] = n * steps * math.prod(preview_shape(anatomy.image))
     parts["image"] = n * math.prod(anatomy.image)
+    if spec.inversion == specs.NULL_TEXT and anatomy.text:
+        parts[NULL_TEXT] = n * steps * 4 * math.prod(anatomy.text)
     shards, tensors = (
         len(shard_ranges(n, spec.batch or BATCH)),
         sum(len(anatomy.members(s)) for s in parts if s in anatomy.storable),

@@ -101,6 +101,7 @@ def anatomy_of(
         features = halves.encode(network, x, 1, condition, taps=taps)
         output = _decoded(network, features, condition, taps, shape)
     _check_prediction(output, shape)
+    attends = tokens > 0 and bool(cross_attentions(network))
     return Anatomy(
         x=shape,
         image=image,
@@ -108,8 +109,15 @@ def anatomy_of(
         skips=tuple(tuple(_shape(member) for member in group) for group in features.skips if group),
         parameters=parameters,
         others=tuple((name, _shape(taps.kept[name])) for name in taps.keep),
-        attention=(tokens, *shape[1:]) if tokens and cross_attentions(network) else None,
+        attention=(tokens, *shape[1:]) if attends else None,
+        text=(tokens, _text_channels(network)) if attends else None,
     )
+
+
+def _text_channels(network: halves.UNet) -> int:
+    """Returns the number of channels of the encoded prompt, of a U-Net that attends to it."""
+    dims = network.config.cross_attention_dim  # one, or one for each block
+    return int(dims if isinstance(dims, int) else dims[0])
 
 
 def _shape(tensor: torch.Tensor) -> tuple[int, int, int]:

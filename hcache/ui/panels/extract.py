@@ -399,6 +399,7 @@ def details_panel(spec: RunSpec, plan: Plan, home: Path) -> None:
             "x": "x_t of every step (float32)",
             "x_0": "predicted x_0 of every step (small, uint8)",
             "image": "finished pictures",
+            "null_text": "optimised texts of null-text inversion",
             "overhead": "HDF5 metadata",
         }
         rows = [
