@@ -1,4 +1,4 @@
-"""Times joint PCA of many samples against one reading of the same bytes.
+"""Times joint PCA of many samples against one reading of them.
 
 The run is planted on disk. Each measurement runs in a process of its own. Cold means that the
 system was asked to drop the shards from its memory before. Warm means that they lie there.
