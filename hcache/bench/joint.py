@@ -26,7 +26,7 @@ SIDE, BATCH = 8, 64
 
 
 def forget(folder: Path) -> None:
-    """Asks the system to drop the shards of a run from its memory.
+    """Asks the system to drop a run from its memory.
 
     The next reading then comes from the disk. Where the system has no such call, nothing happens.
     """

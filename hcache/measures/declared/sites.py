@@ -209,7 +209,7 @@ MEASURE = Measure(
             of=SITE,
             words="directions there change only their own attribute",
             section=MOVABLE,
-            pages=(shipped_page("leakage"), shipped_page("controllability")),
+            pages=(shipped_page("sites"), shipped_page("leakage"), shipped_page("controllability")),
             exhibits=_exhibits,
             asked_for=True,
         ),
