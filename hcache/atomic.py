@@ -77,7 +77,7 @@ def replacing(final: Path, durable: bool = True) -> Iterator[IO[bytes]]:
             made again.
 
     Raises:
-        OSError: it cannot be written. ``final`` is unchanged..
+        OSError: it cannot be written. ``final`` is unchanged.
     """
     with replacing_path(final, durable) as partial, partial.open("xb") as file:
         yield file

@@ -23,7 +23,7 @@ def decoded(data: Any, kind: type[T], where: str = "") -> T:
 
     Raises:
         UsageError: the data do not match. One line names the place, what was expected and what was
-            found..
+            found.
     """
     try:
         named: Any = dict[str, kind]  # ty: ignore[invalid-type-form]  # the type is a value here

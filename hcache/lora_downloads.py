@@ -22,7 +22,7 @@ def choose_lora(names: Iterable[str], where: str) -> str:
     The place is a folder or a repository.
 
     Raises:
-        UsageError: there is none, or the choice is ambiguous. The message lists the files..
+        UsageError: there is none, or the choice is ambiguous. The message lists the files.
     """
     found = sorted(name for name in names if name.endswith(".safetensors"))
     if USUAL in found:

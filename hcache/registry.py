@@ -54,7 +54,7 @@ class Registry(Generic[T]):
         """Returns a member by name.
 
         Raises:
-            UsageError: there is no such member. The message names the nearest..
+            UsageError: there is no such member. The message names the nearest.
         """
         if name not in self:
             known = list(self)

@@ -144,7 +144,7 @@ class Anatomy:
         """Makes sure that the model has h and skips.
 
         Raises:
-            NoUNetError: it has none. The message says why..
+            NoUNetError: it has none. The message says why.
         """
         if self.without:
             raise NoUNetError(f"{what} cannot be done here: {self.without}")

@@ -45,6 +45,19 @@ def faults(tree):
             yield f"{node.name}: {first_sentence(text)}"
 
 
+def test_no_docstring_ends_a_sentence_with_two_full_stops():
+    twice = re.compile(r"[\w)`]\.\.(\s|$)")
+    found = {
+        (name, text.splitlines()[0])
+        for name, path in MODULES.items()
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+        and (text := ast.get_docstring(node))
+        and twice.search(text)
+    }
+    assert not found
+
+
 def test_every_public_name_has_a_docstring():
     found = {
         (name, node.name)

@@ -81,7 +81,7 @@ def check_labels(values: np.ndarray, folds: int, kind: str | None = None) -> tup
             labels.
 
     Raises:
-        AnalysisError: a probe is not defined for the labels. The message says why..
+        AnalysisError: a probe is not defined for the labels. The message says why.
     """
     if kind not in (None, *KINDS):
         raise AnalysisError(f"the kind of a probe must be {RIDGE} or {LOGISTIC}, got {kind!r}")

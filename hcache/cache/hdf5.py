@@ -203,7 +203,7 @@ def replacing_hdf5(final: Path, durable: bool = True) -> Iterator[h5py.File]:
     """Yields an HDF5 file to fill. At the end, it replaces ``final``.
 
     Raises:
-        OSError: it cannot be written. ``final`` is unchanged..
+        OSError: it cannot be written. ``final`` is unchanged.
     """
     with replacing_path(final, durable) as partial:
         output = Output(partial)

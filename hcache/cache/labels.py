@@ -67,7 +67,7 @@ def save_labels(run: Run, label_set: str, columns: Mapping[str, Mapping[int, flo
         UsageError: the name of the set or of a label is not allowed, a value is not finite, or the
             set was read from the images.
         RunBusyError: another process has been writing labels of this run for a long time.
-        OSError: it cannot be written. The set is unchanged..
+        OSError: it cannot be written. The set is unchanged.
     """
     _check_set(run, label_set)
     make_folder(run.folder / LABELS, parents=False)
@@ -268,7 +268,7 @@ def label_name(run: Run, name: str) -> str:
     ``set/name`` is always accepted.
 
     Raises:
-        UsageError: there is no such label. The message names the nearest..
+        UsageError: there is no such label. The message names the nearest.
     """
     labels = named_labels(run)
     label_set, _, alone = name.partition("/")
@@ -287,7 +287,7 @@ def find_label(run: Run, name: str) -> np.ndarray:
     """Returns a label's values (n,) by its name or ``set/name``.
 
     Raises:
-        UsageError: there is no such label. The message names the nearest..
+        UsageError: there is no such label. The message names the nearest.
     """
     return named_labels(run)[label_name(run, name)]
 

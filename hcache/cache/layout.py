@@ -205,7 +205,7 @@ def run_folder(home: Path, name: str) -> Path:
     home.
 
     Raises:
-        UnknownRunError: there is no such run. The message names the nearest..
+        UnknownRunError: there is no such run. The message names the nearest.
         HomeError: the home or the run cannot be read.
     """
     folder = home / "runs" / name if len(name) <= 255 and RUN_NAME.fullmatch(name) else None

@@ -557,7 +557,7 @@ def open_run(
             opened.
 
     Raises:
-        UnknownRunError: there is no such run. The message names the nearest..
+        UnknownRunError: there is no such run. The message names the nearest.
         CacheError: its files cannot be read.
     """
     folder = Path(path_or_name)
@@ -604,7 +604,7 @@ def first_samples(run: Run, count: int) -> Run:
     the first ones are a random subset.
 
     Raises:
-        UsageError: no shard ends there. The message names the nearest possible numbers..
+        UsageError: no shard ends there. The message names the nearest possible numbers.
     """
     if count == len(run):
         return run

@@ -214,7 +214,7 @@ def fit(fit: Fit, run: Run, model: Model | None = None) -> Fitting:
 
     Raises:
         AnalysisError: there are too few samples for the method. The message says how many it
-            needs..
+            needs.
         UsageError: the method does not have an option, an option has another type, samples do
             not exist, or the method fits directions in h only.
     """

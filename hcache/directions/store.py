@@ -80,7 +80,7 @@ def save_move(run: Run, name: str, move: Move, replace: bool = False) -> Path:
 
     Raises:
         UsageError: another direction has that name, and ``replace`` is false.
-        OSError: it cannot be written. An existing file is unchanged..
+        OSError: it cannot be written. An existing file is unchanged.
     """
     return save_moves(run, {check_name(name): move}, replace)[0]
 
@@ -221,7 +221,7 @@ def load_move(run: Run, name: str) -> Move:
     """Loads a saved direction by name.
 
     Raises:
-        UsageError: there is no direction of that name. The message names the nearest..
+        UsageError: there is no direction of that name. The message names the nearest.
         CacheError: its file is damaged.
     """
     path = run.folder / DIRECTIONS / f"{name}.h5"
@@ -266,7 +266,7 @@ def delete_move(run: Run, name: str) -> Entry | None:
     Returns its entry, or None for a damaged file.
 
     Raises:
-        UsageError: there is no direction of that name. The message names the nearest..
+        UsageError: there is no direction of that name. The message names the nearest.
     """
     path = run.folder / DIRECTIONS / f"{name}.h5"
     with part_lock(path.parent):

@@ -83,7 +83,7 @@ class OnSlurm:
         """Computes ranges; see :class:`~hcache.extraction.places.Place`.
 
         Raises:
-            ModelError: tasks ended without all shards. The message is that of the first..
+            ModelError: tasks ended without all shards. The message is that of the first.
         """
         jobs = self._submit(ranges)
         try:

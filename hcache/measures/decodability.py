@@ -58,7 +58,7 @@ class ProbeOptions:
 
         Raises:
             AnalysisError: no probe is defined for the label. The message names the label and the
-                reason..
+                reason.
         """
         try:
             return check_labels(values, self.folds, self.kind)[1]

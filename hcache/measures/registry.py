@@ -175,7 +175,7 @@ def find_measure(name: str) -> Measure:
     """Returns a measure by name.
 
     Raises:
-        UsageError: there is no such measure. The message names the nearest..
+        UsageError: there is no such measure. The message names the nearest.
     """
     known = measures()
     if name not in known:

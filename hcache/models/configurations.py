@@ -207,7 +207,7 @@ def check_network(
     All its fields are honoured, and it takes only x_t, time, text and classes.
 
     Raises:
-        ModelError: it cannot. The message says what it takes..
+        ModelError: it cannot. The message says what it takes.
     """
     check_fields(config, kind, f"the network of {name}")
     check_sizes(config, f"the network of {name}")

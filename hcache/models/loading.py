@@ -66,7 +66,7 @@ def load_model(
             or the contents of such a file.
 
     Raises:
-        UnknownModelError: no model has that name. The message suggests the nearest names..
+        UnknownModelError: no model has that name. The message suggests the nearest names.
         ModelError: the model cannot be loaded or is not supported, or a LoRA does not match it.
     """
     if dtype not in DTYPES:

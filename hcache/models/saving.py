@@ -27,7 +27,7 @@ def save_pipeline(unet: UNet2DModel, scheduler: DDIMScheduler, out: Path) -> Non
         out: A folder that does not exist yet, or is empty.
 
     Raises:
-        NoSpaceError: the disk is full. Then ``out`` does not exist..
+        NoSpaceError: the disk is full. Then ``out`` does not exist.
         UsageError: ``out`` cannot be written.
     """
     from diffusers import DDIMPipeline  # this imports transformers, which only this function needs

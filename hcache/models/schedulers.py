@@ -315,7 +315,7 @@ def check_kind(kind: Any, where: str, *, network: str = "") -> str:
     It must be supported for a network of this class.
 
     Raises:
-        ModelError: it is not. The message says why..
+        ModelError: it is not. The message says why.
     """
     of_flow = FLOWS.get(network, ())
     if kind in (of_flow or (*TAKEN, *FEW_STEPS)):

@@ -40,7 +40,7 @@ def find_reader(name: str) -> Reader:
     """Opens the reader of a card or an installed package by name.
 
     Raises:
-        UsageError: there is no such reader. The message gives the nearest names..
+        UsageError: there is no such reader. The message gives the nearest names.
     """
     known = functions()
     if name not in known:

@@ -62,7 +62,7 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
     Raises:
         UsageError: another reader has the name, or the name is not allowed.
         RunBusyError: another process has been writing readers of this home for a long time.
-        OSError: it cannot be written. An existing file is unchanged..
+        OSError: it cannot be written. An existing file is unchanged.
     """
     from ..cache.label_files import SET_NAME
 

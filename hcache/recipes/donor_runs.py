@@ -17,7 +17,7 @@ def check_donor(donor: Run, recipient: Run) -> None:
     Activations of one run must mean the same in the other.
 
     Raises:
-        UsageError: they differ in the model or in the steps. The message names the difference..
+        UsageError: they differ in the model or in the steps. The message names the difference.
     """
     if (theirs := _model(donor)) != (ours := _model(recipient)):
         raise UsageError(

@@ -290,7 +290,7 @@ def edit_from_json(data: Any, where: str) -> RecipeEdit:
         where: The name of the data in messages: ``edits[0]``.
 
     Raises:
-        UsageError: the data are not an edit. The message names the field..
+        UsageError: the data are not an edit. The message names the field.
     """
     kind = decoded(data, _AnyEdit, where).kind
     if kind not in EDITS:

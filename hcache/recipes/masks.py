@@ -76,7 +76,7 @@ class Mask(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
         """Returns a mask from a PNG file.
 
         Raises:
-            UsageError: it is not a PNG, not grey, or too large. The message says which..
+            UsageError: it is not a PNG, not grey, or too large. The message says which.
         """
         if len(data) > _MOST_BYTES:
             raise UsageError(

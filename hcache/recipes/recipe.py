@@ -216,7 +216,7 @@ class Recipe:
         """Returns the recipe from the data of ``to_json``.
 
         Raises:
-            UsageError: the data are not a recipe. The message names the field..
+            UsageError: the data are not a recipe. The message names the field.
         """
         try:
             _check_format(data)
@@ -258,7 +258,7 @@ def check_run(recipe: Recipe, run: Run) -> None:
     """Makes sure that a recipe belongs to this run.
 
     Raises:
-        UsageError: a field differs. The message names it..
+        UsageError: a field differs. The message names it.
     """
     ours = recipe_of(run, recipe.sample)
     for name in (

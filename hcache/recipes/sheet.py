@@ -79,7 +79,7 @@ def read_cells(text: str | bytes) -> tuple[SheetCell, ...]:
     The JSON contains one recipe, or a sheet.
 
     Raises:
-        UsageError: it is neither. The message names the fault and its place..
+        UsageError: it is neither. The message names the fault and its place.
     """
     try:
         data = json.loads(text)

@@ -321,7 +321,7 @@ def check_classes(name: str, conditioning: Conditioning) -> None:
     """Checks the classes of a class-conditional model, like ``extract``.
 
     Raises:
-        UsageError: it does not take them. The message says what it takes..
+        UsageError: it does not take them. The message says what it takes.
     """
     from ..models.loading import check_conditioning
 
