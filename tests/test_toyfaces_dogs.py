@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from hcache.toyfaces import breeds, dogs, dogs_reader
+from hcache.toyfaces import card as card_module
 
 
 def test_a_seed_is_a_dog():
@@ -111,3 +112,32 @@ def test_the_table_has_a_row_for_each_set_of_positives_and_strength():
     }
     lines = breeds.as_table(json.loads(json.dumps(facts))).splitlines()
     assert len(lines) == 4 and lines[3].startswith("| mixed breeds | 0.25 | 2 | +0.50 (+0.40")
+
+
+def test_the_strip_has_a_row_for_everything_with_its_name():
+    rows = {"unedited": np.zeros((64, 256, 3), np.uint8), "mixed breeds": np.zeros((64, 256, 3))}
+    found = np.asarray(breeds.strip({k: v.astype(np.uint8) for k, v in rows.items()}))
+    height, width, _ = found.shape
+    assert height == 128 and width > 256
+    names = found[:, : width - 256]
+    assert (names[:64] < 128).any() and (names[64:] < 128).any() and not found[:, -256:].any()
+
+
+def test_the_card_of_dogs_has_what_was_measured():
+    effect = {name: {"happy": [0.5, 0.4, 0.6]} for name in dogs.NAMES}
+    facts = {
+        "settings": {"weights": "abc", "fit": 1024, "unseen": 128},
+        "network": {"parameters": 2_850_771, "h": [96, 8, 8], "skips": [3, 3, 3, 3]},
+        "effects": {breeds.MIXED: {"1": effect}},
+        "alignment": {breeds.MIXED: {"alignment": {"value": 0.25}}},
+    }
+    training = {
+        **{"introduction": "Dogs.", "structure": "a U-Net", "noise": "v", "hours": 0.5},
+        **{"faces": 20000, "steps": 7500, "batch": 16, "rate": "5e-4", "machine": "a core"},
+        "tried": ["this"],
+    }
+    card = card_module.write_dogs_card(facts, training)
+    assert "2.85 M parameters; h is 96 x 8 x 8; 12 skips in 4 groups of 3" in card
+    assert (
+        "| mixed breeds | 0.25 | 1 | +0.50 (+0.40 to +0.60)" in card and "of 1024, applied" in card
+    )

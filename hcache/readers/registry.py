@@ -24,7 +24,10 @@ KINDS: dict[str, type[Description]] = {
 """The kinds by their tag in JSON and on the command line."""
 
 GROUP = "hcache.readers"
-SHIPPED = {"toyfaces": "hcache.toyfaces.reader:read"}
+SHIPPED = {
+    "toyfaces": "hcache.toyfaces.reader:read",
+    "toydogs": "hcache.toyfaces.dogs_reader:read",
+}
 """The readers of the embedded models, which cards name."""
 
 

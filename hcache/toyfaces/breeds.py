@@ -8,7 +8,8 @@ read by a reader that was trained on drawings. Naive directions are fitted to th
 of all breeds and to the happiest of each breed, and applied to samples that had no part in it.
 Directions fitted to randomly chosen positives are measured for comparison. Methods that move each
 sample by its own Δh are fitted to the positives of mixed breeds as well. The command writes
-``breeds.json`` and ``breeds.png`` into ``DIR``, and continues from what is there.
+``breeds.json``, ``breeds.png`` and ``sheet.png`` (64 samples, not picked) into ``DIR``, and
+continues from what is there.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from ..analysis.alignment import alignment
 from ..cache.layout import writable_home
@@ -38,9 +39,13 @@ from .measure import UNSEEN_SEED, sample_images
 from .methods import fitted_in_time, moved_images
 
 MODEL, READER = "toydogs-ddpm-64", "toydogs"
+SHEET, STRIP = "sheet.png", "breeds.png"
 MIXED, RANDOM = "mixed breeds", "random positives"
 PER_SAMPLE = {"VAE": "vae", "local naive": "local"}
-STRENGTHS = (1.0, 2.0)
+STEPS, STRENGTHS = 20, (1.0, 2.0)
+EACH = 2
+"""The number of dogs of every breed in the strip."""
+
 ALIGNED_AT = 0.6
 """The step at which alignment of positives is measured, as a share of all steps."""
 
@@ -142,11 +147,16 @@ def measure_breeds(
     facts: dict[str, Any] = json.loads(kept.read_text()) if kept.exists() else {}
     if facts.get("settings") != settings:
         facts = {"settings": settings, "effects": {}, "alignment": {}}
+    facts["network"] = {
+        "parameters": model.anatomy.parameters,
+        "h": list(model.anatomy.h or ()),
+        "skips": [len(group) for group in model.anatomy.skips],
+    }
     seeds, steps = [UNSEEN_SEED + i for i in range(unseen)], run.spec.steps
     unedited = sample_images(model, seeds, steps, text="unedited")
     before, spread = read(unedited), float(run.labels[READER]["happy"].std())
-    shown = [int(np.flatnonzero(breed_of(before) == k)[0]) for k in range(len(NAMES))]
-    rows = [np.concatenate(list(unedited[shown]), 1)]
+    shown = np.concatenate([np.flatnonzero(breed_of(before) == k)[:EACH] for k in range(4)])
+    rows = {"unedited": np.concatenate(list(unedited[shown]), 1)}
     for name, fit in fits(run, positives).items():
         if name not in facts["alignment"]:
             facts["alignment"][name] = alignment_of_positives(run, fit.positives)
@@ -159,9 +169,23 @@ def measure_breeds(
                 known[at] = change_by_breed(before, read(images), spread)
                 Image.fromarray(np.concatenate(list(images[shown]), 1)).save(picture)
                 kept.write_text(json.dumps(facts, indent=1) + "\n")
-            rows.append(np.asarray(Image.open(picture)))
-    Image.fromarray(np.concatenate(rows)).save(kept.with_suffix(".png"))
+            if strength == STRENGTHS[-1]:
+                rows[name] = np.asarray(Image.open(picture))
+    strip(rows).save(kept.with_name(STRIP))
     return facts
+
+
+def strip(rows: Mapping[str, np.ndarray]) -> Image.Image:
+    """Draws rows of pictures under each other, with their names. Each is (h, w, 3) uint8."""
+    font, height = ImageFont.load_default(15), next(iter(rows.values())).shape[0]
+    margin = int(max(font.getlength(name) for name in rows)) + 16
+    width = margin + max(row.shape[1] for row in rows.values())
+    found = Image.new("RGB", (width, height * len(rows)), "white")
+    draw = ImageDraw.Draw(found)
+    for place, (name, row) in enumerate(rows.items()):
+        draw.text((8, height * (place + 0.5)), name, "black", font, anchor="lm")
+        found.paste(Image.fromarray(row), (margin, height * place))
+    return found
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
@@ -197,8 +221,12 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     args.work.mkdir(parents=True, exist_ok=True)
     model = load_model(MODEL, args.device)
-    spec = default_spec(MODEL, samples=args.fit, steps=20, store={"h": "full"}, batch=16)
+    spec = default_spec(MODEL, samples=args.fit, steps=STEPS, store={"h": "full"}, batch=16)
     run = extract(model, spec, writable_home(args.work / "home"))
+    if not (sheet := args.work / SHEET).exists():
+        images = sample_images(model, range(64), 50, text="sheet")
+        rows = [np.concatenate(list(images[i : i + 8]), 1) for i in range(0, 64, 8)]
+        Image.fromarray(np.concatenate(rows)).save(sheet)
     kept = args.work / "breeds.json"
     print(as_table(measure_breeds(model, run, args.unseen, args.positives, kept)))
 

@@ -2,8 +2,8 @@
 
     python -m hcache.toyfaces.card [--model toyfaces-ldm-64]
 
-All numbers come from two files that are kept beside the weights, ``<model>.facts.json`` and
-``<model>.training.json``.
+All numbers come from two files that are kept beside the weights, ``<model>.facts.json`` (of dogs:
+``<model>.breeds.json``) and ``<model>.training.json``.
 """
 
 from __future__ import annotations
@@ -13,11 +13,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from . import breeds
 from .factors import FACTORS, NAMES
 from .measure import ATTRIBUTES, LOWEST, MODEL
 from .reader import WEIGHTS
 
 TEMPLATE = Path(__file__).parent / "card_template.md"
+DOGS_TEMPLATE = TEMPLATE.with_name("dogs_card_template.md")
 
 
 def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> str:
@@ -69,6 +71,23 @@ def write_card(model: str, facts: dict[str, Any], training: dict[str, Any]) -> s
         clean=" | ".join(f"{reader['clean'][name]:.3f}" for name in NAMES),
         degraded=" | ".join(f"{reader['degraded'][name]:.3f}" for name in NAMES),
         duration=_duration(training["hours"]),
+        **{key: training[key] for key in ("faces", "steps", "batch", "rate", "machine")},
+        tried="\n".join(f"- {line}" for line in training["tried"]),
+    )
+
+
+def write_dogs_card(facts: dict[str, Any], training: dict[str, Any]) -> str:
+    """Returns the card of the model of dogs as Markdown."""
+    settings = facts["settings"]
+    return DOGS_TEMPLATE.read_text(encoding="utf-8").format(
+        model=breeds.MODEL,
+        introduction=training["introduction"],
+        network=_network(training["structure"], facts["network"]),
+        noise=training["noise"],
+        table=breeds.as_table(facts),
+        run_steps=breeds.STEPS,
+        duration=_duration(training["hours"]),
+        **{key: settings[key] for key in ("weights", "fit", "unseen")},
         **{key: training[key] for key in ("faces", "steps", "batch", "rate", "machine")},
         tried="\n".join(f"- {line}" for line in training["tried"]),
     )
@@ -155,12 +174,16 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", default=MODEL)
     parser.add_argument("--out", type=Path, help="output folder (default: the model's folder)")
     args = parser.parse_args(argv)
+    of_dogs = args.model == breeds.MODEL
     facts, training = (
         json.loads((WEIGHTS.parent / f"{args.model}.{part}.json").read_text())
-        for part in ("facts", "training")
+        for part in ("breeds" if of_dogs else "facts", "training")
     )
     out = args.out or WEIGHTS.parent / args.model / "README.md"
-    out.write_text(write_card(args.model, facts, training))
+    written = (
+        write_dogs_card(facts, training) if of_dogs else write_card(args.model, facts, training)
+    )
+    out.write_text(written, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -5,8 +5,9 @@
 The parts are ``facts`` (samples against drawings, and naive directions), ``methods`` (the table of
 direction methods), ``readers`` (readers by texts and clicks against the truth), ``verdict`` (what
 can be read from h, and what swaps carry), ``random`` (naive directions against random positives,
-at three lengths) and ``per_sample`` (methods that move each sample by its own Δh). Each is kept in
-``DIR`` and continues where it stopped. Results are written beside the weights as JSON, with the
+at three lengths), ``per_sample`` (methods that move each sample by its own Δh) and ``breeds``
+(positives of one breed of drawn dogs, and of several). Each is kept in ``DIR`` and continues where
+it stopped. Results are written beside the weights as JSON, with the
 digest of the measured weights. The cards and the tables of the documentation are then written from
 these files alone. A table stands between two comments of a Markdown file:
 ``<!-- measured: NAME -->`` and ``<!-- end -->``.
@@ -35,7 +36,7 @@ from ..errors import UsageError
 from ..extraction.run import extract
 from ..measures.kinds import PREVIEWS
 from ..models.loading import load_model
-from . import card, measure, methods, per_sample
+from . import breeds, card, measure, methods, per_sample
 from .factors import NAMES
 from .measure import ATTRIBUTES, LOWEST, MODEL
 from .read_back import read_back
@@ -44,7 +45,7 @@ from .shipped import NULL
 
 FOLDER = WEIGHTS.parent
 MODELS = ("toyfaces-ddpm-64", "toyfaces-adm-64", "toyfaces-ldm-64")
-PARTS = ("facts", "methods", "readers", "verdict", "random", "per_sample")
+PARTS = ("facts", "methods", "readers", "verdict", "random", "per_sample", "breeds")
 VERDICT_SAMPLES = 256
 """The number of samples of every model. Probes with different n are not comparable."""
 
@@ -79,6 +80,19 @@ def measure_per_sample(model: str, work: Path) -> None:
     if model == MODEL:
         per_sample.main(["--work", str(work / model)])
         shutil.copy(work / model / "per_sample.json", FOLDER / "per_sample.json")
+
+
+def measure_breeds(model: str, work: Path) -> None:
+    """Measures directions from positives of one breed and of several.
+
+    The model is that of dogs. It also writes its card. This is done once, with the DDPM of faces.
+    """
+    if model == MODEL:
+        breeds.main(["--work", str(work / breeds.MODEL)])
+        for name in (breeds.SHEET, breeds.STRIP):
+            shutil.copy(work / breeds.MODEL / name, FOLDER / breeds.MODEL / name)
+        shutil.copy(work / breeds.MODEL / "breeds.json", FOLDER / f"{breeds.MODEL}.breeds.json")
+        card.main(["--model", breeds.MODEL])
 
 
 def measure_readers(model: str, work: Path) -> None:
@@ -158,6 +172,7 @@ WORK: Mapping[str, Callable[[str, Path], None]] = {
     "verdict": measure_verdict,
     "random": measure_random,
     "per_sample": measure_per_sample,
+    "breeds": measure_breeds,
 }
 
 
@@ -196,6 +211,9 @@ def tables(folder: Path = FOLDER) -> dict[str, str]:
         found["verdict"] = verdict_table({m: _read(path) for m, path in verdicts.items()})
     if (folder / "per_sample.json").exists():
         found["per-sample"] = per_sample_table(_read(folder / "per_sample.json"))
+    if (folder / f"{breeds.MODEL}.breeds.json").exists():
+        measured = _read(folder / f"{breeds.MODEL}.breeds.json")
+        found["breeds"] = f"{breeds.as_table(measured)}\n{_weights_of(measured, breeds.MODEL)}"
     randoms = {model: folder / f"{model}.random.json" for model in MODELS}
     known = {model: _read(path) for model, path in randoms.items() if path.exists()}
     if known:
@@ -224,8 +242,8 @@ def per_sample_table(facts: Mapping[str, Any]) -> str:
     return f"{per_sample.as_table(facts)}\n{_weights_of(facts)}"
 
 
-def _weights_of(facts: Mapping[str, Any]) -> str:
-    measured, shipped = facts["settings"]["weights"], default_spec(MODEL).weights
+def _weights_of(facts: Mapping[str, Any], model: str = MODEL) -> str:
+    measured, shipped = facts["settings"]["weights"], default_spec(model).weights
     which = "the shipped ones" if measured == shipped else "which shipped before"
     return f"Measured with the weights `{measured[:12]}`, {which}."
 

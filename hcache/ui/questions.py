@@ -75,6 +75,16 @@ QUESTIONS = (
         choices={"direction": "a new one", "method": "naive", "source": "a label", "label": LABEL},
     ),
     StartingQuestion(
+        text="Must all positives be dogs of one breed?",
+        look=(
+            "A shipped model of drawn dogs of four breeds. Extract it, and fit directions to happy"
+            " dogs of one breed and of all breeds. Help shows what came out."
+        ),
+        page="pages/extract.py",
+        icon=":material/pets:",
+        choices={"model": "toydogs-ddpm-64"},
+    ),
+    StartingQuestion(
         text="What does each skip group carry?",
         look=(
             "Give one picture the activations of another, at one site at a time, and see how far"
