@@ -13,8 +13,9 @@ from tiny import flattened
 
 from hcache.cli.main import main
 from hcache.errors import ModelError, UsageError
-from hcache.models import adm, halves
-from hcache.models.adm import LEGACY, NEW, AdmStructure, convert_adm, read_structure, unet_of
+from hcache.models import adm_network, halves
+from hcache.models.adm import convert_adm
+from hcache.models.adm_network import LEGACY, NEW, AdmStructure, read_structure, unet_of
 from hcache.models.loading import load_model
 
 GOLDEN = Path(__file__).parent / "data" / "adm_legacy_attention.safetensors"
@@ -61,9 +62,9 @@ def guided_names(unet, structure, order, head):
     done another way.
     """
     weights, result = unet.state_dict(), {}
-    rename = {new: old for old, new in adm.RESNET.items()}
-    ends = {new: old for old, new in adm.ENDS.items()}
-    for old, new in adm.places_of(structure).items():
+    rename = {new: old for old, new in adm_network.RESNET.items()}
+    ends = {new: old for old, new in adm_network.ENDS.items()}
+    for old, new in adm_network.places_of(structure).items():
         for name in [name for name in weights if name.startswith(new + ".")]:
             part, kind = name.removeprefix(new + ".").rsplit(".", 1)
             if part in rename:

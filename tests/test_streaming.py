@@ -84,6 +84,18 @@ def test_no_variance_is_off_by_more_than_is_told(seed):
         assert own.residuals[:PLANTED].max() < 1e-2 and own.residuals.max() > 0
 
 
+def test_joint_components_alone_are_those_beside_the_ones_of_each_step():
+    data = planted()
+    both = drive(stream_components(in_blocks(data), N, 4))
+    alone = drive(stream_components(in_blocks(data), N, 4, own=False))
+    assert alone.own == () and len(both.own) == STEPS
+    np.testing.assert_allclose(alone.totals, both.totals, rtol=1e-5)
+    np.testing.assert_allclose(alone.joint.values, both.joint.values, rtol=1e-4)
+    for a, b in zip(alone.joint.scores, both.joint.scores, strict=True):
+        cosines = np.abs((a * b).sum(0)) / np.linalg.norm(a, axis=0) / np.linalg.norm(b, axis=0)
+        assert cosines[:PLANTED].min() > 1 - 1e-4
+
+
 def test_without_anything_planted_it_ends_and_says_how_far_off_it_is():
     data = np.random.default_rng(0).normal(size=(STEPS, N, D)).astype(np.float32)
     found = drive(stream_components(in_blocks(data), N, 10))

@@ -99,7 +99,7 @@ def test_the_shipped_latent_model_is_what_it_should_be():
     latent = load_model("toyfaces-ldm-64")
     folder = find_card("toyfaces-ldm-64").folder
     assert sum(path.stat().st_size for path in folder.rglob("*")) <= 16_000_000
-    assert (latent.anatomy.x, latent.anatomy.h) == ((3, 16, 16), (128, 2, 2))
+    assert (latent.anatomy.x, latent.anatomy.h) == ((3, 16, 16), (128, 4, 4))
     images, _ = draw_dataset(range(training.HELD_OUT, training.HELD_OUT + 32))
     before = to_tensor(images)
     after = latent.codec.decode(latent.codec.encode(before))

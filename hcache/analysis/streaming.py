@@ -90,9 +90,9 @@ class Leading:
 class Streamed:
     """The principal components of data that were read in blocks.
 
-    ``own``: the components of each step. ``joint``: those of all steps side by side, if requested.
-    ``totals`` (steps,): the sum of squares of each step. ``passes``: the number of passes over the
-    data.
+    ``own``: the components of each step, if requested. ``joint``: those of all steps side by side,
+    if requested. ``totals`` (steps,): the sum of squares of each step. ``passes``: the number of
+    passes over the data.
     """
 
     own: tuple[Leading, ...]
@@ -182,9 +182,9 @@ class _Search:
 class _Sums:
     """The sums over a pass of the samples minus ``shift`` (steps, d).
 
-    ``own`` and ``joint`` are the blocks: one for each step, and (steps, d, l) or None. The products
-    are (l, d) for each step. ``along_own`` and ``along_joint`` are the samples along the blocks
-    (steps, n, l).
+    ``own`` and ``joint`` are the blocks: one for each step or none, and (steps, d, l) or None. The
+    products are (l, d) for each step. ``along_own`` and ``along_joint`` are the samples along the
+    blocks (steps, n, l).
     """
 
     shift: np.ndarray
@@ -193,16 +193,20 @@ class _Sums:
     samples: int
     total: np.ndarray = field(init=False)
     squares: np.ndarray = field(init=False)
+    width: int = field(init=False)
     n: int = 0
 
     def __post_init__(self) -> None:
         steps, d = self.shift.shape
         self.total, self.squares = np.zeros((steps, d)), np.zeros(steps)
-        widths = self.own[0].shape[1], 0 if self.joint is None else self.joint.shape[2]
-        joint = self.own if self.joint is None else list(self.joint)
-        self.blocks = [
-            np.hstack(pair) if widths[1] else pair[0] for pair in zip(self.own, joint, strict=True)
-        ]
+        self.width = self.own[0].shape[1] if self.own else 0
+        widths = self.width, 0 if self.joint is None else self.joint.shape[2]
+        joint = [] if self.joint is None else list(self.joint)
+        self.blocks = (
+            [np.hstack(pair) for pair in zip(self.own, joint, strict=True)]
+            if self.own and joint
+            else self.own or joint
+        )
         self.own_products, self.joint_products = (
             np.zeros((steps, width, d), np.float32) for width in widths
         )
@@ -212,7 +216,7 @@ class _Sums:
 
     def add(self, x: np.ndarray) -> None:
         """Adds samples (steps, some, d), minus the shift."""
-        place, width = slice(self.n, self.n + x.shape[1]), self.own[0].shape[1]
+        place, width = slice(self.n, self.n + x.shape[1]), self.width
         self.n = place.stop
         ones = np.ones(x.shape[1], np.float32)
         for step, rows in enumerate(x):
@@ -221,7 +225,8 @@ class _Sums:
             found = rows @ self.blocks[step]
             self.along_own[step, place] = found[:, :width]
             self.along_joint[step, place] = found[:, width:]
-            self.own_products[step] += found[:, :width].T @ rows
+            if width:
+                self.own_products[step] += found[:, :width].T @ rows
         if self.joint is not None:
             together = self.along_joint[:, place].sum(0)
             for step, rows in enumerate(x):
@@ -232,7 +237,7 @@ class _Sums:
         mean = (self.total / self.n).astype(np.float32)
         own = [
             product.T - self.n * np.outer(at, at @ block)
-            for product, block, at in zip(self.own_products, self.own, mean, strict=True)
+            for product, block, at in zip(self.own_products, self.own, mean, strict=bool(self.own))
         ]
         joint = self.joint_products.swapaxes(1, 2)
         if self.joint is not None:
@@ -247,7 +252,12 @@ class _Sums:
 
 
 def stream_components(
-    rows: StepRows, samples: int, k: int = 10, joint: bool = True, seed: int = 0
+    rows: StepRows,
+    samples: int,
+    k: int = 10,
+    joint: bool = True,
+    seed: int = 0,
+    own: bool = True,
 ) -> Generator[float, None, Streamed]:
     """Computes the ``k`` leading components of each step and jointly.
 
@@ -257,6 +267,7 @@ def stream_components(
         k: The number of components, at most what samples or features allow.
         joint: Whether to compute joint components as well.
         seed: The seed of the random columns.
+        own: Whether to compute the components of each step. Joint ones alone take half of the time.
 
     Raises:
         AnalysisError: values are not finite, or a step has no variance.
@@ -269,18 +280,18 @@ def stream_components(
     shift = first.mean(1)
     first -= shift[:, None]
     rng = np.random.default_rng(seed)
-    own = [_Search(k=k, block=_first_block(each[None], k, rng)) for each in first]
+    each_step = [_Search(k=k, block=_first_block(at[None], k, rng)) for at in first if own]
     whole = _Search(k=k, block=_first_block(first, k, rng)) if joint else None
     share, passes = 1 / MOST_PASSES, 0
     while True:
-        sums = yield from _pass(rows, samples, shift, own, whole, share * passes, share)
+        sums = yield from _pass(rows, samples, shift, each_step, whole, share * passes, share)
         passes += 1
-        searches = [*own, *([whole] if whole else [])]
+        searches = [*each_step, *([whole] if whole else [])]
         enough = passes >= LEAST_PASSES or all(s.complete for s in searches)
         if passes == MOST_PASSES or (enough and all(s.settled for s in searches)):
             break
     return Streamed(
-        own=tuple(search.leading() for search in own),
+        own=tuple(search.leading() for search in each_step),
         joint=None if whole is None else whole.leading(),
         totals=sums.totals,
         passes=passes,

@@ -169,7 +169,7 @@ def joint_once(what: str, folder: str) -> dict[str, Any]:
         for block in run.step_blocks(H):
             block.sum()
     else:
-        found = drive(stream_components(lambda: run.step_blocks(H), len(run)))
+        found = drive(stream_components(lambda: run.step_blocks(H), len(run), own=False))
         passes = found.passes
     return {"spent": asdict(clock.read()), "peak": peak(), "passes": passes}
 

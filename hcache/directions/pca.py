@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -160,8 +161,8 @@ def _leading_streamed(
 ) -> Generator[float, None, list[np.ndarray]]:
     """Returns the same for samples whose Gram matrix is too large, by passes over them."""
     run = h.run
-    search = stream_components(lambda: run.step_blocks(h.site), len(run), count, joint)
-    found = yield from search
+    rows = partial(run.step_blocks, h.site)
+    found = yield from stream_components(rows, len(run), count, joint, own=not joint)
     if found.joint is None:
         return _aligned([_unit(each.scores[0]) for each in found.own])
     whole = (found.joint.scores * found.joint.lengths[:, None]).sum(0, dtype=np.float64)

@@ -25,7 +25,8 @@ import torch
 from diffusers import DDIMScheduler, UNet2DModel
 
 from ..errors import ModelError, UsageError
-from .adm import Conversion, built_strictly
+from .adm import Conversion
+from .adm_network import built_strictly
 from .saving import save_pipeline
 from .states import read_state
 

@@ -51,6 +51,8 @@ VERDICT_SAMPLES = 256
 
 DRAWINGS, POSITIVES, READ_SAMPLES = 512, 32, 128
 QUESTIONS = ("decodability", "swaps")
+READ_FROM = {"decodable": "read from h:", "in x_t": "read from x_t:"}
+EFFECT = "effect of "
 LENGTH_WORDS = {EQUAL: "equal length", OWN: "own length", REST: "5 components out"}
 
 
@@ -359,12 +361,22 @@ def verdict_table(verdicts: Mapping[str, Mapping[str, Any]]) -> str:
         model: {(cell["question"], cell["subject"]): cell for cell in verdict["cells"]}
         for model, verdict in verdicts.items()
     }
-    shared = [key for key in cells[MODEL] if all(key in found for found in cells.values())]
+    shared = [key for key in sorted(cells[MODEL]) if all(key in found for found in cells.values())]
     rows = [
-        (f"{question} {subject}".strip(), *(_estimate(cells[m][question, subject]) for m in cells))
+        (
+            f"{_asked(question)} {_words(subject)}".strip(),
+            *(_estimate(cells[m][question, subject]) for m in cells),
+        )
         for question, subject in shared
     ]
     return _table(("", *(f"`{model}`" for model in cells)), rows)
+
+
+def _asked(question: str) -> str:
+    """Returns a question of the verdict in the words of the table."""
+    if question.startswith(EFFECT):
+        return f"carried by a swap of {question.removeprefix(EFFECT)}:"
+    return READ_FROM.get(question, question)
 
 
 def random_table(known: Mapping[str, Mapping[str, Any]]) -> str:
