@@ -488,6 +488,9 @@ def main(argv: list[str] | None = None) -> None:
             WORK[part](model, args.work)
     for path in write_tables(args.docs):
         print(f"written: {path}")
+    strip, pictures = FOLDER / breeds.MODEL / breeds.STRIP, args.docs / "pictures"
+    if strip.exists() and pictures.is_dir():
+        shutil.copy(strip, pictures)
 
 
 if __name__ == "__main__":
