@@ -1,12 +1,15 @@
 """Drawn dogs: the data set, its reader's outputs, and what is measured of breeds."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from hcache.models.loading import load_model
+from hcache.sampling.loop import denoise
 from hcache.toyfaces import breeds, dogs, dogs_reader
 from hcache.toyfaces import card as card_module
 
@@ -141,3 +144,27 @@ def test_the_card_of_dogs_has_what_was_measured():
     assert (
         "| mixed breeds | 0.25 | 1 | +0.50 (+0.40 to +0.60)" in card and "of 1024, applied" in card
     )
+
+
+def test_the_shipped_reader_reads_held_out_drawings():
+    images, truth = dogs.draw_dataset(range(3_000_000, 3_000_200))
+    readings = dogs_reader.read(images)
+    for place, factor in enumerate(dogs.FACTORS):
+        error = np.square(readings[factor.name] - truth[:, place]).mean()
+        assert error < 0.02 * truth[:, place].var(), factor.name
+    assert (breeds.breed_of(readings) == truth[:, 4:].argmax(1)).mean() > 0.99
+
+
+def test_the_shipped_model_draws_dogs_of_every_breed():
+    model = load_model(breeds.MODEL)
+    assert model.anatomy.h == (96, 8, 8) and len(model.anatomy.skips) == 4
+    *_, last = denoise(model, range(16), 8)
+    readings = dogs_reader.read(model.to_images(last.x_next).numpy())
+    sure = np.stack([readings[f"breed {name}"] for name in dogs.NAMES]).max(0)
+    assert set(breeds.breed_of(readings)) == {0, 1, 2, 3} and np.median(sure) > 0.9
+    assert readings["happy"].std() > 0.1
+
+
+def test_all_weights_that_ship_are_small():
+    weights = Path(breeds.__file__).parent / "weights"
+    assert sum(path.stat().st_size for path in weights.rglob("*.safetensors")) <= 40_000_000
