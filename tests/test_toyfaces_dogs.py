@@ -91,12 +91,19 @@ def test_positives_are_the_happiest_of_all_or_of_one_breed():
         assert (breed[list(chosen[name])] == k).all() and len(chosen[name]) == 20
     assert len({*chosen[breeds.RANDOM]}) == 20
     fits = breeds.fits(run, 20)
+    against = {name: f"{name}, against unhappy ones" for name in (breeds.MIXED, *dogs.NAMES)}
     assert {name: fit.method for name, fit in fits.items() if name not in chosen} == {
+        **dict.fromkeys(against.values(), "supervised"),
         "mixed breeds, VAE": "vae",
         "mixed breeds, local naive": "local",
     }
     mixed = {fit.positives for name, fit in fits.items() if name.startswith(breeds.MIXED)}
     assert mixed == {chosen[breeds.MIXED]}
+    for name, words in against.items():
+        rows = list(fits[words].negatives)
+        assert fits[words].positives == chosen[name] and len(rows) == 20
+        assert readings["happy"][rows].max() < readings["happy"][list(chosen[name])].min()
+        assert name == breeds.MIXED or set(breed[rows]) == {dogs.NAMES.index(name)}
 
 
 def test_a_change_is_of_the_recipients_breed_and_in_spreads():
@@ -108,13 +115,16 @@ def test_a_change_is_of_the_recipients_breed_and_in_spreads():
 
 
 def test_the_table_has_a_row_for_each_set_of_positives_and_strength():
-    effect = {name: {"happy": [0.5, 0.4, 0.6]} for name in dogs.NAMES}
+    effect = {
+        name: {"happy": [0.5, 0.4, 0.6], "own breed": [-0.2, -0.3, 0.0]} for name in dogs.NAMES
+    }
     facts = {
         "effects": {breeds.MIXED: {"1": effect, "2": effect}},
         "alignment": {breeds.MIXED: {"alignment": {"value": 0.25}}},
     }
     lines = breeds.as_table(json.loads(json.dumps(facts))).splitlines()
     assert len(lines) == 4 and lines[3].startswith("| mixed breeds | 0.25 | 2 | +0.50 (+0.40")
+    assert lines[3].endswith("| -0.20, -0.20, -0.20, -0.20 |")
 
 
 def test_the_strip_has_a_row_for_everything_with_its_name():
@@ -127,7 +137,9 @@ def test_the_strip_has_a_row_for_everything_with_its_name():
 
 
 def test_the_card_of_dogs_has_what_was_measured():
-    effect = {name: {"happy": [0.5, 0.4, 0.6]} for name in dogs.NAMES}
+    effect = {
+        name: {"happy": [0.5, 0.4, 0.6], "own breed": [-0.2, -0.3, 0.0]} for name in dogs.NAMES
+    }
     facts = {
         "settings": {"weights": "abc", "fit": 1024, "unseen": 128},
         "network": {"parameters": 2_850_771, "h": [96, 8, 8], "skips": [3, 3, 3, 3]},

@@ -6,10 +6,11 @@ The question comes from edits of photographs of dogs: a direction towards happy 
 only if all its positives are of one breed. Here the breed and the expression of every sample are
 read by a reader that was trained on drawings. Naive directions are fitted to the happiest samples
 of all breeds and to the happiest of each breed, and applied to samples that had no part in it.
-Directions fitted to randomly chosen positives are measured for comparison. Methods that move each
-sample by its own Δh are fitted to the positives of mixed breeds as well. The command writes
-``breeds.json``, ``breeds.png`` and ``sheet.png`` (64 samples, not picked) into ``DIR``, and
-continues from what is there.
+Naive directions are relative to all samples, so those from one breed contain the breed. Directions
+against the least happy samples of the same breed do not. Directions fitted to randomly chosen
+positives are measured for comparison. Methods that move each sample by its own Δh are fitted to the
+positives of mixed breeds as well. The command writes ``breeds.json``, ``breeds.png`` and
+``sheet.png`` (64 samples, not picked) into ``DIR``, and continues from what is there.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from .methods import fitted_in_time, moved_images
 MODEL, READER = "toydogs-ddpm-64", "toydogs"
 SHEET, STRIP = "sheet.png", "breeds.png"
 MIXED, RANDOM = "mixed breeds", "random positives"
+AGAINST = "against unhappy ones"
 PER_SAMPLE = {"VAE": "vae", "local naive": "local"}
 STEPS, STRENGTHS = 20, (1.0, 2.0)
 EACH = 2
@@ -60,27 +62,40 @@ def chosen_positives(run: Run, count: int) -> dict[str, tuple[int, ...]]:
 
     They are the happiest samples of all breeds, the happiest of each breed, and random ones.
     """
-    labels = run.labels[READER]
-    breeds = breed_of(labels)
-    found = {MIXED: tuple(top_samples(run, labels["happy"], count))}
-    for place, name in enumerate(NAMES):
-        own = np.where(breeds == place, labels["happy"], np.nan)
-        found[name] = tuple(top_samples(run, own, min(count, int((breeds == place).sum()) // 4)))
     drawn = np.random.default_rng(0).choice(run.sample_ids, count, replace=False)
-    return {**found, RANDOM: tuple(int(i) for i in drawn)}
+    return {**at_one_end(run, count), RANDOM: tuple(int(i) for i in drawn)}
+
+
+def at_one_end(run: Run, count: int, highest: bool = True) -> dict[str, tuple[int, ...]]:
+    """Chooses the happiest samples, or the least happy ones, of all breeds and of each.
+
+    There are ``count`` of each kind, or a quarter of a breed with fewer.
+    """
+    labels = run.labels[READER]
+    breeds, values = breed_of(labels), labels["happy"] if highest else -labels["happy"]
+    found = {MIXED: tuple(top_samples(run, values, count))}
+    for place, name in enumerate(NAMES):
+        own = np.where(breeds == place, values, np.nan)
+        found[name] = tuple(top_samples(run, own, min(count, int((breeds == place).sum()) // 4)))
+    return found
 
 
 def fits(run: Run, count: int) -> dict[str, Fit]:
     """Returns what is tried, by its name.
 
-    The naive direction is fitted to every set of positives. The happiest samples of all breeds also
-    get a VAE and a local naive direction.
+    The naive direction is fitted to every set of positives, against the mean of all samples. The
+    supervised one is fitted against the least happy samples of the same breed, or of all breeds.
+    The happiest samples of all breeds also get a VAE and a local naive direction.
     """
-    chosen = chosen_positives(run, count)
+    chosen, unhappy = chosen_positives(run, count), at_one_end(run, count, highest=False)
     found = {
         name: Fit(method="naive", run=run.name, positives=positives)
         for name, positives in chosen.items()
     }
+    for name, negatives in unhappy.items():
+        found[f"{name}, {AGAINST}"] = Fit(
+            method="supervised", run=run.name, positives=chosen[name], negatives=negatives
+        )
     for words, method in PER_SAMPLE.items():
         name = f"{MIXED}, {words}"
         found[name] = Fit(method=method, run=run.name, positives=chosen[MIXED])
@@ -189,18 +204,17 @@ def strip(rows: Mapping[str, np.ndarray]) -> Image.Image:
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """Writes the changes of ``happy`` as a Markdown table."""
-    lines = [
-        "| positives | alignment | strength | " + " | ".join(NAMES) + " |",
-        "| --- | --- | --- | " + " | ".join("---" for _ in NAMES) + " |",
-    ]
+    """Writes the changes of ``happy`` and of the own breed as a Markdown table."""
+    columns = ("positives", "alignment", "strength", *NAMES, "own breed")
+    lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
     for name, effect in facts["effects"].items():
         agreed = facts["alignment"][name]["alignment"]["value"]
         for at, found in effect.items():
             cells = " | ".join(
                 "{:+.2f} ({:+.2f} to {:+.2f})".format(*found[breed]["happy"]) for breed in NAMES
             )
-            lines.append(f"| {name} | {agreed:.2f} | {at} | {cells} |")
+            kept = ", ".join(f"{found[breed]['own breed'][0]:+.2f}" for breed in NAMES)
+            lines.append(f"| {name} | {agreed:.2f} | {at} | {cells} | {kept} |")
     return "\n".join(lines)
 
 
