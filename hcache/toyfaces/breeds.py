@@ -9,7 +9,7 @@ of all breeds and to the happiest of each breed, and applied to samples that had
 Naive directions are relative to all samples, so those from one breed contain the breed. Directions
 against the least happy samples of the same breed do not. Directions fitted to randomly chosen
 positives are measured for comparison. Methods that move each sample by its own Δh are fitted to the
-positives of mixed breeds as well. The command writes ``breeds.json``, ``breeds.png`` and
+positives of mixed breeds as well. The command writes ``breeds.json``, ``breeds.webp`` and
 ``sheet.png`` (64 samples, not picked) into ``DIR``, and continues from what is there.
 """
 
@@ -40,7 +40,7 @@ from .measure import UNSEEN_SEED, sample_images
 from .methods import fitted_in_time, moved_images
 
 MODEL, READER = "toydogs-ddpm-64", "toydogs"
-SHEET, STRIP = "sheet.png", "breeds.png"
+SHEET, STRIP = "sheet.png", "breeds.webp"
 MIXED, RANDOM = "mixed breeds", "random positives"
 AGAINST = "against unhappy ones"
 PER_SAMPLE = {"VAE": "vae", "local naive": "local"}
@@ -184,9 +184,9 @@ def measure_breeds(
                 known[at] = change_by_breed(before, read(images), spread)
                 Image.fromarray(np.concatenate(list(images[shown]), 1)).save(picture)
                 kept.write_text(json.dumps(facts, indent=1) + "\n")
-            if strength == STRENGTHS[-1]:
+            if strength == STRENGTHS[0]:
                 rows[name] = np.asarray(Image.open(picture))
-    strip(rows).save(kept.with_name(STRIP))
+    strip(rows).save(kept.with_name(STRIP), quality=90)
     return facts
 
 
