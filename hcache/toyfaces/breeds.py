@@ -67,9 +67,9 @@ def chosen_positives(run: Run, count: int) -> dict[str, tuple[int, ...]]:
 
 
 def at_one_end(run: Run, count: int, highest: bool = True) -> dict[str, tuple[int, ...]]:
-    """Chooses the happiest samples, or the least happy ones, of all breeds and of each.
+    """Chooses the happiest samples of all breeds and of each.
 
-    There are ``count`` of each kind, or a quarter of a breed with fewer.
+    If ``highest`` is false, it chooses the least happy ones. There are ``count`` of each kind, or a quarter of a breed with fewer.
     """
     labels = run.labels[READER]
     breeds, values = breed_of(labels), labels["happy"] if highest else -labels["happy"]
