@@ -69,7 +69,8 @@ def chosen_positives(run: Run, count: int) -> dict[str, tuple[int, ...]]:
 def at_one_end(run: Run, count: int, highest: bool = True) -> dict[str, tuple[int, ...]]:
     """Chooses the happiest samples of all breeds and of each.
 
-    If ``highest`` is false, it chooses the least happy ones. There are ``count`` of each kind, or a quarter of a breed with fewer.
+    If ``highest`` is false, it chooses the least happy ones. There are ``count`` of each kind, or a
+    quarter of a breed with fewer.
     """
     labels = run.labels[READER]
     breeds, values = breed_of(labels), labels["happy"] if highest else -labels["happy"]
@@ -204,7 +205,7 @@ def strip(rows: Mapping[str, np.ndarray]) -> Image.Image:
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """Writes the changes of ``happy`` and of the own breed as a Markdown table."""
+    """Tabulates the changes of ``happy`` and of the own breed."""
     columns = ("positives", "alignment", "strength", *NAMES, "own breed")
     lines = [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |"]
     for name, effect in facts["effects"].items():
