@@ -20,12 +20,13 @@ LONGEST_FIRST = ("test_browser.py",)
 
 
 def pytest_xdist_auto_num_workers(config):
-    """The whole suite runs on every core; files that are named run in this very process, which
-    is ready sooner.
+    """The whole suite runs on every core, with one more worker for the times when tests wait for a
+    browser or another process. Files that are named run in this very process, which is ready
+    sooner.
     """
     if any(argument.split("::")[0].endswith(".py") for argument in config.args):
         return 0
-    return min(len(os.sched_getaffinity(0)), 8)
+    return min(len(os.sched_getaffinity(0)) + 1, 8)
 
 
 def pytest_collection_modifyitems(items):

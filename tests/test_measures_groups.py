@@ -39,6 +39,7 @@ def called(test, sets=SETS):
     return sum(test(*of_groups(seed)) <= 0.05 for seed in range(sets))
 
 
+@pytest.mark.slow
 def test_positives_that_are_groups_agree_by_chance_and_are_not_called():
     def by(groups):
         return lambda data, label, _: (

@@ -61,6 +61,7 @@ def null_text_error(model, x, options):
     return off(last.x_next, x), found
 
 
+@pytest.mark.slow
 def test_its_error_is_below_that_of_plain_and_of_negative_prompt_inversion(models):
     model, _ = models["SD"]
     x = pictures_of(model)

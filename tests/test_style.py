@@ -46,16 +46,13 @@ def faults(tree):
 
 
 def test_no_docstring_ends_a_sentence_with_two_full_stops():
-    twice = re.compile(r"[\w)`]\.\.(\s|$)")
+    twice = re.compile(r'[\w)`]\.\.( *$|""")', re.MULTILINE)
     found = {
-        (name, text.splitlines()[0])
+        (name, match[0])
         for name, path in MODULES.items()
-        for node in ast.walk(parsed(path))
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
-        and (text := ast.get_docstring(node))
-        and twice.search(text)
+        for match in twice.finditer(path.read_text(encoding="utf-8"))
     }
-    assert not found
+    assert not found and twice.search("it is wrong..\n") and not twice.search("and so on ...\n")
 
 
 def test_every_public_name_has_a_docstring():
