@@ -357,9 +357,9 @@ def check_shape(shape: tuple[int, ...], model: Model, site: str = H) -> None:
     """Makes sure that a Δh (c, h, w) matches a model's site."""
     if site == H:
         model.anatomy.need_unet("moving h")
-    own = model.anatomy.shape(site)
-    if tuple(shape) != tuple(own):
-        theirs, ours = ("x".join(map(str, s)) for s in (shape, own))
+    own = model.anatomy.h if site == H else model.anatomy.shape(site)
+    if own is None or tuple(shape) != tuple(own):
+        theirs, ours = ("x".join(map(str, s)) for s in (shape, own or ()))
         raise AnalysisError(
             f"this direction was made on another model: its {site} is {theirs}, that of"
             f" {model.card.name} is {ours}"

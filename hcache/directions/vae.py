@@ -37,6 +37,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..cache.layout import H
 from ..cache.reading import Run
 from ..errors import AnalysisError, UsageError
 from ..options import Option
@@ -297,7 +298,8 @@ def _in_unit(
 def _positives_of(fit: Fit, run: Run) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Returns μ and σ (step, c, h, w) of all samples, and z (step, n, d) of the positives."""
     rows = [run.position(sample) for sample in sorted(set(fit.positives))]
-    mean, sigma, z, shape = [], [], [], run.anatomy.shape(fit.site)
+    mean, sigma, z = [], [], []
+    shape = run.anatomy.h if fit.site == H else run.anatomy.shape(fit.site)
     for step in range(run.spec.steps):
         h = run.matrix(fit.site, step)
         mean.append(h.mean(0).reshape(shape))
