@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 
-from ..cache.files import write_json
-from ..cache.layout import MANIFEST, RUN_JSON, SCHEMA
+from ..cache.layout import MANIFEST
 from ..cache.reading import Run, open_run
 from ..cache.shards import ShardWriter
 from ..dashboard import dashboard_script
 from ..specs import Anatomy, RunSpec
+from .planted import empty_run
 from .timing import Clock
 
 H_SHAPE, PICTURE, STEPS, BATCH = (8, 2, 2), (4, 4, 3), 4, 64
@@ -44,19 +44,7 @@ def run_of_many(home: Path, samples: int, there: int | None = None) -> Run:
     """
     spec = RunSpec(model="planted", samples=samples, steps=STEPS, batch=BATCH)
     anatomy = Anatomy(x=(3, 4, 4), image=PICTURE, h=H_SHAPE)
-    folder, timesteps = home / "runs" / spec.name, list(range(STEPS))[::-1]
-    folder.mkdir(parents=True)
-    write_json(
-        folder / RUN_JSON,
-        {
-            "schema": SCHEMA,
-            "name": spec.name,
-            "spec": spec.to_json(),
-            "anatomy": anatomy.to_json(),
-            "timesteps": timesteps,
-            "provenance": {},
-        },
-    )
+    folder = empty_run(home, spec, anatomy)
     for start in range(0, samples if there is None else there, BATCH):
         _write_shard(folder, spec, start, min(start + BATCH, samples))
     if there is not None:

@@ -20,6 +20,24 @@ RANK = 16
 """The number of directions in which the samples vary, each by 0.8 of the one before."""
 
 
+def empty_run(home: Path, spec: RunSpec, anatomy: Anatomy) -> Path:
+    """Makes the folder of a run without shards, with its ``run.json``."""
+    folder = home / "runs" / spec.name
+    folder.mkdir(parents=True)
+    write_json(
+        folder / RUN_JSON,
+        {
+            "schema": SCHEMA,
+            "name": spec.name,
+            "spec": spec.to_json(),
+            "anatomy": anatomy.to_json(),
+            "timesteps": list(range(spec.steps))[::-1],
+            "provenance": {},
+        },
+    )
+    return folder
+
+
 def planted_run(
     home: Path, samples: int, steps: int, shape: tuple[int, int, int], batch: int
 ) -> Run:
@@ -28,20 +46,8 @@ def planted_run(
     Every step has a mean, ``RANK`` directions with the samples' own coordinates, and noise.
     """
     spec = RunSpec(model="planted", samples=samples, steps=steps, batch=batch)
-    folder = home / "runs" / spec.name
-    folder.mkdir(parents=True)
     anatomy = Anatomy(x=(3, shape[1], shape[2]), image=(shape[1], shape[2], 3), h=shape)
-    write_json(
-        folder / RUN_JSON,
-        {
-            "schema": SCHEMA,
-            "name": spec.name,
-            "spec": spec.to_json(),
-            "anatomy": anatomy.to_json(),
-            "timesteps": list(range(steps))[::-1],
-            "provenance": {},
-        },
-    )
+    folder = empty_run(home, spec, anatomy)
     directions = (
         np.random.default_rng(0).normal(size=(steps, RANK, int(np.prod(shape)))).astype(np.float32)
     )

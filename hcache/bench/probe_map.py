@@ -20,8 +20,7 @@ import numpy as np
 
 from ..analysis.probes import KINDS, LOGISTIC, RIDGE
 from ..analysis.threads import workers
-from ..cache.files import write_json
-from ..cache.layout import RUN_JSON, SCHEMA
+from ..cache.layout import RUN_JSON
 from ..cache.reading import Run, open_run
 from ..cache.shards import ShardWriter
 from ..cards import default_spec
@@ -29,6 +28,7 @@ from ..measures.decodability import ProbeOptions, decodability
 from ..models.loading import load_anatomy
 from ..progress import drive
 from ..specs import FULL, POOLED
+from .planted import empty_run
 
 MODEL, BATCH, FACTORS = "toyfaces-ddpm-64", 16, 8
 LABELS = {RIDGE: "values", LOGISTIC: "classes"}
@@ -76,18 +76,7 @@ def made_up_run(home: Path, samples: int, steps: int, skips: str, seed: int = 0)
     folder, timesteps = home / "runs" / spec.name, list(range(steps))[::-1]
     if (folder / RUN_JSON).exists():
         return open_run(folder)
-    folder.mkdir(parents=True)
-    write_json(
-        folder / RUN_JSON,
-        {
-            "schema": SCHEMA,
-            "name": spec.name,
-            "spec": spec.to_json(),
-            "anatomy": anatomy.to_json(),
-            "timesteps": timesteps,
-            "provenance": {},
-        },
-    )
+    empty_run(home, spec, anatomy)
     members = [member for site in anatomy.sites for member in anatomy.members(site)]
     shapes = {
         m: anatomy.shape(m) if store[_site_of(m)] == FULL else anatomy.shape(m)[:1] for m in members
