@@ -75,7 +75,7 @@ def finish(app, key, seconds=90):
     deadline = time.monotonic() + seconds
     while any(work.running for _, work in app.session_state["works"].values()):
         assert time.monotonic() < deadline, "the work did not end"
-        time.sleep(0.3)
+        time.sleep(0.02)
     return app.run()
 
 

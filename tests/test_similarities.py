@@ -403,3 +403,22 @@ def test_the_verdict_page_offers_them_and_the_task_takes_them(copied_run, monkey
     order = {"what": ["swaps"], "labels": [], "samples": 4, "nulls": 2}
     work = Measuring.read("r", {**order, "options": {"similarities": "gram"}})
     assert work.chosen["similarities"] == "gram"
+
+
+def test_the_corners_of_a_picture_are_found_once(monkeypatch, clip):
+    from skimage.feature import ORB
+
+    sought = []
+
+    def counted(self, grey):
+        sought.append(grey)
+        return detect(self, grey)
+
+    detect = ORB.detect_and_extract
+    monkeypatch.setattr(ORB, "detect_and_extract", counted)
+    pictures = scene(977, n=3)
+    distance = opened("keypoints", clip)
+    first = distance(pictures, np.roll(pictures, 1, axis=0))
+    assert len(sought) == 3
+    assert np.array_equal(distance(pictures, np.roll(pictures, 1, axis=0)), first)
+    assert len(sought) == 3 and len(set(first)) == 3

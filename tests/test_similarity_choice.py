@@ -8,6 +8,7 @@ from test_pages import finish, open_page
 
 from hcache.readers.likeness import samples_apart
 from hcache.similarities.opening import between_pictures, chosen_distances
+from hcache.ui import similarity_choice
 
 
 def test_cheap_similarities_are_chosen_and_directed_ones_are_not_offered():
@@ -54,3 +55,19 @@ def test_swap_measures_the_chosen_ones(app):
     assert float(rows.loc[("pixels", "B"), "two samples"]) > 0
     assert rows.loc[("pixels", "A"), "two samples"] == ""
     assert not page.exception and not page.error
+
+
+def test_two_samples_are_compared_once_for_all_pages(app, monkeypatch):
+    """With the default similarities that takes seconds, for each picture that is made."""
+    asked = []
+
+    def counted(run, distances):
+        asked.append(tuple(distances))
+        return samples_apart(run, distances)
+
+    monkeypatch.setattr(similarity_choice, "samples_apart", counted)
+    page = finish(open_page(app, "swap"), "run-swap")
+    page.number_input(key="choose-donor").set_value(3).run()
+    page = open_page(finish(page, "run-swap"), "compare")
+    assert not page.exception and not page.error
+    assert len(asked) == 1

@@ -1,14 +1,19 @@
-"""The choice of similarities for the small tables of distances."""
+"""The choice of similarities for the small tables of distances, and their null."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import streamlit as st
 
-from ..similarities.opening import between_pictures
+from ..analysis.swaps import Distance
+from ..cache.reading import Run
+from ..readers.likeness import distances_of, samples_apart
+from ..readers.reading import reader_of
+from ..similarities.opening import ChosenDistances, between_pictures, chosen_distances
 from ..similarities.registry import SIMILARITIES
-from . import state
+from . import loaders, state
 from .text import literal
 
 
@@ -29,6 +34,29 @@ def choose_similarities(page: str, cheap_chosen: bool = True) -> tuple[str, ...]
         help=f"{told} Those of an encoder take that of the run's reader.",
     )
     return tuple(found)
+
+
+def distances_with(run: Run, reader: str, names: Sequence[str]) -> ChosenDistances:
+    """Opens the distances of a table: by a reader's encoder, and the similarities by name."""
+    chosen = chosen_distances(run, reader, names)
+    own = distances_of(reader_of(run, reader))
+    return ChosenDistances(distances={**own, **chosen.distances}, missing=chosen.missing)
+
+
+def two_samples(run: Run, distances: Mapping[str, Distance]) -> dict[str, float]:
+    """Returns the mean distances of two different samples of a run, which are the null.
+
+    They are kept for all pages: they take longer than the distances of a few pictures. A distance
+    of an encoder has its digest in its name, so that of another encoder is measured anew.
+    """
+    return dict(_two_samples(str(run.folder), len(run), tuple(distances), distances))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _two_samples(
+    folder: str, samples: int, names: tuple[str, ...], _distances: Mapping[str, Distance]
+) -> dict[str, float]:
+    return samples_apart(loaders.shared_run(Path(folder)), _distances)
 
 
 def say_missing(lines: Iterable[str]) -> None:

@@ -16,7 +16,9 @@ import numpy as np
 
 from ...analysis.similarity import LUMA
 from ...analysis.swaps import Distance
+from ...bounded import ByteCache
 from ...errors import UsageError
+from ...images.pngs import pixels_digest
 from ..similarity import STRUCTURE, Opening, Similarity
 
 NAME = "keypoints"
@@ -24,6 +26,13 @@ LEAST = 256
 CORNERS = 200
 DIFFER = 0.2
 """The share of bits that may differ: 50 of 256, as in ORB-SLAM for certain matches."""
+
+CORNER_BYTES = 2**25
+"""The bytes for corners of the last pictures: 655 of them, if each has all its corners. Finding
+them takes some 50 ms, and a table compares the same picture with several others.
+"""
+
+_corners = ByteCache(CORNER_BYTES)
 
 
 def open_keypoints(opening: Opening) -> dict[str, Distance]:
@@ -42,6 +51,9 @@ def open_keypoints(opening: Opening) -> dict[str, Distance]:
 
     def corners(picture: np.ndarray) -> np.ndarray:
         """Returns descriptors (k, 256) of a picture's corners; k may be 0."""
+        return _corners.get(pixels_digest(picture), lambda: find_corners(picture))
+
+    def find_corners(picture: np.ndarray) -> np.ndarray:
         grey, least = picture @ LUMA / 255, min(picture.shape[:2])
         if least < LEAST:
             scale = LEAST / least

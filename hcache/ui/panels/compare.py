@@ -19,11 +19,10 @@ from ...figures.differences import CHANNELS, draw_difference, signed_difference
 from ...figures.palette import DIVERGING
 from ...figures.pictures import data_uri
 from ...images.pngs import pixels_digest
-from ...readers.likeness import COMPARED, apart, distances_of, samples_apart
+from ...readers.likeness import COMPARED, apart, distances_of
 from ...readers.reading import reader_of, readers_of
-from ...similarities.opening import chosen_distances
 from .. import loaders, state
-from ..similarity_choice import choose_similarities, say_missing
+from ..similarity_choice import choose_similarities, distances_with, say_missing, two_samples
 from ..text import literal, sentence
 from ..viewer import FASTEST, SLOWEST, show_pictures
 from .alike import alike_panel
@@ -200,7 +199,8 @@ def _distances(a: Pinned, b: Pinned) -> None:
     reader = next(iter(readers_of(a.run)), "")
     digests = (pixels_digest(a.picture), pixels_digest(b.picture))
     found, missing = _apart(str(a.run.folder), reader, names, digests, a.picture, b.picture)
-    others = _samples_apart(str(a.run.folder), len(a.run), reader, names)
+    with st.spinner("Comparing samples of the run …"):
+        others = two_samples(a.run, distances_with(a.run, reader, names).distances)
     rows = [
         {
             "Distance": name,
@@ -228,20 +228,9 @@ def _apart(
     _b: np.ndarray,
 ) -> tuple[dict[str, float], tuple[str, ...]]:
     run = loaders.shared_run(Path(folder))
-    more = chosen_distances(run, reader, names)
-    far = {**distances_of(reader_of(run, reader)), **more.distances}
-    found = apart(_a[None], _b[None], far)
-    return {name: float(values[0]) for name, values in found.items()}, more.missing
-
-
-@st.cache_data(max_entries=64, show_spinner="Comparing samples of the run …")
-def _samples_apart(
-    folder: str, samples: int, reader: str, names: tuple[str, ...]
-) -> dict[str, float]:
-    """Returns the mean distances of different samples. ``samples``: how many the run has now."""
-    run = loaders.shared_run(Path(folder))
-    more = chosen_distances(run, reader, names)
-    return samples_apart(run, {**distances_of(reader_of(run, reader)), **more.distances})
+    far = distances_with(run, reader, names)
+    found = apart(_a[None], _b[None], far.distances)
+    return {name: float(values[0]) for name, values in found.items()}, far.missing
 
 
 def _common_reader(a: Pinned, b: Pinned) -> str:

@@ -14,16 +14,15 @@ from ...edits.render_store import render_kept
 from ...figures.pictures import png_bytes
 from ...figures.strips import draw_strip
 from ...readers.checks import error_of
-from ...readers.likeness import apart, distances_of, samples_apart
+from ...readers.likeness import apart
 from ...readers.reading import reader_of
 from ...recipes.recipe import Recipe
-from ...similarities.opening import chosen_distances
 from .. import loaders, state
 from ..edit_widgets import draw_amount
 from ..frame import beside, errors_shown
 from ..kept import kept
 from ..reader_choice import choose_reader
-from ..similarity_choice import choose_similarities, say_missing
+from ..similarity_choice import choose_similarities, distances_with, say_missing, two_samples
 from ..text import literal
 from ..work import run_button
 from .directions import Chosen, direction_panel, profile_caption
@@ -175,9 +174,9 @@ def _render(
     pictures = np.stack([cell.picture for cell in cells])
     readings = reader(pictures) if reader else {}
     own = run.images[[run.position(recipe.sample) for recipe in recipes]]
-    more = chosen_distances(run, reader_name, names)
-    far = {**distances_of(reader), **more.distances}
-    return cells, readings, (apart(pictures, own, far), samples_apart(run, far)), more.missing
+    far = distances_with(run, reader_name, names)
+    found = apart(pictures, own, far.distances)
+    return cells, readings, (found, two_samples(run, far.distances)), far.missing
 
 
 def _known(chosen: Chosen | None) -> dict[str, Move]:

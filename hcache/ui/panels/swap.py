@@ -21,17 +21,15 @@ from ...figures.pictures import png_bytes
 from ...figures.strips import draw_film
 from ...figures.ufigure import Swapped, draw_u
 from ...progress import part
-from ...readers.likeness import Distance, apart, distances_of, samples_apart
-from ...readers.reading import reader_of
+from ...readers.likeness import Distance, apart
 from ...recipes.edits import DonorRef
 from ...recipes.recipe import Recipe, recipe_of
 from ...recipes.window import Window
-from ...similarities.opening import chosen_distances
 from .. import loaders, state
 from ..frame import beside
 from ..grid import picture_grid
 from ..reader_choice import choose_reader
-from ..similarity_choice import choose_similarities, say_missing
+from ..similarity_choice import choose_similarities, distances_with, say_missing, two_samples
 from ..work import run_button
 from .pins import SIDES, pin_cells
 from .recipes import recipe_drop
@@ -154,7 +152,7 @@ def _distance_rows(
     a, b = untouched(pair.donor_run, pair.donor).picture, untouched(run, pair.recipient).picture
     pictures = np.stack([a, *(cell.picture for cell in cells.values())])
     from_a, from_b = (apart(pictures, each, distances) for each in (a, b))
-    others = samples_apart(run, distances)
+    others = two_samples(run, distances)
     rows = []
     for name in from_b:
         for whom, found in (("A", from_a), ("B", from_b)):
@@ -309,9 +307,8 @@ def _render(
         check = check_identity(loaders.model_of(run), run, recipient, window)
         known.append((yield from part(check, 0.8, 0.2)))
     made, (reader_name, names) = dict(zip(recipes, cells, strict=True)), by
-    more = chosen_distances(run, reader_name, names)
-    far = {**distances_of(reader_of(run, reader_name)), **more.distances}
-    return made, known[0], _distance_rows(run, made, pair, far), more.missing
+    far = distances_with(run, reader_name, names)
+    return made, known[0], _distance_rows(run, made, pair, far.distances), far.missing
 
 
 @st.cache_resource(max_entries=KEPT_IDENTITIES, show_spinner=False)
