@@ -7,8 +7,10 @@ model with an anatomy can be run.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -154,10 +156,24 @@ def anatomy_of_config(
     beside: int = 0,
     tokens: int = 0,
 ) -> Anatomy:
-    """Returns the sites of a network from its configuration only."""
-    kind = NETWORKS[config.get("_class_name", "UNet2DModel")]
+    """Returns the sites of a network from its configuration only.
+
+    The last ones are kept, because every loading and every plan asks, and tracing a network takes
+    from a tenth of a second to seconds.
+    """
+    return _anatomy_of_json(
+        json.dumps(dict(config), sort_keys=True), pixels, latent, beside, tokens
+    )
+
+
+@lru_cache(maxsize=64)
+def _anatomy_of_json(
+    config: str, pixels: int, latent: int | None, beside: int, tokens: int
+) -> Anatomy:
+    found = json.loads(config)
+    kind = NETWORKS[found.get("_class_name", "UNet2DModel")]
     with torch.device("meta"):
-        return anatomy_of(kind.from_config(dict(config)), pixels, latent, beside, tokens)
+        return anatomy_of(kind.from_config(found), pixels, latent, beside, tokens)
 
 
 def _check_prediction(output: torch.Tensor, shape: tuple[int, int, int]) -> None:
