@@ -46,6 +46,14 @@ class TestEmbeddingDistance:
         assert far(red, green)[0] == pytest.approx(1)
         assert far(red, both)[0] == pytest.approx(1 - 1 / np.sqrt(3))
 
+    def test_it_is_never_below_zero(self):
+        """A cosine of a vector with itself can be 1 + 2e-16, which tables showed as -0.000."""
+        rng = np.random.default_rng(0)
+        pictures = rng.integers(0, 256, (500, 4, 4, 3), np.uint8)
+        far = EmbeddingDistance(embed=lambda p: p.reshape(len(p), -1).astype(float))
+        found = far(pictures, pictures.copy())
+        assert not np.signbit(found).any() and (found < 1e-12).all()
+
     def test_pictures_are_embedded_once(self, pictures):
         seen = []
         far = EmbeddingDistance(embed=lambda p: seen.append(len(p)) or mean_colour(p))

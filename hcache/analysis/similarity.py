@@ -63,7 +63,7 @@ def ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def structure_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Returns 1 - SSIM (n,). It is 0 for the same structure."""
-    return 1 - ssim(a, b)
+    return np.maximum(0.0, 1 - ssim(a, b))  # rounding can make SSIM larger than 1
 
 
 def colour_distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -48,7 +48,8 @@ class EmbeddingDistance:
 
     def __call__(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Returns the distance of each picture of ``a`` from that of ``b`` in the same row."""
-        return 1 - np.sum(self._unit(a) * self._unit(b), axis=1)
+        cosine = np.sum(self._unit(a) * self._unit(b), axis=1)
+        return np.maximum(0.0, 1 - cosine)  # rounding can make a cosine larger than 1
 
     def _unit(self, pictures: np.ndarray) -> np.ndarray:
         """Returns embeddings of unit length (n, d) float64, and keeps them for the next call."""
