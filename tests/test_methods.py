@@ -12,6 +12,7 @@ from sklearn.decomposition import PCA
 from sklearn.svm import SVC
 from tiny import synthetic_run
 
+from hcache.directions import vae as vae_module
 from hcache.directions.arithmetic import orthogonal_set, weighted_sum
 from hcache.directions.direction import Direction, digest_of, in_units, random_direction, spread
 from hcache.directions.fitting import METHODS, Fit, check_options, fit
@@ -182,7 +183,8 @@ def test_a_vae_descends_until_its_loss_is_least(run):
     """At the strength that undoes the unit, h is where it is reconstructed best; half way there
     it is not.
     """
-    (vae,) = made(run, "vae", positives=POSITIVES, options={"iterations": 300, "to_mean": "kept"})
+    options = {"iterations": 300, "to_mean": "kept", "components": 0, "latent": 16}
+    (vae,) = made(run, "vae", positives=POSITIVES, options=options)
     model, t = _StandIn(SHAPE), 0
     h = torch.from_numpy(run.matrix("h", t)[30:60].reshape(-1, *SHAPE))
     losses = []
@@ -286,7 +288,7 @@ def two_kinds(folder, seed):
     [
         ("local", {}),
         ("vae", {"iterations": 200}),
-        ("vae", {"iterations": 200, "components": 32, "latent": 4}),
+        ("vae", {"iterations": 200, "components": 0, "latent": 16}),
         ("vae", {"iterations": 200, "components": 8, "latent": 2, "networks": "one a step"}),
         ("naive", {}),
     ],
@@ -301,14 +303,19 @@ def test_of_positives_of_two_kinds_a_sample_goes_to_its_own(tmp_path, method, op
     assert (ahead > 0).mean() == 0.5 if method == "naive" else (ahead > 0).mean() > 0.95
 
 
-def test_a_vae_of_before_there_was_a_unit_is_read_and_made_again(run, tmp_path):
-    """Its recipe has no word of how it descends; what it says of itself makes it again, bit for
-    bit.
+ALL_OF_H = {"components": 0, "latent": 16}
+
+
+@pytest.mark.parametrize("told", [{}, {"descent": "strides"}], ids=["untold", "told"])
+def test_a_vae_of_before_there_was_a_unit_is_read_and_made_again(run, tmp_path, told):
+    """Its recipe has no word of how it descends, or of how much of h it sees; what it says of
+    itself makes it again, bit for bit.
     """
     options = {"iterations": 20}
-    (former,) = made(run, "vae", positives=POSITIVES, options={**options, "descent": "strides"})
+    strides = {**options, **ALL_OF_H, "descent": "strides"}
+    (former,) = made(run, "vae", positives=POSITIVES, options=strides)
     assert former.scale is None and "scale" not in former.arrays()
-    made_by = {**former.made_by, "options": options}
+    made_by = {**former.made_by, "options": {**options, **told}}
     ref = DirectionRef(digest=digest_of(former), name="gone", made_by=made_by)
     again = recall_move(ref, run, None, tmp_path)
     assert digest_of(again) == digest_of(former) and again.scale is None
@@ -316,6 +323,53 @@ def test_a_vae_of_before_there_was_a_unit_is_read_and_made_again(run, tmp_path):
     assert load_move(run, "former").scale is None
     delta = _net_of(former, run, slice(30, 40))
     assert np.sqrt(np.square(delta).mean(2)).max() <= 1.001, "no further than the way is long"
+
+
+def test_a_vae_of_before_it_saw_components_is_made_again(run, tmp_path):
+    options = {"iterations": 20}
+    (former,) = made(run, "vae", positives=POSITIVES, options={**options, **ALL_OF_H})
+    (now,) = made(run, "vae", positives=POSITIVES, options=options)
+    assert former.axes is None and now.axes is not None
+    made_by = {**former.made_by, "options": options}
+    ref = DirectionRef(digest=digest_of(former), name="gone", made_by=made_by)
+    assert digest_of(recall_move(ref, run, None, tmp_path)) == digest_of(former) != digest_of(now)
+    other = DirectionRef(digest="0" * 12, name="gone", made_by=made_by)
+    with pytest.raises(UsageError, match="fitted again from its description, but the result diff"):
+        recall_move(other, run, None, tmp_path)
+
+
+@pytest.mark.parametrize("width", [(8, 1, 1), (512, 4, 4)], ids=["few channels", "few samples"])
+def test_a_vae_sees_as_many_components_as_there_are(tmp_path, width):
+    """Components without variance are not made of what rounding left."""
+    rng = np.random.default_rng(0)
+    h = rng.normal(size=(2, 20, *width)).astype(np.float32)
+    h[:, :, :2] = 1.0  # without variance
+    spec = RunSpec(model="planted", samples=20, steps=2, store_dtype="float32")
+    run = synthetic_run(tmp_path, spec, h)
+    (move,) = made(run, "vae", positives=range(6), options={"iterations": 20})
+    steps, count, channels = move.axes.shape
+    assert (steps, count, channels) == (2, min(19, math.prod(width)), math.prod(width))
+    for axes in move.axes.astype(np.float64):
+        products = axes @ axes.T / np.square(axes).sum(1).mean()
+        np.testing.assert_allclose(products, np.eye(count), atol=1e-4)
+    assert net_of(move, _StandIn(width), run).rms == pytest.approx(1, abs=0.3)
+
+
+def test_components_of_a_large_run_are_those_of_some_of_its_samples(run, monkeypatch):
+    """A matrix of all pairs of 100,000 samples would take 80 GB."""
+    options = {"iterations": 20, "components": 3}
+    (whole,) = made(run, "vae", positives=POSITIVES, options=options)
+    monkeypatch.setattr(vae_module, "SEEN", len(run) // 2)
+    (half,) = made(run, "vae", positives=POSITIVES, options=options)
+    (again,) = made(run, "vae", positives=POSITIVES, options=options)
+    assert digest_of(half) == digest_of(again) != digest_of(whole)
+    for one, other in zip(whole.axes, half.axes, strict=True):
+        shared = np.linalg.svd(_unit(one) @ _unit(other).T, compute_uv=False)
+        assert shared[0] > 0.9, "the first planted directions are seen by both"
+
+
+def _unit(axes):
+    return axes / np.linalg.norm(axes, axis=1, keepdims=True)
 
 
 def _reconstruction_loss(vae, h, t):

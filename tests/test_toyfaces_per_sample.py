@@ -42,7 +42,7 @@ def test_every_cell_is_named_once_and_what_decides_comes_first(run):
     rows = [cell.row for cell in found if cell.key[:2] == (per_sample.MISALIGNED, "smile")]
     assert rows == [
         "naive",
-        "VAE",
+        "VAE, all of h",
         "VAE, 32 components",
         "local naive",
         "VAE, 32 components, one a step",

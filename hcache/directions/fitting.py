@@ -8,7 +8,7 @@ may stop between two steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
@@ -93,10 +93,10 @@ class Method:
     ``title``, ``text`` and ``source`` are for users. ``short``: its name in figures; by default
     ``name``. ``make(fit, options, run, model)`` carries it out. ``needs``: what must be selected or
     available. ``least``: the smallest numbers of positives and negatives. ``cost``: how long it
-    takes. ``moves``: the kinds of directions that it makes. ``former``: options that reproduce its
-    behaviour before it had these options, for older recipes. ``takes_files``: directions of its
-    kind can be imported from published files. ``sites``: it also fits directions at other sites
-    than h, and reads ``fit.site``.
+    takes. ``moves``: the kinds of directions that it makes. ``former``: the options that reproduce
+    its behaviour of earlier versions, for older recipes; or several such sets of options, the
+    latest first. ``takes_files``: directions of its kind can be imported from published files.
+    ``sites``: it also fits directions at other sites than h, and reads ``fit.site``.
     """
 
     name: str
@@ -110,7 +110,7 @@ class Method:
     cost: str = SECONDS
     options: Mapping[str, Option] = field(default_factory=dict)
     moves: tuple[type[Move], ...] = (Direction,)
-    former: Mapping[str, Any] = field(default_factory=dict)
+    former: Mapping[str, Any] | Sequence[Mapping[str, Any]] = ()
     takes_files: bool = False
     sites: bool = False
 
@@ -118,6 +118,11 @@ class Method:
     def quick(self) -> bool:
         """Whether it finishes before a progress bar is needed."""
         return self.cost == AT_ONCE
+
+    @property
+    def before(self) -> tuple[Mapping[str, Any], ...]:
+        """The sets of options of its earlier versions."""
+        return (self.former,) if isinstance(self.former, Mapping) else tuple(self.former)
 
     @property
     def in_figures(self) -> str:

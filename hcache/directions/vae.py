@@ -19,6 +19,10 @@ A VAE of few positives reconstructs average samples best. Most of such a move is
 to the mean of all samples, -z. That part is projected out of every sample's Δz, unless ``to_mean``
 keeps it. Its size is stored with the move (``net``).
 
+The VAE sees h through its first principal components. A VAE of a few dozen positives that sees all
+of h memorises these positives, and its moves change the target less on every toy face
+(docs/results/per-sample.md). It saw all of h in earlier versions (``components=0``).
+
 Moves that were fitted before there was a unit go ``STRIDES`` strides of fixed length down the
 gradient instead; option ``descent`` makes such a one again.
 
@@ -56,6 +60,17 @@ if TYPE_CHECKING:
 CONVERGED, STRIDED = "converged", "strides"
 REMOVED, KEPT = "removed", "kept"
 ONE, EACH = "one", "one a step"
+
+ALL_OF_H = {"components": 0, "latent": 16}
+"""The defaults of earlier versions."""
+
+SEEN = 2048
+"""The number of samples that principal components are computed of, because it takes a matrix of all
+pairs. A larger run has its components from that many random samples.
+"""
+
+NOTHING = 1e-9
+"""An eigenvalue below this share of the largest is that of a component without variance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -191,11 +206,11 @@ class Descent:
 
 def fit_vae(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) -> Fitting:
     """Trains the VAE. It yields the share of iterations that are done."""
-    _check(options, run)
+    _check(options)
     mean, sigma, z = _positives_of(fit, run)
     axes, seen = None, z
     if options["components"]:
-        axes = _axes(run, options["components"], fit.site)
+        axes = _axes(run, options["components"], fit.site, options["seed"])
         seen = np.stack([_seen(axes[t], z[t]) for t in range(len(z))])
     weights = yield from trained(seen, options, options["networks"] == EACH)
     move = VaeMove(
@@ -212,35 +227,43 @@ def fit_vae(fit: Fit, options: Mapping[str, Any], run: Run, _: object = None) ->
     )
 
 
-def _check(options: Mapping[str, Any], run: Run) -> None:
+def _check(options: Mapping[str, Any]) -> None:
     for name in ("iterations", "latent", "hidden", "batch"):
         if options[name] < 1:
             raise UsageError(f"option {name} of vae must be 1 or more, got {options[name]}")
-    if not 0 <= options["components"] < len(run):
+    if options["components"] < 0:
         raise UsageError(
-            f"option components of vae is 0 (all of h) to {len(run) - 1}, one less than the run's"
-            f" samples; got {options['components']}"
+            "option components of vae is the number of principal components that the VAE sees, or 0"
+            f" for all of h; got {options['components']}"
         )
     if options["descent"] == STRIDED and (options["components"] or options["networks"] == EACH):
         raise UsageError(
-            "descent=strides is the older method, which used all of h and one network; leave"
-            " components and networks out, or use descent=converged"
+            "descent=strides is the older method, which used all of h and one network; give"
+            " components=0 and leave networks out, or use descent=converged"
         )
 
 
-def _axes(run: Run, count: int, site: str) -> np.ndarray:
-    """Returns the first principal components of z at each step (step, count, d) float32.
+def _axes(run: Run, count: int, site: str, seed: int) -> np.ndarray:
+    """Returns the first principal components of z at each step (step, k, d) float32.
 
     They are orthogonal and equally long. Their length is such that the VAE's view of z has a root
-    mean square of 1, like z. Each component keeps its share of the variance.
+    mean square of 1, like z. Each component keeps its share of the variance. ``k`` is ``count``, or
+    as many as there are.
     """
+    rows = np.arange(len(run))
+    if len(run) > SEEN:
+        rows = np.sort(np.random.default_rng(seed).permutation(rows)[:SEEN])
     found = []
     for step in range(run.spec.steps):
         h = run.matrix(site, step)
-        z = in_sigmas(h - h.mean(0), np.broadcast_to(h.std(0), h.shape)).astype(np.float64)
+        count = min(count, len(rows) - 1, h.shape[1])
+        spread = np.broadcast_to(h.std(0), (len(rows), h.shape[1]))
+        z = in_sigmas(h[rows] - h.mean(0), spread).astype(np.float64)
         values, vectors = np.linalg.eigh(z @ z.T)
         values, vectors = values[::-1][:count].clip(0), vectors[:, ::-1][:, :count]
         along = vectors.T @ z / np.sqrt(np.maximum(values, 1e-30))[:, None]
+        if values[-1] < NOTHING * values[0]:  # rounding made the last ones
+            along = np.linalg.qr(along.T)[0].T
         found.append((along * np.sqrt(values.mean() / len(z))).astype(np.float32))
     return np.stack(found)
 
@@ -324,17 +347,20 @@ METHOD = Method(
     cost=MINUTES,
     moves=(VaeMove,),
     sites=True,
-    former={"descent": STRIDED},
+    former=(ALL_OF_H, {"descent": STRIDED, **ALL_OF_H}),
     options={
         "iterations": Option(default=800, text="number of training iterations"),
-        "latent": Option(default=16, text="size of the VAE's latent"),
+        "latent": Option(default=4, text="size of the VAE's latent"),
         "hidden": Option(default=128, text="units of each hidden layer"),
         "beta": Option(default=1.0, text="weight of the KL divergence"),
         "rate": Option(default=1e-3, text="learning rate"),
         "batch": Option(default=64, text="samples at once"),
         "components": Option(
-            default=0,
-            text="number of principal components of h that the VAE sees; 0 means all of h",
+            default=32,
+            text=(
+                "number of principal components of h that the VAE sees, or as many as there are; 0"
+                " means all of h"
+            ),
         ),
         "networks": Option(
             default=ONE, text="one VAE for all steps, or one for each step", choices=(ONE, EACH)

@@ -52,14 +52,27 @@ def recall_move(ref: DirectionRef, run: Run, model: Model, home: Path) -> Move:
 
 
 def _made_again(what: Fit, digest: str, run: Run, model: Model) -> tuple[Move, ...]:
-    """Returns the result of a fit. If it differs, it returns the result of the fit before its
-    method had some of its options.
+    """Returns the result of a fit. If it differs, it also returns the results of the fit by earlier
+    versions of its method, which had other defaults or fewer options.
+
+    Raises:
+        HcacheError: none of them can be made. The error is that of the fit as it is now.
     """
-    moves = drive(fit(what, run, model))
-    former = METHODS[what.method].former
-    if any(digest_of(move) == digest for move in moves) or not former.keys() - what.options.keys():
-        return moves
-    return moves + drive(fit(replace(what, options={**former, **what.options}), run, model))
+    moves: tuple[Move, ...] = ()
+    wrong: HcacheError | None = None
+    for former in ({}, *METHODS[what.method].before):
+        options = {**former, **what.options}
+        if former and options == what.options:
+            continue
+        try:
+            moves += drive(fit(replace(what, options=options), run, model))
+        except HcacheError as error:
+            wrong = wrong or error
+        if any(digest_of(move) == digest for move in moves):
+            return moves
+    if wrong is not None and not moves:
+        raise wrong
+    return moves
 
 
 def fitted_to(

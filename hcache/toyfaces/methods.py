@@ -38,6 +38,7 @@ from ..directions.naive import naive_direction, top_samples
 from ..directions.pullback import PixelMove
 from ..directions.supervised import both_ends, conditional_direction, difference_direction
 from ..directions.unit import net_of
+from ..directions.vae import ALL_OF_H
 from ..edits.shift import Shift
 from ..extraction.run import extract
 from ..models.loading import load_model
@@ -110,6 +111,7 @@ def cells(run: Run, model: Model, strength: float, clip: Path) -> Cells:
         yield "naive", attribute, made("naive", positives=tuple(top))
         yield "local naive", attribute, made("local", positives=tuple(top))
         yield "VAE", attribute, made("vae", positives=tuple(top))
+        yield "VAE, all of h", attribute, made("vae", positives=tuple(top), options=ALL_OF_H)
         yield (
             "supervised",
             attribute,

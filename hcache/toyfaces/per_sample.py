@@ -33,6 +33,7 @@ from ..directions.naive import top_samples
 from ..directions.store import list_moves, load_move, save_move
 from ..directions.supervised import both_ends
 from ..directions.unit import net_of
+from ..directions.vae import ALL_OF_H
 from ..extraction.run import extract
 from ..models.loading import load_model
 from ..models.model import Model
@@ -87,7 +88,7 @@ class MethodCell:
 
 MAIN = (
     MethodRow(name="naive", method="naive", sets=SETS),
-    MethodRow(name="VAE", method="vae", sets=SETS),
+    MethodRow(name="VAE, all of h", method="vae", options=ALL_OF_H, sets=SETS),
     MethodRow(name="VAE, 32 components", method="vae", options=REDUCED, sets=SETS),
     MethodRow(name="local naive", method="local", sets=SETS),
 )
