@@ -26,6 +26,7 @@ from hcache.analysis.estimate import (
     Estimate,
     difference_interval,
     known_order,
+    not_exceeded,
     ordered_groups,
     without_implied,
 )
@@ -196,6 +197,31 @@ def test_estimates_go_through_json():
     assert contrast.above_null and str(one) == "0.50 (0.25 to 0.75)"
 
 
+def test_what_nothing_is_known_to_exceed_is_not_said_to_be_equal():
+    found = {
+        "a": estimate(0.5, 0.4, 0.6),
+        "b": estimate(0.9, 0.8, 1.0),
+        "c": estimate(0.7, 0.55, 0.85),  # overlaps both, which do not overlap each other
+        "d": estimate(0.1, 0.0, 0.2),
+        "none": Estimate.undefined("all are alike", 9),
+    }
+    assert not_exceeded(found) == ("b", "c"), "b is known to exceed a"
+    assert not_exceeded({"a": found["a"], "b": found["b"]}) == ("b",)
+    assert not_exceeded({}) == not_exceeded({"none": found["none"]}) == ()
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.floats(-9, 9), st.floats(0, 4), st.floats(0, 4)), min_size=1, max_size=8)
+)
+def test_all_but_what_is_exceeded_is_named_and_the_largest_always(spans):
+    found = {str(i): estimate(v, v - down, v + up) for i, (v, down, up) in enumerate(spans)}
+    most, larger = not_exceeded(found), set(known_order(found))
+    for name in found:
+        assert (name in most) == (not any((other, name) in larger for other in found))
+    assert found[most[0]].value == max(each.value for each in found.values())
+
+
 def test_names_are_ranked_only_where_no_intervals_overlap():
     found = {
         "a": estimate(5, 4, 6),
@@ -235,7 +261,7 @@ def test_only_what_is_known_is_ordered():
     )
     nothing = Estimate.undefined("codes carry nothing", 9)
     assert known_order({"a": found["a"], "nothing": nothing}) == ()
-    assert ordered_groups({"a": found["a"], "nothing": nothing}) == (("a",),)
+    assert not_exceeded({"a": found["a"], "nothing": nothing}) == ("a",)
 
 
 def test_two_samples_of_one_kind_are_rarely_ranked_and_a_family_more_rarely_still():

@@ -334,7 +334,7 @@ def test_sites_that_were_measured_by_fewer_similarities_are_undefined_there():
     }
     assert set(rows) == {"pixels", "Gram 0a1b2c"}
     assert set(rows["Gram 0a1b2c"].sites) == {"skip.1", "h"}
-    assert rows["Gram 0a1b2c"].groups == (("h",),) and rows["Gram 0a1b2c"].nothing == ("skip.1",)
+    assert rows["Gram 0a1b2c"].most == ("h",) and rows["Gram 0a1b2c"].nothing == ("skip.1",)
     assert "not measured" in rows["Gram 0a1b2c"].sites["skip.1"].excess.why
     assert "undefined" in carriers_table(tuple(rows.values()), {"Gram 0a1b2c": "style"})
 

@@ -170,6 +170,20 @@ def without_implied(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str]
     )
 
 
+def not_exceeded(
+    estimates: Mapping[str, Estimate], comparisons: int | None = None
+) -> tuple[str, ...]:
+    """Returns the names that no other is known to exceed, the largest value first.
+
+    They need not be equal: two of them may differ by less than their intervals show, and a third
+    may be known to be smaller than one of them only (:func:`known_order`). Undefined estimates are
+    left out.
+    """
+    exceeded = {smaller for _, smaller in known_order(estimates, comparisons)}
+    found = (name for name, each in estimates.items() if each.defined and name not in exceeded)
+    return tuple(sorted(found, key=lambda name: (-estimates[name].value, name)))
+
+
 def ordered_groups(
     estimates: Mapping[str, Estimate], comparisons: int | None = None
 ) -> tuple[tuple[str, ...], ...]:

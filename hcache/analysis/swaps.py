@@ -54,7 +54,7 @@ import numpy as np
 
 from ..errors import AnalysisError
 from .bootstrap import REPEATS, Statistic, bootstrap, bootstrap_many
-from .estimate import LEVEL, Contrast, Estimate, ordered_groups
+from .estimate import LEVEL, Contrast, Estimate, not_exceeded
 from .permutation import permutation_test, sign_flip_test
 from .similarity import colour_distance, pixel_distance, structure_distance
 
@@ -113,12 +113,13 @@ class SwapEffect:
 class Carriers:
     """The sites that carry a quantity.
 
-    ``groups`` of sites, those that carry most first, unranked within. ``nothing``: the other sites.
+    ``most``: the sites that no other is known to exceed, the largest first. They are not known to
+    be equal. ``nothing``: the sites that are not known to carry it.
     """
 
     quantity: str
     sites: Mapping[str, Contrast]
-    groups: tuple[tuple[str, ...], ...]
+    most: tuple[str, ...]
     nothing: tuple[str, ...]
 
 
@@ -228,8 +229,8 @@ def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
 
     The input is the effects of all sites. A site carries a quantity if the interval of what it
     carries beyond another donor lies above 0 and p, times the number of sites, is at most 0.05.
-    Undefined quantities are left out. Sites of one group are not all ranked: the intervals of their
-    differences, at the level of the table, decide.
+    Undefined quantities are left out. The intervals of the sites' differences, at the level of the
+    whole table, decide which site is known to carry more than another.
     """
     asked = sum(
         found.measured.defined for effect in effects.values() for found in effect.carried.values()
@@ -250,8 +251,8 @@ def which_carries(effects: Mapping[str, SwapEffect]) -> tuple[Carriers, ...]:
             and found.p * len(sites) <= 1 - LEVEL + 1e-12
         }
         nothing = tuple(site for site in sites if site not in proven)
-        groups = ordered_groups(proven, max(1, asked * (len(sites) - 1) // 2))
-        table.append(Carriers(quantity=quantity, sites=sites, groups=groups, nothing=nothing))
+        most = not_exceeded(proven, max(1, asked * (len(sites) - 1) // 2))
+        table.append(Carriers(quantity=quantity, sites=sites, most=most, nothing=nothing))
     return tuple(table)
 
 

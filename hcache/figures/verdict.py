@@ -77,7 +77,8 @@ def verdict_table(
 def carriers_table(table: Sequence[Carriers], aspects: Mapping[str, str] | None = None) -> str:
     """Draws which site carries what: quantities by sites.
 
-    Significant values are bold, and others are grey.
+    Significant values are bold, and others are grey. The last column has the sites that no other
+    is known to exceed.
 
     Args:
         table: A row per quantity.
@@ -110,7 +111,7 @@ def carriers_table(table: Sequence[Carriers], aspects: Mapping[str, str] | None 
                 f" title='{escape(words)}'>{found.excess.value:+.2f}<small>{found.excess.low:+.2f}"
                 f" to {found.excess.high:+.2f}</small></td>"
             )
-        most = " = ".join(row.groups[0]) if row.groups else "none proven"
+        most = " or ".join(row.most) or "none proven"
         body.append(
             f"<tr><th scope='row'>{escape(row.quantity.replace('_', ' '))}</th>{''.join(cells)}"
             f"<td class='most'>{escape(most)}</td></tr>"
