@@ -30,7 +30,14 @@ from hcache.analysis.estimate import (
     ordered_groups,
     without_implied,
 )
-from hcache.analysis.permutation import family_p, holm, p_value, permutation_test, sign_flip_test
+from hcache.analysis.permutation import (
+    family_p,
+    holm,
+    over_parts,
+    p_value,
+    permutation_test,
+    sign_flip_test,
+)
 from hcache.cache.records import plain
 from hcache.errors import AnalysisError
 
@@ -309,6 +316,28 @@ def test_holm_worked_by_hand():
     np.testing.assert_allclose(holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
     np.testing.assert_allclose(holm([0.9, np.nan, 0.5]), [1, np.nan, 1])
     assert holm([]).shape == (0,)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.lists(st.floats(0, 1), max_size=8))
+def test_parts_of_one_answer_each_are_adjusted_as_by_holm(p):
+    found = over_parts([np.array([each]) for each in p])
+    np.testing.assert_allclose([each[0] for each in found], holm(p))
+
+
+def test_parts_of_a_family_worked_by_hand():
+    """Seven labels with 99 shuffles and one with 19: each has the smallest p that it can have, and
+    all are called at 5 %.
+    """
+    many, one, unknown = over_parts([np.full(7, 0.01), np.array([0.05]), np.array([np.nan])])
+    np.testing.assert_allclose(many, 0.02)
+    np.testing.assert_allclose(one, 0.05)
+    assert np.isnan(unknown).all() and over_parts([]) == []
+    many, one = over_parts([np.array([0.01, 0.5]), np.array([0.05])])
+    np.testing.assert_allclose(many, [0.02, 0.5])
+    np.testing.assert_allclose(one, 0.1)
+    (alone,) = over_parts([np.array([0.01, 0.5])])
+    np.testing.assert_allclose(alone, [0.01, 0.5])
 
 
 def test_a_family_of_ranks_has_one_error_rate_however_its_members_go_together():

@@ -109,6 +109,30 @@ def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
     return adjusted
 
 
+def over_parts(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Adjusts p values of several parts of a family for the whole family.
+
+    Each part (k,) is already adjusted for itself. It is the closed test whose intersections are
+    tested by Bonferroni over the parts that they touch. With parts s of largest p M_s, the p of a
+    member of part s becomes the largest of k min(p, the k - 1 largest M of other parts) over k = 1,
+    2, ... parts. The probability of any false positive in the family is then at most the level,
+    whatever the dependence between parts. NaN stays NaN.
+
+    References:
+        On closed testing procedures with special reference to ordered analysis of variance (Marcus,
+            Peritz, Gabriel, 1976), https://doi.org/10.1093/biomet/63.3.655
+    """
+    largest = [float(np.nanmax(p)) if np.isfinite(p).any() else np.nan for p in parts]
+    found = []
+    for place, p in enumerate(parts):
+        others = [each for at, each in enumerate(largest) if at != place and np.isfinite(each)]
+        adjusted = np.asarray(p, np.float64)
+        for count, bound in enumerate(sorted(others, reverse=True), 2):
+            adjusted = np.fmax(adjusted, count * np.fmin(p, bound))
+        found.append(np.where(np.isfinite(p), np.minimum(1, adjusted), np.nan))
+    return found
+
+
 def sign_flip_test(effects: np.ndarray, repeats: int = REPEATS, seed: int = 0) -> np.ndarray:
     """Returns p that paired effects are symmetric about 0.
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..analysis.permutation import family_p, holm
+from ..analysis.permutation import family_p, holm, over_parts
 from ..cache.labels import named_labels
 from ..cache.reading import Run
 from ..cache.records import Record
@@ -100,9 +100,10 @@ def _error_told(run: Run, name: str, attribute: str) -> str:
 def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str], Cell]:
     """Adds ``family_p`` and ``asked`` to the cells.
 
-    The answers to one question, for all labels or sites, are a family. p is adjusted by the largest
-    value in each draw of the null (max-T) if all draws were kept and their numbers are equal, and
-    otherwise by Holm. p is not adjusted over different questions.
+    The answers to one question, for all labels or sites, are a family. Answers with one unit and as
+    many kept draws of the null are adjusted by the largest value in each draw (max-T), the others
+    by Holm. These parts are then adjusted for one another
+    (:func:`~hcache.analysis.permutation.over_parts`). p is not adjusted over different questions.
     """
     families: dict[str, list[tuple[str, str]]] = {}
     asked = {key: find_question(*key) for key in cells}
@@ -120,14 +121,24 @@ def with_families(cells: Mapping[tuple[str, str], Cell]) -> dict[tuple[str, str]
 
 def _adjusted(cells: Sequence[Cell], question: Question | None) -> np.ndarray:
     """Returns p of every answer of a family, adjusted for all of them."""
-    drawn = [cell.drawn for cell in cells]
+    parts: dict[tuple[str, int] | None, list[int]] = {}
+    for row, cell in enumerate(cells):
+        parts.setdefault((cell.unit, len(cell.drawn)) if len(cell.drawn) else None, []).append(row)
+    within = [_adjusted_part([cells[row] for row in rows], question) for rows in parts.values()]
+    found = np.full(len(cells), np.nan)
+    for rows, p in zip(parts.values(), over_parts(within), strict=True):
+        found[rows] = p
+    return found
+
+
+def _adjusted_part(cells: Sequence[Cell], question: Question | None) -> np.ndarray:
+    """Returns p of answers that have one unit and as many draws, adjusted for these alone."""
     own = np.array([np.nan if cell.p is None else cell.p for cell in cells])
-    same = len(set(map(len, drawn))) == 1 and len({cell.unit for cell in cells}) == 1
-    if not (same and len(drawn[0])):
+    if not len(cells[0].drawn):
         return holm(own.tolist())
     values = np.array([cell.estimate.value for cell in cells], np.float64)
     sizes = np.abs(values) if question is not None and question.two_sided else values
-    return np.fmax(family_p(sizes, np.array(drawn)), own)
+    return np.fmax(family_p(sizes, np.array([cell.drawn for cell in cells])), own)
 
 
 def _read(record: Record, run: Run) -> Sequence[Cell]:
