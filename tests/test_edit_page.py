@@ -12,6 +12,7 @@ from test_swap_page import drop, kept
 from tiny import drain
 
 from hcache.background import tasks
+from hcache.cache.labels import save_labels
 from hcache.cache.reading import open_run
 from hcache.cli.main import build_parser
 from hcache.directions.direction import digest_of, random_direction
@@ -297,3 +298,18 @@ def test_a_distance_along_a_move_that_each_sample_has_its_own_is_refused(page, c
     assert [e.value for e in page.error if "a move of kind local differs from" in e.value]
     page.selectbox(key="choose-how").set_value(SHIFT).run()
     assert not page.error, "the choice of the edit was not lost with it"
+
+
+def test_a_direction_that_is_not_saved_yet_says_what_it_was_compared_with(page, copied_run):
+    save_labels(copied_run, "mine", {"age": {sample: float(sample) for sample in range(12)}})
+    page.run()
+    page.selectbox(key="choose-method").set_value("supervised").run()
+    page.selectbox(key="choose-source").set_value("a label").run()
+    assert_fine(page)
+    assert any("age was not compared with a null" in each.value for each in page.caption)
+    what = Fit(method="local", run=copied_run.name, positives=(1, 2, 5), options={"neighbours": 2})
+    save_move(copied_run, "near", drive(fit(what, copied_run))[0])
+    page.run()
+    page.selectbox(key="choose-direction").set_value("near").run()
+    assert_fine(page)
+    assert any("way to the mean of all samples is" in each.value for each in page.caption)

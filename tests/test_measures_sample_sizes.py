@@ -14,9 +14,9 @@ from hcache.measures.sample_sizes import (
 )
 
 
-def cell(estimate, null=0.0, p=None):
+def cell(estimate, null=0.0, p=None, question="q"):
     return Cell(
-        question="q",
+        question=question,
         subject="s",
         estimate=estimate,
         null=null,
@@ -49,6 +49,18 @@ def test_an_open_answer_says_how_many_would_tell():
     assert not is_open(cell(open_one, p=0.01)), "the test of the null said more"
     closed = Estimate(value=0.5, low=0.1, high=0.9, n=16)
     assert in_words(cell(closed)) == "" and samples_to_decide(cell(closed)) is None
+
+
+def test_a_change_downwards_is_as_open_as_one_upwards():
+    """The null of controllability is a size. A direction that lowers its label by as much is not
+    told from it either.
+    """
+    up = Estimate(value=0.35, low=0.1, high=0.6, n=16)
+    down = Estimate(value=-0.35, low=-0.6, high=-0.1, n=16)
+    said = [in_words(cell(each, 0.3, 0.4, question="controllable")) for each in (up, down)]
+    assert said[0] == said[1] and "too few samples to say" in said[0]
+    assert not is_open(cell(down, 0.05, 0.01, question="controllable"))
+    assert not is_open(cell(down, 0.3, 0.4)), "where only more counts, this is far from the null"
 
 
 def test_what_lies_on_the_null_names_no_number():

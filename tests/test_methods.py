@@ -18,7 +18,7 @@ from hcache.directions.direction import Direction, digest_of, in_units, random_d
 from hcache.directions.fitting import METHODS, Fit, check_options, fit
 from hcache.directions.pca import pca_directions
 from hcache.directions.store import load_move, save_move
-from hcache.directions.unit import net_of
+from hcache.directions.unit import net_in_words, net_of
 from hcache.edits.recipe_directions import recall_move
 from hcache.edits.shift import Shift
 from hcache.errors import AnalysisError, UsageError
@@ -370,6 +370,20 @@ def test_components_of_a_large_run_are_those_of_some_of_its_samples(run, monkeyp
 
 def _unit(axes):
     return axes / np.linalg.norm(axes, axis=1, keepdims=True)
+
+
+def test_what_a_move_of_each_sample_is_in_the_end_is_told_in_words(run):
+    (vae,) = made(run, "vae", positives=POSITIVES, options={"iterations": 20})
+    said = net_in_words(vae.made_by["net"])
+    assert "root mean square of" in said and "that part was taken out" in said
+    options = {"iterations": 20, "to_mean": "kept"}
+    (kept,) = made(run, "vae", positives=POSITIVES, options=options)
+    (local,) = made(run, "local", positives=POSITIVES)
+    for move in (kept, local):
+        said = net_in_words(move.made_by["net"])
+        assert said.endswith(f"of all samples is {move.made_by['net']['to_mean']:.2f}.")
+    for nothing in (None, {}, "much", {"net_rms": "1"}, [1]):
+        assert net_in_words(nothing) == ""
 
 
 def _reconstruction_loss(vae, h, t):

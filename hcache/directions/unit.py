@@ -11,9 +11,9 @@ the cosine of a move with -z is reported, and this part can be projected out.
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -43,6 +43,31 @@ class Net:
     def to_json(self) -> dict[str, float]:
         """Returns rounded values, to store in ``made_by``."""
         return {"net_rms": float(f"{self.rms:.4g}"), "to_mean": float(f"{self.to_mean:.3g}")}
+
+
+def net_in_words(net: Any) -> str:
+    """Describes the ``net`` of a direction's ``made_by``.
+
+    The text is empty if it has none of these numbers.
+    """
+    found = net if isinstance(net, Mapping) else {}
+    known = {name: value for name, value in found.items() if isinstance(value, (int, float))}
+    said = []
+    if "net_rms" in known:
+        said.append(
+            f"Before it was scaled to strength 1, this move had a root mean square of"
+            f" {known['net_rms']:.2f} σ."
+        )
+    if "to_mean_before" in known and abs(known.get("to_mean", 1)) < 0.005:
+        said.append(
+            f"Its cosine with the way to the mean of all samples was {known['to_mean_before']:.2f};"
+            " that part was taken out."
+        )
+    elif "to_mean" in known:
+        said.append(
+            f"Its cosine with the way to the mean of all samples is {known['to_mean']:.2f}."
+        )
+    return " ".join(said)
 
 
 class Netting:

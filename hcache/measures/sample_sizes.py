@@ -6,8 +6,11 @@ grows with the square of the ratio of widths. The estimate holds for the value t
 
 from __future__ import annotations
 
-from ..analysis.estimate import LEVEL
+from dataclasses import replace
+
+from ..analysis.estimate import LEVEL, Estimate
 from .cell import Cell
+from .registry import find_question
 
 MOST = 100_000
 """The largest number of samples that is reported. Beyond it, the value is too near the null to plan
@@ -30,7 +33,17 @@ def is_open(cell: Cell) -> bool:
     """
     if not cell.estimate.defined or cell.null is None:
         return False
-    return cell.estimate.covers(cell.null) and (cell.p is None or cell.p > 1 - LEVEL)
+    return _size(cell).covers(cell.null) and (cell.p is None or cell.p > 1 - LEVEL)
+
+
+def _size(cell: Cell) -> Estimate:
+    """Returns what is compared with the null. If both directions of a change count, the null is a
+    size, so a negative value is mirrored.
+    """
+    found, question = cell.estimate, find_question(cell.question, cell.subject)
+    if question is None or not question.two_sided or found.value >= 0:
+        return found
+    return replace(found, value=-found.value, low=-found.high, high=-found.low)
 
 
 def samples_to_decide(cell: Cell) -> int | None:
@@ -40,7 +53,7 @@ def samples_to_decide(cell: Cell) -> int | None:
     """
     if not is_open(cell) or cell.null is None:
         return None
-    distance = abs(cell.estimate.value - cell.null)
+    distance = abs(_size(cell).value - cell.null)
     if not distance > 0:
         return None
     needed = cell.estimate.samples_for(2 * distance)

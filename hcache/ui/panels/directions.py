@@ -37,6 +37,7 @@ from ...directions.fitting import (
     kind_of_move,
 )
 from ...directions.store import damaged_moves, delete_move, list_moves, load_move, save_move
+from ...directions.unit import net_in_words
 from ...errors import HcacheError, UsageError
 from ...measures.judged import null_in_words
 from ...recipes.edits import DirectionRef
@@ -105,7 +106,10 @@ def direction_panel(run: Run) -> Chosen | None:
     _tell_damaged(run)
     task_list(run, FIT)
     if chosen == NEW:
-        return _new(run, _method())
+        found = _new(run, _method())
+        if found is not None:
+            _tell_nulls(run, found.move.made_by)
+        return found
     if chosen == FROM_RECIPE:
         return _from_recipe(run, st.session_state[DROPPED])
     owner, name = _owner(run, chosen)
@@ -119,11 +123,20 @@ def direction_panel(run: Run) -> Chosen | None:
             " linear in t."
         )
     st.caption(text)
-    if label := str(made_by.get("label", "")):
-        st.caption(literal(null_in_words(owner, label)))
+    _tell_nulls(owner, made_by)
     if owner is run:
         _delete_form(run, name)
     return Chosen(move=move, name=chosen, target=_target(run, made_by), resample=other_steps)
+
+
+def _tell_nulls(run: Run, made_by: Mapping[str, Any]) -> None:
+    """Says how much a direction changes its label beside random ones, and how much of a move of
+    each sample is the way to the mean.
+    """
+    if label := str(made_by.get("label", "")):
+        st.caption(literal(null_in_words(run, label)))
+    if said := net_in_words(made_by.get("net")):
+        st.caption(said)
 
 
 def _method() -> Method:
