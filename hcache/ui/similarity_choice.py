@@ -37,7 +37,7 @@ def choose_similarities(page: str, cheap_chosen: bool = True) -> tuple[str, ...]
 
 
 def distances_with(run: Run, reader: str, names: Sequence[str]) -> ChosenDistances:
-    """Opens the distances of a table: by a reader's encoder, and the similarities by name."""
+    """Opens a reader's distances and the named similarities."""
     chosen = chosen_distances(run, reader, names)
     own = distances_of(reader_of(run, reader))
     return ChosenDistances(distances={**own, **chosen.distances}, missing=chosen.missing)
