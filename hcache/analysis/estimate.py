@@ -173,9 +173,9 @@ def without_implied(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str]
 def not_exceeded(
     estimates: Mapping[str, Estimate], comparisons: int | None = None
 ) -> tuple[str, ...]:
-    """Returns the names that no other is known to exceed, the largest value first.
+    """Returns the names that no other is known to exceed.
 
-    They need not be equal: two of them may differ by less than their intervals show, and a third
+    The largest value is first. They need not be equal: two of them may differ by less than their intervals show, and a third
     may be known to be smaller than one of them only (:func:`known_order`). Undefined estimates are
     left out.
     """

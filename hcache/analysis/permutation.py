@@ -110,7 +110,7 @@ def family_p(observed: np.ndarray, nulls: np.ndarray) -> np.ndarray:
 
 
 def over_parts(parts: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Adjusts p values of several parts of a family for the whole family.
+    """Adjusts the p values of a family's parts for all of it.
 
     Each part (k,) is already adjusted for itself. It is the closed test whose intersections are
     tested by Bonferroni over the parts that they touch. With parts s of largest p M_s, the p of a
