@@ -175,9 +175,9 @@ def not_exceeded(
 ) -> tuple[str, ...]:
     """Returns the names that no other is known to exceed.
 
-    The largest value is first. They need not be equal: two of them may differ by less than their intervals show, and a third
-    may be known to be smaller than one of them only (:func:`known_order`). Undefined estimates are
-    left out.
+    The largest value is first. They need not be equal: two of them may differ by less than their
+    intervals show, and a third may be known to be smaller than one of them only
+    (:func:`known_order`). Undefined estimates are left out.
     """
     exceeded = {smaller for _, smaller in known_order(estimates, comparisons)}
     found = (name for name, each in estimates.items() if each.defined and name not in exceeded)

@@ -46,8 +46,9 @@ def distances_with(run: Run, reader: str, names: Sequence[str]) -> ChosenDistanc
 def two_samples(run: Run, distances: Mapping[str, Distance]) -> dict[str, float]:
     """Returns the mean distances of two different samples of a run.
 
-    They are the null of a table of distances. They are kept for all pages: they take longer than the distances of a few pictures. A distance
-    of an encoder has its digest in its name, so that of another encoder is measured anew.
+    They are the null of a table of distances. They are kept for all pages, because they take longer
+    than the distances of a few pictures. A distance of an encoder has its digest in its name, so
+    that of another encoder is measured anew.
     """
     return dict(_two_samples(str(run.folder), len(run), tuple(distances), distances))
 
