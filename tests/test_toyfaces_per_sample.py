@@ -64,9 +64,11 @@ def test_changes_of_further_samples_are_added_and_compared_in_pairs(run):
                 for name in NAMES
             }
             per_sample.keep(facts, cell, made, run, None, changes)
-    naive, other = per_sample.as_table(facts).splitlines()[2:]
-    assert naive.split("|")[4].strip() == other.split("|")[4].strip() == "64"
-    assert naive.split("|")[6].strip() == ""
-    assert other.split("|")[6].strip() == "-0.50 (-0.50 to -0.50)", "what both share cancels"
+    table = per_sample.as_table(facts)
+    naive, other = (line for line in table.splitlines() if line.startswith("| smile"))
+    assert f"**Positives: {per_sample.MISALIGNED}**" in table and table.count("**Positives") == 1
+    assert naive.split("|")[3].strip() == other.split("|")[3].strip() == "64"
+    assert naive.split("|")[5].strip() == ""
+    assert other.split("|")[5].strip() == "-0.50 (-0.50 to -0.50)", "what both share cancels"
     low, high = naive.split("(")[1].split(")")[0].split(" to ")
     assert float(high) - float(low) > 0.3, "one alone varies over samples"

@@ -184,13 +184,12 @@ def mean_with_interval(values: np.ndarray) -> Estimate:
 
 
 def as_table(facts: Mapping[str, Any]) -> str:
-    """Writes the cells as Markdown.
+    """Writes the cells as Markdown, one table for each set of positives.
 
     Each is compared with the naive direction to the same positives.
     """
     columns = (
         "attribute",
-        "positives",
         "method",
         "n",
         "target moves",
@@ -199,22 +198,19 @@ def as_table(facts: Mapping[str, Any]) -> str:
         "net RMS",
         "cosine with -z",
     )
-    naive = {
-        (cell["attribute"], cell["positives"]): cell
-        for cell in facts["cells"]
-        if cell["row"] == "naive"
-    }
-    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    order = [
-        (attribute, kind) for attribute in ATTRIBUTES for kind in (ALIGNED, MISALIGNED, HIGHEST)
-    ]
-    lines += [
-        _line(cell, naive[at])
-        for at in order
-        for cell in facts["cells"]
-        if (cell["attribute"], cell["positives"]) == at
-    ]
-    return "\n".join(lines) + "\n"
+    head = f"| {' | '.join(columns)} |\n" + "|---" * len(columns) + "|\n"
+    known = {(each["positives"], each["attribute"], each["row"]): each for each in facts["cells"]}
+    tables = []
+    for kind in (MISALIGNED, ALIGNED, HIGHEST):
+        lines = [
+            _line(cell, known[kind, attribute, "naive"])
+            for attribute in ATTRIBUTES
+            for (positives, of, _), cell in known.items()
+            if (positives, of) == (kind, attribute)
+        ]
+        if lines:
+            tables.append(f"**Positives: {kind}**\n\n{head}" + "\n".join(lines) + "\n")
+    return "\n".join(tables)
 
 
 def _line(cell: Mapping[str, Any], naive: Mapping[str, Any]) -> str:
@@ -225,8 +221,7 @@ def _line(cell: Mapping[str, Any], naive: Mapping[str, Any]) -> str:
     others = np.mean([np.abs(cell["changes"][name]).mean() for name in NAMES if name != target])
     to_mean = cell["net"].get("to_mean_before", cell["net"]["to_mean"])
     return (
-        f"| {target.replace('_', ' ')} | {cell['positives']} | {cell['row']} |"
-        f" {len(change)} |"
+        f"| {target.replace('_', ' ')} | {cell['row']} | {len(change)} |"
         f" {_signed(mean_with_interval(change))} |"
         f" {'' if cell is naive else _signed(less)} | {others:.2f} |"
         f" {cell['net']['net_rms']:.2f} | {to_mean:+.2f} |"
