@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny import drain
 
+from hcache.directions.fitting import METHODS
 from hcache.edits.render import render_again
 from hcache.errors import UsageError
 from hcache.figures import choices, notebook
@@ -199,3 +200,23 @@ def test_the_shell_writes_the_same_figure(labelled, tmp_path, capsys, monkeypatc
         ["--out", out[0], "--width", "wide"],
     ):
         assert main([*arguments[:5], *wrong]) == 2
+
+
+def test_a_method_that_proposes_itself_is_taken_where_none_is_named(tiny_run, monkeypatch):
+    """Of positives of a label, or of nothing; and only if there are enough positives."""
+
+    proposed = {name for name, method in METHODS.items() if method.proposed}
+    assert proposed == {
+        "naive",
+        "vae",
+        "pca",
+        "random",
+    }
+    assert choices.default_ways(tiny_run, "") == ("pca", "random")
+    assert choices.default_ways(tiny_run, "size") == ("naive", "vae")
+    monkeypatch.setattr(choices, "default_top", lambda run: 4)
+    assert choices.default_ways(tiny_run, "size") == ("naive",)
+    monkeypatch.setattr(choices, "default_top", lambda run: 1)
+    assert choices.default_ways(tiny_run, "size") == ("naive",), (
+        "whose own message says what is missing"
+    )

@@ -277,7 +277,7 @@ def _add_edit(child: Any) -> None:
         metavar="METHOD",
         help=(
             "a method of `python -m hcache direction fit --help` that needs no model, or"
-            " saved:NAME; may be repeated (default: naive and vae)"
+            " saved:NAME; may be repeated (default: those that the Figures page proposes)"
         ),
     )
     child.add_argument(

@@ -96,7 +96,8 @@ class Method:
     takes. ``moves``: the kinds of directions that it makes. ``former``: the options that reproduce
     its behaviour of earlier versions, for older recipes; or several such sets of options, the
     latest first. ``takes_files``: directions of its kind can be imported from published files.
-    ``sites``: it also fits directions at other sites than h, and reads ``fit.site``.
+    ``sites``: it also fits directions at other sites than h, and reads ``fit.site``. ``proposed``:
+    figures take it if no method is named, and a selection is offered to it.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Method:
     former: Mapping[str, Any] | Sequence[Mapping[str, Any]] = ()
     takes_files: bool = False
     sites: bool = False
+    proposed: bool = False
 
     @property
     def quick(self) -> bool:

@@ -84,6 +84,7 @@ METHOD = Method(
         " Diffusion Models"
     ),
     make=_make,
+    proposed=True,
     needs=(POSITIVES,),
     least=2,
     cost=AT_ONCE,

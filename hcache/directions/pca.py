@@ -262,6 +262,7 @@ METHOD = Method(
     make=_make,
     short="PCA, first",
     sites=True,
+    proposed=True,
     options={
         "count": Option(default=5, text="number of components"),
         "over": Option(

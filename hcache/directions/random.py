@@ -28,5 +28,6 @@ METHOD = Method(
     make=_make,
     cost=AT_ONCE,
     sites=True,
+    proposed=True,
     options={"seed": Option(default=0, text="of the noise")},
 )

@@ -342,6 +342,7 @@ METHOD = Method(
     source="Kingma, Welling 2013, Auto-Encoding Variational Bayes, for the VAE",
     make=fit_vae,
     short="VAE",
+    proposed=True,
     needs=(POSITIVES,),
     least=5,
     cost=MINUTES,

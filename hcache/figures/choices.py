@@ -160,10 +160,18 @@ def default_site(run: Run) -> str:
 
 
 def default_ways(run: Run, label: str) -> tuple[str, ...]:
-    """Returns the directions of a figure if none are named."""
+    """Returns the directions of a figure if none are named.
+
+    They are those of the proposed methods that take what there is: positives of a label, or
+    nothing.
+    """
+    proposed = [method for method in METHODS.values() if method.proposed]
     if label:
-        return ("naive", "vae") if default_top(run) >= 5 else ("naive",)
-    return tuple(f"{SAVED}{entry.name}" for entry in list_moves(run))[:4] or ("pca", "random")
+        least = {each.name: each.least for each in proposed if each.needs == (POSITIVES,)}
+        enough = tuple(name for name, count in least.items() if count <= default_top(run))
+        return enough or tuple(least)[:1]
+    saved = tuple(f"{SAVED}{entry.name}" for entry in list_moves(run))[:4]
+    return saved or tuple(method.name for method in proposed if not method.needs)
 
 
 def default_top(run: Run) -> int:

@@ -12,6 +12,7 @@ from ...analysis.contrasts import LabelContrast, contrast_labels
 from ...cache.labels import save_labels
 from ...cache.reading import Run
 from ...directions.direction import check_movable
+from ...directions.fitting import METHODS, POSITIVES
 from ...errors import HcacheError, UsageError
 from ...figures.contrasts import contrast_chart
 from .. import address, loaders, selection, state
@@ -150,15 +151,18 @@ def _actions(run: Run) -> None:
     """Draws positives for the Edit page, a label set, and files."""
     samples, editable = selection.selected(run), _editable(run)
     with st.container(horizontal=True, vertical_alignment="center", key="selection-actions"):
-        for method, label in (("naive", "Edit along them"), ("vae", "Edit along them, by VAE")):
+        for method in METHODS.values():
+            if not method.proposed or method.needs != (POSITIVES,):
+                continue
+            how = "" if method.quick else f", by {method.in_figures}"
             if st.button(
-                label,
-                key=f"selection-{method}",
+                f"Edit along them{how}",
+                key=f"selection-{method.name}",
                 icon=":material/tune:",
                 disabled=not editable,
                 help=EDITS if editable else NO_H,
             ):
-                edit_along(method)
+                edit_along(method.name)
         with st.popover("Save as label", icon=":material/label:"):
             name = st.text_input(
                 "Name",
