@@ -204,14 +204,8 @@ def test_the_shell_writes_the_same_figure(labelled, tmp_path, capsys, monkeypatc
 
 def test_a_method_that_proposes_itself_is_taken_where_none_is_named(tiny_run, monkeypatch):
     """Of positives of a label, or of nothing; and only if there are enough positives."""
-
-    proposed = {name for name, method in METHODS.items() if method.proposed}
-    assert proposed == {
-        "naive",
-        "vae",
-        "pca",
-        "random",
-    }
+    proposed = {method.name for method in METHODS.values() if method.proposed}
+    assert proposed == {"naive", "vae", "pca", "random"}
     assert choices.default_ways(tiny_run, "") == ("pca", "random")
     assert choices.default_ways(tiny_run, "size") == ("naive", "vae")
     monkeypatch.setattr(choices, "default_top", lambda run: 4)
