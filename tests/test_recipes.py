@@ -368,3 +368,12 @@ def test_sites_and_donors_that_are_not_there_are_said(tiny_model, tiny_run, reci
         recipe = recipe_of(tiny_run, 1, [changed(swap, **change)])
         with pytest.raises(UsageError, match=message):
             drain(render_recipes(tiny_model, tiny_run, [recipe], tiny_run.home))
+
+
+def test_every_edit_says_its_amount_sites_and_donor(recipes):
+    said = {name: [edit.in_words for edit in recipe.edits] for name, recipe in recipes.items()}
+    assert said["nothing"] == [] and said["shift, strength 0"] == [""]
+    (shift,), (distance,), (swap, *_) = said["shift"], said["distance"], said["swap"]
+    assert shift.startswith("strength ") and distance.startswith("distance ")
+    donor = recipes["swap"].edits[0].donor.sample
+    assert swap == f"{' + '.join(recipes['swap'].edits[0].sites)}, from sample {donor}"

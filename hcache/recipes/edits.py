@@ -152,6 +152,18 @@ class RecipeEdit(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
         return self.title
 
     @property
+    def in_words(self) -> str:
+        """What a caption says beside its title: its amount, sites and donor."""
+        parts = []
+        if self.amount is not None and (value := getattr(self, self.amount.name, 0)):
+            parts.append(f"{self.amount.name.replace('_', ' ')} {value:+g}")
+        if sites := getattr(self, "sites", ()):
+            parts.append(" + ".join(sites))
+        if donor := getattr(self, "donor", None):
+            parts.append(f"from sample {donor.sample}")
+        return ", ".join(parts)
+
+    @property
     def figure_site(self) -> str:
         """The site at which the U-figure shows its picture.
 

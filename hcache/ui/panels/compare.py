@@ -108,15 +108,8 @@ def _side(side: str, run: Run, number: int) -> Pinned:
 
 
 def _recipe_in_words(found: Pinned) -> str:
-    parts = [found.title]
-    for edit in found.recipe.edits if found.recipe else ():
-        if strength := getattr(edit, "strength", None):
-            parts.append(f"strength {strength:+g}")
-        if sites := getattr(edit, "sites", ()):
-            parts.append(" + ".join(sites))
-        if donor := getattr(edit, "donor", None):
-            parts.append(f"from sample {donor.sample}")
-    return ", ".join(parts)
+    edits = found.recipe.edits if found.recipe else ()
+    return ", ".join([found.title, *filter(None, (edit.in_words for edit in edits))])
 
 
 def _pictures(a: Pinned, b: Pinned, view: str, channel: str, scale: float, rate: float) -> None:
