@@ -74,7 +74,8 @@ def keep_and_read(
     The reader is saved in the run's home. The run is read with the reader of this name.
     """
     from ..readers.reading import read_run, unread
-    from ..readers.saved import list_readers, save_reader
+    from ..readers.registry import INSTALLED
+    from ..readers.saved import is_function, list_readers, save_reader
 
     home = run.home
     if description is not None:
@@ -82,8 +83,10 @@ def keep_and_read(
     elif name not in list_readers(home):
         raise UsageError(
             f"no reader {name!r} here; give {FORMS}; kept:"
-            f" {', '.join(list_readers(home)) or 'none'}"
+            f" {', '.join(list_readers(home)) or 'none'}{INSTALLED.why_not(name)}"
         )
+    else:
+        is_function(home, name)  # two readers of one name are refused before anything is read
     before = unread(run, name)
     attributes = drive_with_bar(
         read_run(run, name, device, replace, ray=ray), f"reading with {name}"
@@ -167,10 +170,9 @@ def _proposed(kind: str, rest: str) -> str:
 def _quality(home: Path, name: str, data: dict[str, Any]) -> str:
     """Says how well a reader from clicks reads held-out samples."""
     from ..readers.clicks import Clicks
-    from ..readers.registry import functions
-    from ..readers.saved import load_description
+    from ..readers.saved import is_function, load_description
 
-    description = None if name in functions() else load_description(home, name)
+    description = None if is_function(home, name) else load_description(home, name)
     if not isinstance(description, Clicks):
         return ""
     data["quality"] = found = dict(description.quality)
@@ -182,25 +184,32 @@ def _quality(home: Path, name: str, data: dict[str, Any]) -> str:
 
 
 def list_all(arguments: argparse.Namespace) -> Result:
-    """Lists the readers that can be used here."""
-    from ..readers.registry import functions
-    from ..readers.saved import list_readers, load_description
+    """Lists the readers that can be used here.
+
+    Entries of packages that cannot be used are told on the standard error as they are found.
+    """
+    from ..readers.saved import list_readers
 
     home = home_folder(arguments.home)
-    rows, data = [], []
-    for name in list_readers(home):
-        if name in functions():
-            entry = {"name": name, "kind": "function", "of": functions()[name]}
-        else:
-            found = load_description(home, name).to_json()
-            entry = {
-                "name": name,
-                "kind": found["kind"],
-                "of": found.get("model") or found.get("target") or found.get("encoder"),
-            }
-        rows.append((entry["name"], entry["kind"], str(entry["of"])))
-        data.append(entry)
-    return Result(text=table(rows, ("reader", "kind", "of")), data=data)
+    data = [_listed(home, name) for name in list_readers(home)]
+    rows = [(entry["name"], entry["kind"], str(entry["of"])) for entry in data]
+    told = [f"\n{entry['problem']}" for entry in data if "problem" in entry]
+    return Result(text=table(rows, ("reader", "kind", "of")) + "".join(told), data=data)
+
+
+def _listed(home: Path, name: str) -> dict[str, Any]:
+    """Returns the entry of a reader, with a ``problem`` if two readers have this name."""
+    from ..readers.registry import INSTALLED
+    from ..readers.saved import is_function, load_description
+
+    try:
+        if is_function(home, name):
+            return {"name": name, "kind": "function", "of": INSTALLED.place(name)}
+    except UsageError as error:
+        return {"name": name, "kind": "two readers", "of": "", "problem": str(error)}
+    found = load_description(home, name).to_json()
+    of = found.get("model") or found.get("target") or found.get("encoder")
+    return {"name": name, "kind": found["kind"], "of": of}
 
 
 def check(arguments: argparse.Namespace) -> Result:

@@ -15,8 +15,8 @@ from ...cache.reading import Run
 from ...errors import UsageError
 from ...readers.checks import check_on_run, error_of, same_names
 from ...readers.reading import attribute_set_of, readers_of, unread
-from ...readers.registry import functions
-from ...readers.saved import list_readers, load_description, read_by
+from ...readers.registry import INSTALLED
+from ...readers.saved import is_function, list_readers, load_description, read_by
 from ...readers.texts import attribute_sets, parse_attribute
 from ..frame import errors_shown
 from ..tasks import start, start_button, task_list
@@ -39,6 +39,8 @@ def readers_panel(run: Run) -> None:
     """
     task_list(run, READ)
     with st.expander("Readers", icon=":material/visibility:"):
+        for problem in INSTALLED.problems():
+            st.warning(literal(problem), icon=":material/extension_off:")
         with errors_shown():
             _known_readers(run)
         with errors_shown():
@@ -95,10 +97,10 @@ def _errors(run: Run, name: str) -> None:
 def known_names(run: Run) -> list[str]:
     """Returns the readers that a run can be read with.
 
-    They are those of the run, those that have read it elsewhere, and those of its home that are not
-    functions.
+    They are those of the run, those that have read it elsewhere, those of its home, and those of
+    other packages. Readers of the embedded models are for their own runs.
     """
-    kept = [name for name in list_readers(run.home) if name not in functions()]
+    kept = [name for name in list_readers(run.home) if name not in INSTALLED.own]
     return list(dict.fromkeys([*readers_of(run), *read_by(run), *kept]))
 
 
@@ -106,8 +108,8 @@ def _about(run: Run, name: str) -> str:
     """Returns ``(texts, openai/clip-vit-base-patch32)``. For a reader of another home it uses the
     run's note.
     """
-    if name in functions():
-        return "(function)"
+    if is_function(run.home, name):
+        return f"(function, {INSTALLED.package(name)})"
     if name in list_readers(run.home):
         found = load_description(run.home, name).to_json()
     else:
