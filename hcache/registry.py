@@ -78,7 +78,10 @@ class Registry(Generic[T]):
         return tuple(line for _, line in self._found(tuple(sys.path)).problems)
 
     def why_not(self, name: str) -> str:
-        """Returns why entries of this name are left out, to end a message with."""
+        """Returns why entries of this name are left out.
+
+        It ends a message. It is empty if there are none.
+        """
         said = [line for each, line in self._found(tuple(sys.path)).problems if each == name]
         return "".join(f"; {line.removeprefix('hcache: ')}" for line in said)
 

@@ -1,6 +1,9 @@
 """Readers of packages outside: what they give is checked, and no clash of names is silent."""
 
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -47,6 +50,110 @@ SECOND = """
 [hcache.readers]
 brightness = first_readers:least
 """
+
+
+KIND = '''
+"""A kind of reader in one file: how many pixels are brighter than a threshold."""
+
+from dataclasses import dataclass
+
+from hcache.errors import UsageError
+from hcache.readers.forms import SOURCE, FlagField, TextField
+from hcache.readers.reader import Description, Reader, digest_of
+from hcache.readers.registry import KINDS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bright(Description):
+    KIND = "bright"
+    TITLE = "Bright: the share of bright pixels"
+    TAKES = "THRESHOLD"
+    WORDS = {"probability": "give shares in place of counts"}
+    FORM = (
+        TextField(name=SOURCE, key="reader-threshold", label="Threshold"),
+        FlagField(name="probability", key="reader-shares", label="Shares in place of counts"),
+    )
+    MISSING = "Give a threshold."
+
+    threshold: str
+    share: bool = False
+
+    @classmethod
+    def made(cls, run, asked):
+        if not asked.source.isdigit():
+            raise UsageError(f"a threshold is a whole number, got {asked.source!r}")
+        return cls(threshold=asked.source, share=asked.probability)
+
+    @classmethod
+    def proposed(cls, source):
+        return f"over {source}"
+
+    @property
+    def of(self):
+        return f"pixels over {self.threshold}"
+
+    def to_json(self):
+        return {"kind": self.KIND, "threshold": self.threshold, "share": self.share}
+
+    def open(self, name, device="auto"):
+        def read(pictures):
+            over = pictures > int(self.threshold)
+            return {"bright": over.mean((1, 2, 3)) if self.share else over.sum((1, 2, 3))}
+
+        return Reader(name=name, version="1", digest=digest_of(self.to_json()), function=read)
+
+
+KINDS[Bright.KIND] = Bright
+'''
+
+USES = '''
+"""Everything that iterates over the kinds, in a process that adds one."""
+
+import io
+import sys
+
+import own_kind
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from hcache.background import kinds
+from hcache.cache.reading import open_run
+from hcache.cli.main import build_parser, main
+from hcache.errors import UsageError
+
+home, folder, dashboard = sys.argv[1:]
+run = open_run(folder)
+assert main(["read", run.name, "--reader", "bright:100", "--home", home]) == 0
+assert "bright" in open_run(folder).labels["over 100"]
+assert main(["reader", "list", "--home", home]) == 0
+assert main(["read", run.name, "--reader", "bright:much", "--home", home]) == 2
+
+work = kinds.Reading(run=run.name, name="b", form="bright", source="9", probability=True)
+assert kinds.read_work("read", run.name, work.order()) == work
+assert build_parser().parse_args(work.arguments()).reader == "bright:9"
+try:
+    kinds.read_work("read", run.name, {**work.order(), "encoder": "owner/clip"})
+    raise AssertionError("it has no encoder")
+except UsageError as error:
+    assert "encoder: a reader of the form bright takes none" in str(error), error
+
+from hcache.ui import tasks
+
+started = []
+tasks.start = lambda folder, work: started.append(work)
+app = AppTest.from_file(dashboard, default_timeout=60).run().switch_page("pages/gallery.py").run()
+assert not app.exception and not app.error, (app.exception, app.error)
+assert any("(bright, pixels over 100)" in each.value for each in app.markdown)
+app.selectbox(key="reader-form").set_value("bright").run()
+assert app.button(key="start-read").disabled
+assert any(each.value == "Give a threshold." for each in app.caption)
+app.text_input(key="reader-threshold").input("7").run()
+app.toggle(key="reader-shares").set_value(True).run()
+app.button(key="start-read").click().run()
+(work,) = started
+assert (work.name, work.form, work.source, work.probability) == ("over 7", "bright", "7", True)
+main(["read", "--help"])
+'''
 
 
 @pytest.fixture
@@ -150,3 +257,24 @@ def test_the_gallery_tells_a_clash_and_what_is_left_out(home, package, monkeypat
     assert len(told) == len(INSTALLED.problems()) == 6
     (error,) = app.error
     assert "two readers are named brightness" in error.value
+
+
+def test_a_kind_in_one_file_is_known_to_commands_tasks_and_page(copied_run, tmp_path):
+    """What the guide says: one file, and a line that names it in ``KINDS``."""
+    root = Path(__file__).parents[1]
+    (tmp_path / "own_kind.py").write_text(KIND)
+    (tmp_path / "uses.py").write_text(USES)
+    paths = (copied_run.home, copied_run.folder, root / "dashboard.py")
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "uses.py"), *map(str, paths)],
+        env={**os.environ, "PYTHONPATH": str(root), "HCACHE_HOME": str(copied_run.home)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "over 100 bright pixels over 100" in said, "in the list"
+    assert "bright:THRESHOLD" in said and "bright: give shares in place of counts" in said
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("hcache: "))
+    assert line == "hcache: a threshold is a whole number, got 'much'"

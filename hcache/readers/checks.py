@@ -161,22 +161,20 @@ def checks_of(home: Path, name: str, digest: str | None = None) -> list[Check]:
 
 
 def held_out(home: Path, name: str) -> list[Check]:
-    """Returns the held-out score of a reader from clicks. Other readers have none."""
-    from .clicks import Clicks
-
+    """Returns the held-out score of a fitted reader. Other readers have none."""
     try:
         if is_function(home, name):
             return []
-        description = load_description(home, name)
+        found = load_description(home, name).held_out
     except (UsageError, OSError, ValueError):
         return []
-    if not isinstance(description, Clicks):
+    if found is None:
         return []
-    q: Any = description.quality
+    q = found.quality
     try:
         made = Check(
-            attribute=description.attribute,
-            source="held-out clicks",
+            attribute=found.attribute,
+            source=found.source,
             digest="",
             metric=str(q["metric"]),
             value=float(q["score"]),

@@ -107,17 +107,6 @@ def card_reader(run: Run) -> str:
         return ""
 
 
-def attribute_set_of(run: Run) -> str:
-    """Returns the attribute set that a run's model card names.
-
-    It is empty if the card names none.
-    """
-    try:
-        return find_card(run.spec.model).attributes
-    except UsageError:
-        return ""
-
-
 def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
     """Returns an open reader of a run, or None.
 

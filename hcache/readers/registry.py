@@ -27,7 +27,9 @@ KINDS: dict[str, type[Description]] = {
 
 
 def check_function(name: str, found: Any) -> None:
-    """Refuses what is no function, or has a name that no label set can have.
+    """Refuses what cannot be a reader.
+
+    It is not a function, or its name cannot be that of a label set.
 
     Raises:
         TypeError: with what was expected.

@@ -26,10 +26,8 @@ from ..cache.reading import Run
 from ..errors import CacheError, UsageError, did_you_mean
 from ..foreign import is_foreign, same_but_for_case
 from ..schemas import checked
-from .clicks import PIXELS, Clicks
-from .reader import Description, Reader
+from .reader import Description, Reader, TextPairs
 from .registry import INSTALLED, find_reader, reader_from_json
-from .texts import Texts
 
 SCHEMA = 1
 Version = Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
@@ -169,20 +167,16 @@ def encoder_of(home: Path, name: str) -> tuple[str, str]:
     reader that has none of its own.
     """
     found = None if not name or is_function(home, name) else load_description(home, name)
-    if isinstance(found, Texts):
-        return found.model, found.revision
-    if isinstance(found, Clicks) and found.encoder != PIXELS:
-        return found.encoder, found.revision
-    return "", ""
+    return found.image_encoder if found else ("", "")
 
 
-def texts_of(home: Path, name: str) -> Texts | None:
-    """A reader by texts of a home.
+def texts_of(home: Path, name: str) -> TextPairs | None:
+    """Returns the pairs of texts of a reader of a home.
 
-    It is None if the reader of that name is of another kind.
+    It is None if the reader of that name has none.
     """
     found = None if not name or is_function(home, name) else load_description(home, name)
-    return found if isinstance(found, Texts) else None
+    return found.texts if found else None
 
 
 def delete_reader(home: Path, name: str) -> None:
