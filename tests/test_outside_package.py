@@ -6,8 +6,9 @@ outside is tested in ``test_measures_outside.py``.
 
 Where something of them has no place, that is so for hcache's own as well:
 
-- An edit is in the strip of the Edit page. Figures for print show directions and swaps, which are
-  edits of hcache, and take no edit by name.
+- An edit is in the strip of the Edit page, and one with a donor in the U-figure of the Swap page
+  (``test_outside_donor.py``). The command ``figure`` takes directions and swaps, and no edit by
+  name.
 - The verdict has cells for labels. It fits the naive direction of each label itself, so no method
   and no edit can be named in a question. The attributes of a reader are its subjects.
 """

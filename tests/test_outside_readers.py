@@ -244,6 +244,8 @@ def test_a_name_of_a_package_is_not_given_to_a_saved_reader(copied_run, package)
         UsageError, match="of first-readers 1.0, which is installed; choose another"
     ):
         save_reader(copied_run.home, "brightness", Function(target="first_readers:least"))
+    with pytest.raises(UsageError, match="there is a reader 'brightness'"):
+        save_reader(copied_run.home, "Brightness", Function(target="first_readers:least"))
 
 
 def test_the_gallery_tells_a_clash_and_what_is_left_out(home, package, monkeypatch):
@@ -278,3 +280,19 @@ def test_a_kind_in_one_file_is_known_to_commands_tasks_and_page(copied_run, tmp_
     assert "bright:THRESHOLD" in said and "bright: give shares in place of counts" in said
     (line,) = (line for line in done.stderr.splitlines() if line.startswith("hcache: "))
     assert line == "hcache: a threshold is a whole number, got 'much'"
+
+
+def test_the_reader_in_the_guide_is_one(tmp_path, monkeypatch):
+    """The code block of the page that says how a reader is added, as it stands there."""
+    guide = Path(__file__).parents[1] / "hcache" / "guide" / "extending.md"
+    page = guide.read_text(encoding="utf-8").partition("## An attribute reader")[2]
+    code, entry = (page.split(f"```{kind}\n")[1].split("```")[0] for kind in ("python", "toml"))
+    assert entry == '[project.entry-points."hcache.readers"]\nbrightness = "brightness:read"\n'
+    entries = "[hcache.readers]\nbrightness = brightness:read\n"
+    install(tmp_path / "site", "brightness", {"brightness": code}, entries)
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    try:
+        found = find_reader("brightness")(np.full((2, 4, 4, 3), 7, np.uint8))
+        assert found["brightness"].tolist() == [7, 7] and not INSTALLED.problems()
+    finally:
+        sys.modules.pop("brightness", None)

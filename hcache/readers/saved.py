@@ -77,7 +77,8 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
         )
     make_folder(path.parent)
     with part_lock(path.parent):
-        if other := same_but_for_case(name, [file.stem for file in path.parent.glob("*.json")]):
+        known = [*INSTALLED, *(file.stem for file in path.parent.glob("*.json"))]
+        if other := same_but_for_case(name, known):
             raise UsageError(
                 f"there is a reader {other!r}, and many disks do not tell {name!r} from it; choose"
                 " another --name"
