@@ -2,8 +2,8 @@
 
 A registry lists its own members as ``module:name`` and imports one on demand. Another package adds
 a member by an entry point in the registry's group: the entry's name is the member's, and its value
-is ``package.module:name``. An entry that cannot be used is left out, and one line names its
-package.
+is ``package.module:name``. An entry that cannot be used, or whose name is taken, is left out, and
+one line names its package.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Generic, TypeVar
@@ -59,7 +60,9 @@ class Registry(Generic[T]):
         if name not in self:
             known = list(self)
             near = did_you_mean(str(name), known)
-            raise UsageError(f"no {self.what} {name!r}{near}; there are {', '.join(known)}")
+            raise UsageError(
+                f"no {self.what} {name!r}{near}; there are {', '.join(known)}{self.why_not(name)}"
+            )
         return _imported(self.own[name]) if name in self.own else self._others()[name]
 
     def values(self) -> Iterator[T]:
@@ -72,38 +75,80 @@ class Registry(Generic[T]):
 
         Each is one line that names the package.
         """
-        return self._found(tuple(sys.path))[1]
+        return tuple(line for _, line in self._found(tuple(sys.path)).problems)
+
+    def why_not(self, name: str) -> str:
+        """Returns why entries of this name are left out.
+
+        It ends a message. It is empty if there are none.
+        """
+        said = [line for each, line in self._found(tuple(sys.path)).problems if each == name]
+        return "".join(f"; {line.removeprefix('hcache: ')}" for line in said)
+
+    def place(self, name: str) -> str:
+        """Returns where a member comes from, as ``module:name``."""
+        if name in self.own:
+            return self.own[name]
+        point = self._found(tuple(sys.path)).points[name]
+        return f"{point.module}:{point.attr}"
+
+    def package(self, name: str) -> str:
+        """Returns the package that a member comes from, with its version."""
+        return "hcache" if name in self.own else _package(self._found(tuple(sys.path)).points[name])
 
     def _others(self) -> dict[str, T]:
-        return self._found(tuple(sys.path))[0]
+        return self._found(tuple(sys.path)).members
 
-    def _look(self, _: tuple[str, ...]) -> tuple[dict[str, T], tuple[str, ...]]:
+    def _look(self, path: tuple[str, ...]) -> _Found[T]:
         """Returns the members of other packages, and the faults of the rest.
 
-        ``sys.path`` is an argument so that this runs again when it has changed.
+        ``path`` is ``sys.path``, so that this runs again when it has changed.
         """
-        found: dict[str, T] = {}
-        problems = []
+        found = _Found[T]({}, {}, [])
         for point in entry_points(group=self.group):
+            name = point.name
             try:
-                if point.name in self.own or point.name in found:
-                    raise TypeError(f"there is another {self.what} of that name")
+                if name in self.own or name in found.points:
+                    raise _TakenError(
+                        "hcache" if name in self.own else _package(found.points[name])
+                    )
                 member = point.load()
-                self._check(point.name, member)
-                found[point.name] = member
+                self._check(name, member)
+                found.members[name], found.points[name] = member, point
             except (Exception, SystemExit) as error:  # whatever another package does when imported
-                problems.append(self._told(point, error))
-        for line in problems:
+                found.problems.append((name, self._told(point, error)))
+        for _, line in found.problems:
             logging.getLogger(__name__).warning("%s", line)
-        return found, tuple(problems)
+        return found
 
     def _told(self, point: EntryPoint, error: BaseException) -> str:
-        package = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        return (
-            f"hcache: the {self.what} {point.name!r} of the package {package} is left out;"
-            f" {point.value} cannot be used ({reason})"
+        told = (
+            f"hcache: the {self.what} {point.name!r} of the package {_package(point)} is left out"
         )
+        if isinstance(error, _TakenError):
+            return (
+                f"{told}; the name is taken by the {self.what} {point.name!r} of {error}; rename"
+                f" the entry point in {self.group}, or uninstall the package"
+            )
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return f"{told}; {point.value} cannot be used ({reason})"
+
+
+class _TakenError(Exception):
+    """The name of an entry is taken by the package of this text."""
+
+
+@dataclass(frozen=True)
+class _Found(Generic[T]):
+    """What other packages add: members and entry points by name, and (name, fault) of the rest."""
+
+    members: dict[str, T]
+    points: dict[str, EntryPoint]
+    problems: list[tuple[str, str]]
+
+
+def _package(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
 
 
 def _imported(place: str) -> Any:

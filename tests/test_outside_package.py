@@ -1,8 +1,16 @@
-"""A package from outside adds an edit and a direction method, in one file each.
+"""A package from outside adds an edit, a direction method and a reader, in one file each.
 
-They are found in the help, in a fitted direction, on the Edit page, in a strip, in a figure and in
-a recipe that is read again. A third and a fourth entry cannot be imported: a line says so, and
-nothing else is lost.
+They are found in the help, on their pages, in a strip, in a figure and in a recipe that is read
+again. Other entries cannot be used: a line says so, and nothing else is lost. A measure from
+outside is tested in ``test_measures_outside.py``.
+
+Where something of them has no place, that is so for hcache's own as well:
+
+- An edit is in the strip of the Edit page, and one with a donor in the U-figure of the Swap page
+  (``test_outside_donor.py``). The command ``figure`` takes directions and swaps, and no edit by
+  name.
+- The verdict has cells for labels. It fits the naive direction of each label itself, so no method
+  and no edit can be named in a question. The attributes of a reader are its subjects.
 """
 
 import json
@@ -14,11 +22,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import streamlit as st
+from outside import install
 from streamlit.testing.v1 import AppTest
-from test_pages import assert_fine, finish, open_page
+from test_pages import assert_fine, finish, html_of, open_page
 from test_swap_page import drop, kept
 from tiny import drain
 
+from hcache.cache.reading import open_run
 from hcache.cli.main import main
 from hcache.directions.direction import digest_of
 from hcache.directions.fitting import METHODS, Fit, fit
@@ -28,13 +38,21 @@ from hcache.edits.recipe_directions import reference_to
 from hcache.edits.render import render_again, render_recipes, shift_by
 from hcache.errors import UsageError
 from hcache.features import Features
-from hcache.figures.choices import all_ways, name_of
+from hcache.figures.choices import all_ways, default_strip, name_of
+from hcache.figures.making import Maker
+from hcache.figures.notebook import changed
 from hcache.images.pngs import read_recipe
+from hcache.measures import setting
+from hcache.measures.cells import cells_of
+from hcache.measures.declared.directions import CONTROLLABLE
+from hcache.readers.reading import readers_of, unread
+from hcache.readers.registry import INSTALLED
 from hcache.recipes.edits import EDITS
 from hcache.recipes.recipe import Recipe, recipe_of
 from hcache.recipes.sheet import read_cells
 from hcache.recipes.window import Window
 from hcache.sampling.loop import Moment
+from hcache.ui.panels import readers
 
 EDIT_GUIDE = Path(__file__).parents[1] / "hcache" / "guide" / "extending.md"
 
@@ -116,6 +134,15 @@ METHOD = Method(
 )
 '''
 
+READER = '''
+"""Reads how bright pictures are, and how red."""
+
+
+def read(pictures):
+    red = pictures[..., 0].mean((1, 2)) - pictures[..., 1].mean((1, 2))
+    return {"light": pictures.mean((1, 2, 3)), "red": red}
+'''
+
 ENTRIES = """
 [hcache.edits]
 damp = outside_edit:DampEdit
@@ -124,23 +151,30 @@ hollow = outside_edit:Missing
 pair = outside_method:METHOD
 broken = outside_nowhere:METHOD
 naive = outside_method:METHOD
+[hcache.readers]
+colours = outside_reader:read
+nothing = outside_reader:missing
 """
+SMALL = ("--what", "directions", "--samples", "3", "--nulls", "2", "--random-positives", "19")
 
 
 @pytest.fixture
 def outside(tmp_path, monkeypatch):
     """The package, installed in a folder of its own."""
-    folder = tmp_path / "outside"
-    about = folder / "outside_things-1.5.dist-info"
-    about.mkdir(parents=True)
-    (folder / "outside_edit.py").write_text(EDIT, encoding="utf-8")
-    (folder / "outside_method.py").write_text(METHOD, encoding="utf-8")
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: outside-things\nVersion: 1.5\n")
-    (about / "entry_points.txt").write_text(ENTRIES)
+    modules = {"outside_edit": EDIT, "outside_method": METHOD, "outside_reader": READER}
+    folder = install(tmp_path / "outside", "outside-things", modules, ENTRIES, version="1.5")
     monkeypatch.syspath_prepend(folder)
     yield folder
-    for name in ("outside_edit", "outside_method"):
+    for name in modules:
         sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def read_run(outside, copied_run):
+    """The run, read by the reader with the command."""
+    home = str(copied_run.home)
+    assert main(["read", copied_run.name, "--reader", "colours", "--home", home]) == 0
+    return open_run(copied_run.folder)
 
 
 @pytest.fixture
@@ -152,8 +186,10 @@ def test_it_is_listed_beside_our_own_and_what_is_broken_is_told(outside, caplog)
     assert list(METHODS)[-1] == "pair" and METHODS["pair"].quick and "damp" in EDITS
     assert {*EDITS} == {"shift", "distance", "swap", "slerp", "freeu", "damp"}
     assert METHODS["naive"].title.startswith("naive:"), "our own stays"
-    problems = (*METHODS.problems(), *EDITS.problems())
-    assert [problem.split("'")[1] for problem in problems] == ["broken", "naive", "hollow"]
+    assert "colours" in INSTALLED
+    problems = (*METHODS.problems(), *EDITS.problems(), *INSTALLED.problems())
+    names = ["broken", "naive", "hollow", "nothing"]
+    assert [problem.split("'")[1] for problem in problems] == names
     assert all("package outside-things 1.5" in p and "\n" not in p for p in problems)
     assert "No module named 'outside_nowhere'" in problems[0]
     assert [record.getMessage() for record in caplog.records] == list(problems), "once each"
@@ -163,6 +199,7 @@ def test_it_is_listed_beside_our_own_and_what_is_broken_is_told(outside, caplog)
 
 def test_without_the_package_there_is_nothing_of_it():
     assert "pair" not in METHODS and "damp" not in EDITS and not METHODS.problems()
+    assert "colours" not in INSTALLED and not INSTALLED.problems()
 
 
 def test_the_help_lists_it_and_tells_what_is_broken_in_one_line_each(outside):
@@ -250,12 +287,100 @@ def test_a_figure_is_made_of_it(outside, copied_run, tmp_path):
     assert shift.direction.made_by["method"] == "pair"
 
 
-@pytest.fixture
-def page(outside, copied_run, monkeypatch):
+def test_a_reader_is_in_the_help_and_in_the_list_and_what_is_broken_is_told(outside, tmp_path):
+    """In processes of their own."""
+    root = Path(main.__code__.co_filename).parents[2]
+    env = {**os.environ, "PYTHONPATH": f"{root}:{outside}", "HCACHE_HOME": str(tmp_path / "none")}
+    for command in (["read", "--help"], ["reader", "list"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "hcache", *command],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        (line,) = (each for each in done.stdout.splitlines() if "colours" in each)
+        assert "outside_reader:read" in line
+        assert [each.split("'")[1] for each in done.stderr.splitlines()] == ["nothing"]
+
+
+def test_a_reader_reads_a_run_by_the_command(read_run):
+    found = read_run.labels["colours"]
+    light = read_run.images.mean((1, 2, 3))
+    np.testing.assert_allclose(found["light"], light, rtol=1e-5)
+    assert readers_of(read_run) == ["colours"] and found.keys() == {"light", "red"}
+
+
+def test_a_readers_readings_stand_under_a_strip(read_run, tiny_model, tmp_path):
+    choice = changed(default_strip(read_run), ways=("pair",), strengths=(0.0, 2.0), label="light")
+    _, made = drain(Maker(run=read_run, load=lambda: tiny_model).make(choice))
+    (row,) = made.rows
+    said = [f"{cell.picture.mean():.2f}" for cell in row.cells]
+    assert list(row.notes) == said and said[0] != said[1]
+    assert "the reading of light" in made.caption
+    out = tmp_path / "strip.svg"
+    command = ["figure", "strip", read_run.name, "--home", str(read_run.home), "--way", "pair"]
+    more = ["--label", "light", "--strengths", "0,2", "--out", str(out)]
+    assert main([*command, *more]) == 0
+    assert all(each in out.read_text(encoding="utf-8") for each in said)
+
+
+def test_a_readers_attributes_are_subjects_of_the_verdict(read_run, monkeypatch, capsys):
+    monkeypatch.setattr(setting, "STEPS", 1)
+    home = str(read_run.home)
+    assert main(["measure", read_run.name, *SMALL, "--home", home]) == 0
+    cells = cells_of(open_run(read_run.folder))
+    assert {(CONTROLLABLE, "light"), (CONTROLLABLE, "red")} <= cells.keys()
+    assert cells[CONTROLLABLE, "light"].evidence.parameters["reader"].startswith("colours@")
+    capsys.readouterr()
+    assert main(["compare", read_run.name, "--home", home, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    (row,) = (r for r in rows if (r["question"], r["subject"]) == (CONTROLLABLE, "light"))
+    assert row["cells"][read_run.name]["value"] == cells[CONTROLLABLE, "light"].estimate.value
+
+
+def opened(run, monkeypatch, name):
     st.cache_data.clear()
     st.cache_resource.clear()
-    monkeypatch.setenv("HCACHE_HOME", str(copied_run.home))
-    return open_page(AppTest.from_file("../dashboard.py", default_timeout=60), "edit")
+    monkeypatch.setenv("HCACHE_HOME", str(run.home))
+    return open_page(AppTest.from_file("../dashboard.py", default_timeout=60), name)
+
+
+def test_the_gallery_offers_a_reader_and_tells_what_is_broken(outside, copied_run, monkeypatch):
+    started = []
+    monkeypatch.setattr(readers, "start", lambda folder, work: started.append(work))
+    page = opened(copied_run, monkeypatch, "gallery")
+    assert_fine(page)
+    n = len(copied_run)
+    (line,) = (each.value for each in page.markdown if each.value.startswith("**colours**"))
+    assert line == f"**colours** (function, outside-things 1.5): 0 of {n} samples read"
+    (told,) = (warning.value for warning in page.warning if "outside-things" in warning.value)
+    assert "'nothing'" in told
+    page.button(key="read-rest-colours").click().run()
+    (work,) = started
+    name, *words = work.arguments()
+    assert main([name, f"--home={copied_run.home}", *words]) == 0
+    assert unread(open_run(copied_run.folder), "colours") == 0
+    page = opened(copied_run, monkeypatch, "gallery")
+    assert any(f"{n} of {n} samples read" in each.value for each in page.markdown)
+
+
+def test_a_strip_of_its_edit_on_the_page_has_its_readers_readings(read_run, monkeypatch):
+    page = opened(read_run, monkeypatch, "edit")
+    page.selectbox(key="choose-how").set_value("damp").run()
+    finish(page, "run-strip")
+    assert_fine(page)
+    cells, *_ = list(page.session_state["results-strip"].values())[-1]
+    html = html_of(page)
+    assert "<th scope='col'>factor a</th>" in html
+    assert all(f"<th scope='row'>{name}</th>" in html for name in ("light", "red"))
+    assert all(f">{cell.picture.mean():.2f}</td>" in html for cell in cells)
+
+
+@pytest.fixture
+def page(outside, copied_run, monkeypatch):
+    return opened(copied_run, monkeypatch, "edit")
 
 
 def test_the_edit_page_draws_its_widgets_and_renders_it(page):

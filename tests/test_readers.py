@@ -15,7 +15,7 @@ from hcache.cache.labels import save_labels
 from hcache.cache.reading import open_run
 from hcache.cli.main import main
 from hcache.errors import AnalysisError, ModelError, UsageError
-from hcache.readers import Reader, find_reader, reader_from_json
+from hcache.readers import Reader, reader_from_json
 from hcache.readers.classifier import Classifier
 from hcache.readers.clicks import Clicks, fit_clicks
 from hcache.readers.encoder import load_encoder
@@ -376,15 +376,6 @@ class TestFunction:
     def test_a_path_has_two_parts(self, target):
         with pytest.raises(UsageError, match="package.module:function"):
             Function(target=target)
-
-    def test_entry_points_are_found(self, module, monkeypatch, pictures):
-        from importlib.metadata import EntryPoint
-
-        point = EntryPoint(name="brightness", value="own_reader:read", group="hcache.readers")
-        monkeypatch.setattr("hcache.readers.registry.entry_points", lambda group: [point])
-        assert "mean" in find_reader("brightness")(pictures)
-        with pytest.raises(UsageError, match="did you mean brightness"):
-            find_reader("brightnes")
 
 
 class TestRuns:

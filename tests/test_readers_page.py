@@ -20,7 +20,7 @@ from hcache.cli.main import build_parser
 from hcache.errors import UsageError
 from hcache.readers.reading import read_run, unread
 from hcache.readers.saved import save_reader
-from hcache.readers.texts import Texts, attribute_sets
+from hcache.readers.texts import Texts, attribute_sets, lines_of, parse_attribute
 
 SMILE = "smile=a happy face|a sad face"
 
@@ -185,9 +185,6 @@ def test_a_function_is_not_made_by_a_page(copied_run, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["faces", "paintings", "dogs"])
 def test_sets_of_attributes_come_back_as_they_are_typed(name):
-    from hcache.readers.texts import parse_attribute
-    from hcache.ui.panels.readers import lines_of
-
     typed = Texts(model="m", attributes=dict(map(parse_attribute, lines_of(name))))
     assert typed.to_json() == Texts(model="m", attributes=attribute_sets()[name]).to_json()
 

@@ -22,15 +22,17 @@ from ..cache.layout import IMAGES, PROMPTS, STATED_JSON
 from ..directions.fitting import METHODS, Fit, check_options
 from ..errors import UsageError
 from ..noise_schedules import name_of
+from ..readers.forms import OPTIONAL, RevisionField
+from ..readers.registry import KINDS as READER_KINDS
 from ..schemas import checked, shown
 from ..specs import DDIM, DIFFUSERS, RunSpec
 
 EXTRACT, FIT, IMPORT, MEASURE, READ = "extract", "fit", "import", "measure", "read"
 REPAIR = "repair"
 
-READER_FORMS = ("texts", "classifier", "clicks")
-"""The readers that background tasks may create. Readers that are functions of a package are created
-in a shell only.
+READER_FORMS = tuple(name for name, kind in READER_KINDS.items() if kind.FORM)
+"""The readers that background tasks may create: the kinds with a form. Readers that are functions
+of a package are created in a shell only.
 """
 
 MOST_SAMPLES = 10**6
@@ -313,10 +315,8 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     It fills the label set of the reader's name, for all samples not read yet.
 
     ``form`` is empty for a reader that is kept already. Else it is one of ``READER_FORMS``, and a
-    reader of that form is kept under ``name`` first: ``source`` is a model's folder or hub id, or
-    the label that clicks gave; ``attributes`` are as ``read --attribute`` takes them; ``encoder``
-    is that of clicks, ``pixels`` if it is empty. ``revision`` is of a hub id; ``probability`` asks
-    texts for probabilities.
+    reader of that form is kept under ``name`` first. The other fields are the words that this kind
+    takes; see :class:`~hcache.readers.forms.Asked`.
     """
 
     kind: ClassVar[str] = READ
@@ -378,21 +378,18 @@ class Reading(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 "source: expected the model or the label of a reader of a form, got"
                 f" {shown(found.source)}"
             )
-        if found.encoder and found.form != "clicks":
-            raise UsageError(
-                f"encoder: readers from clicks alone have one, got {shown(found.encoder)}"
-            )
-        if found.attributes and found.form not in ("texts", "classifier"):
-            raise UsageError(
-                "attributes: readers by texts and classifiers alone have them, got"
-                f" {len(found.attributes)}"
-            )
-        if found.probability and found.form != "texts":
-            raise UsageError("probability: readers by texts alone are asked for it")
-        if found.revision and not (found.encoder or found.form in ("texts", "classifier")):
-            raise UsageError(
-                f"revision: readers with a model alone have one, got {shown(found.revision)}"
-            )
+        kind = READER_KINDS[found.form] if found.form else None
+        for word in OPTIONAL:
+            value = getattr(found, word)
+            if value and (kind is None or word not in kind.WORDS):
+                which = f"a reader of the form {found.form}" if kind else "a reader that is kept"
+                raise UsageError(f"{word}: {which} takes none, got {shown(value)}")
+        for each in kind.FORM if kind else ():
+            if isinstance(each, RevisionField) and found.revision and not getattr(found, each.of):
+                raise UsageError(
+                    f"revision: expected that of a model in {each.of}, got"
+                    f" {shown(found.revision)} and no model"
+                )
         return found
 
 

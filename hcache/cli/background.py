@@ -38,7 +38,6 @@ from ..cache.layout import TASKS, home_of, new_run_folder, run_folder
 from ..cache.reading import open_run
 from ..cards import check_weights
 from ..errors import UsageError
-from ..readers.clicks import PIXELS
 from ..schemas import checked
 from ..specs import RunSpec
 from .checking import repair_run
@@ -142,7 +141,7 @@ def _read(work: Reading, folder: Path) -> Result:
         work.form,
         work.source,
         work.attributes,
-        encoder=work.encoder or PIXELS,
+        encoder=work.encoder,
         revision=work.revision,
         probability=work.probability,
     )

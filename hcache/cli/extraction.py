@@ -109,7 +109,8 @@ _ERRORS = {
 
 def _without_reader(run: Run) -> str:
     """Says what to do next with a run that no reader has read. Otherwise the text is empty."""
-    from ..readers.reading import attribute_set_of, readers_of
+    from ..readers.reading import readers_of
+    from ..readers.texts import attribute_set_of
 
     if run.labels or readers_of(run):
         return ""

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..cache.labels import find_label
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, open_run
 from ..errors import UsageError, did_you_mean
 from ..ray_cluster import require_ray
+from ..readers.forms import Asked
+from ..readers.registry import INSTALLED, KINDS
 from .progress import drive_with_bar
 from .result import Result, table
 
@@ -26,8 +27,8 @@ SMALL = 512
 """The pixels of a side. Larger pictures exceed the input of any encoder."""
 
 FORMS = (
-    "texts:MODEL, classifier:MODEL, clicks:LABEL, function:package.module:function, or the"
-    " name of a saved reader"
+    ", ".join(f"{name}:{kind.TAKES}" for name, kind in KINDS.items())
+    + ", or the name of a saved or installed reader"
 )
 
 
@@ -57,7 +58,7 @@ def read(arguments: argparse.Namespace) -> Result:
         arguments.probability,
         arguments.device,
     )
-    name = arguments.name or _proposed(kind, rest)
+    name = arguments.name or KINDS[kind].proposed(rest)
     return keep_and_read(run, name, description, arguments.device, arguments.replace, arguments.ray)
 
 
@@ -74,7 +75,7 @@ def keep_and_read(
     The reader is saved in the run's home. The run is read with the reader of this name.
     """
     from ..readers.reading import read_run, unread
-    from ..readers.saved import list_readers, save_reader
+    from ..readers.saved import is_function, list_readers, save_reader
 
     home = run.home
     if description is not None:
@@ -82,8 +83,10 @@ def keep_and_read(
     elif name not in list_readers(home):
         raise UsageError(
             f"no reader {name!r} here; give {FORMS}; kept:"
-            f" {', '.join(list_readers(home)) or 'none'}"
+            f" {', '.join(list_readers(home)) or 'none'}{INSTALLED.why_not(name)}"
         )
+    else:
+        is_function(home, name)  # two readers of one name are refused before anything is read
     before = unread(run, name)
     attributes = drive_with_bar(
         read_run(run, name, device, replace, ray=ray), f"reading with {name}"
@@ -129,51 +132,34 @@ def describe(
     rest: str,
     attributes: Sequence[str] = (),
     attribute_set: str = "",
-    encoder: str = "pixels",
+    encoder: str = "",
     revision: str = "",
     probability: bool = False,
     device: str = "auto",
 ) -> Description:
     """Makes the reader that ``--reader KIND:REST`` and other options describe."""
-    from ..readers.classifier import Classifier
-    from ..readers.function import Function
-    from ..readers.reading import attribute_set_of
-    from ..readers.texts import Texts, attributes_of, parse_attribute
-
-    if kind == "texts":
-        chosen = attribute_set or ("" if attributes else attribute_set_of(run))
-        pairs = dict(attributes_of(chosen)) if chosen else {}
-        pairs |= dict(map(parse_attribute, attributes))
-        return Texts(model=rest, revision=revision, attributes=pairs, probability=probability)
-    if kind == "classifier":
-        return Classifier(model=rest, revision=revision, labels=tuple(attributes))
-    if kind == "function":
-        return Function(target=rest)
-    if kind == "clicks":
-        from ..readers.clicks import fit_clicks
-
-        return fit_clicks(
-            run.images, find_label(run, rest), rest.rpartition("/")[2], encoder, revision, device
-        )
-    raise UsageError(f"--reader takes {FORMS}; got {kind}:{rest}")
-
-
-def _proposed(kind: str, rest: str) -> str:
-    """Proposes a name for a reader, from its model, label or function."""
-    last = Path(rest.rpartition(":")[2] if kind == "function" else rest).name
-    return f"{last}-clicks" if kind == "clicks" else last
+    if kind not in KINDS:
+        raise UsageError(f"--reader takes {FORMS}; got {kind}:{rest}")
+    asked = Asked(
+        source=rest,
+        attributes=tuple(attributes),
+        attribute_set=attribute_set,
+        encoder=encoder,
+        revision=revision,
+        probability=probability,
+        device=device,
+    )
+    return KINDS[kind].made(run, asked)
 
 
 def _quality(home: Path, name: str, data: dict[str, Any]) -> str:
-    """Says how well a reader from clicks reads held-out samples."""
-    from ..readers.clicks import Clicks
-    from ..readers.registry import functions
-    from ..readers.saved import load_description
+    """Says how well a fitted reader reads held-out samples."""
+    from ..readers.saved import is_function, load_description
 
-    description = None if name in functions() else load_description(home, name)
-    if not isinstance(description, Clicks):
+    held = None if is_function(home, name) else load_description(home, name).held_out
+    if held is None:
         return ""
-    data["quality"] = found = dict(description.quality)
+    data["quality"] = found = dict(held.quality)
     return (
         f"\nheld-out {found['metric']} {found['score']:.2f} ({found['low']:.2f} to"
         f" {found['high']:.2f}), shuffled labels {found['null']:.2f}, p {found['p']:.2g},"
@@ -182,25 +168,30 @@ def _quality(home: Path, name: str, data: dict[str, Any]) -> str:
 
 
 def list_all(arguments: argparse.Namespace) -> Result:
-    """Lists the readers that can be used here."""
-    from ..readers.registry import functions
-    from ..readers.saved import list_readers, load_description
+    """Lists the readers that can be used here.
+
+    Entries of packages that cannot be used are told on the standard error as they are found.
+    """
+    from ..readers.saved import list_readers
 
     home = home_folder(arguments.home)
-    rows, data = [], []
-    for name in list_readers(home):
-        if name in functions():
-            entry = {"name": name, "kind": "function", "of": functions()[name]}
-        else:
-            found = load_description(home, name).to_json()
-            entry = {
-                "name": name,
-                "kind": found["kind"],
-                "of": found.get("model") or found.get("target") or found.get("encoder"),
-            }
-        rows.append((entry["name"], entry["kind"], str(entry["of"])))
-        data.append(entry)
-    return Result(text=table(rows, ("reader", "kind", "of")), data=data)
+    data = [_listed(home, name) for name in list_readers(home)]
+    rows = [(entry["name"], entry["kind"], str(entry["of"])) for entry in data]
+    told = [f"\n{entry['problem']}" for entry in data if "problem" in entry]
+    return Result(text=table(rows, ("reader", "kind", "of")) + "".join(told), data=data)
+
+
+def _listed(home: Path, name: str) -> dict[str, Any]:
+    """Returns the entry of a reader, with a ``problem`` if two readers have this name."""
+    from ..readers.saved import is_function, load_description
+
+    try:
+        if is_function(home, name):
+            return {"name": name, "kind": "function", "of": INSTALLED.place(name)}
+    except UsageError as error:
+        return {"name": name, "kind": "two readers", "of": "", "problem": str(error)}
+    found = load_description(home, name)
+    return {"name": name, "kind": found.KIND, "of": found.of}
 
 
 def check(arguments: argparse.Namespace) -> Result:
@@ -269,29 +260,28 @@ def add_read(command: Any) -> None:
         " continues an earlier call."
     )
     child = command("read", read, text)
+    child.listing = _installed
     child.add_argument("run_name", metavar="RUN")
     child.add_argument("--reader", required=True, metavar="READER", help=FORMS)
     child.add_argument(
         "--attribute",
         action="append",
         metavar="NAME=IS|IS NOT",
-        help="attribute by two texts; for a classifier, the name of a label; may be repeated",
+        help=f"{_words('attributes')}; may be repeated",
     )
     child.add_argument(
         "--attributes",
         metavar="SET",
-        help="texts: faces, paintings, dogs, or a YAML file (default: the set of the model card)",
+        help=_words("attribute_set"),
     )
-    child.add_argument(
-        "--probability", action="store_true", help="texts: give probabilities instead of cosines"
-    )
+    child.add_argument("--probability", action="store_true", help=_words("probability"))
     child.add_argument(
         "--encoder",
-        default="pixels",
+        default="",
         metavar="MODEL",
-        help="clicks: CLIP, SigLIP or DINOv2 (default: principal components of the pixels)",
+        help=_words("encoder"),
     )
-    child.add_argument("--revision", help="branch, tag or commit of a hub model")
+    child.add_argument("--revision", help=_words("revision"))
     child.add_argument(
         "--name", help="name of the reader and of its label set (default: derived from the model's)"
     )
@@ -311,6 +301,24 @@ def add_read(command: Any) -> None:
         help="read on the Ray cluster at HOST:PORT or auto; without ADDRESS, on a cluster on this"
         " machine",
     )
+
+
+def _words(word: str) -> str:
+    """Returns the help of an option: what each kind of reader takes by it."""
+    said: dict[str, list[str]] = {}
+    for name, kind in KINDS.items():
+        if word in kind.WORDS:
+            said.setdefault(kind.WORDS[word], []).append(name)
+    return "; ".join(f"{', '.join(names)}: {text}" for text, names in said.items())
+
+
+def _installed() -> str:
+    """Lists the installed readers, for the help."""
+    width = max(map(len, INSTALLED))
+    lines = (
+        f"  {n.ljust(width)}  {INSTALLED.place(n)} of {INSTALLED.package(n)}" for n in INSTALLED
+    )
+    return "\n".join(["installed readers:", *lines])
 
 
 def add_reader(command: Any) -> None:

@@ -1,9 +1,9 @@
 """Attribute readers, which turn pictures into values of named attributes.
 
-Each reader is one file here: a frozen description with ``KIND``, ``to_json`` and ``open``.
-:mod:`.registry` knows all of them, including those of other packages (entry points
-``hcache.readers``). :mod:`.saved` stores readers in a home, and :mod:`.reading` reads a run with
-one into a label set.
+Each kind of reader is one file here: a frozen :class:`~.reader.Description`, which also says how a
+command and a form make one. :mod:`.registry` knows all of them, and the functions of other packages
+(entry points ``hcache.readers``). :mod:`.saved` stores readers in a home, and :mod:`.reading` reads
+a run with one into a label set.
 """
 
 from .reader import Reader, check_pictures

@@ -29,8 +29,7 @@ from ..errors import UsageError, did_you_mean
 from ..images.pictures import prepare_picture
 from ..schemas import checked
 from .reader import Reader
-from .registry import functions
-from .saved import MOST_BYTES, load_description, read_by
+from .saved import MOST_BYTES, is_function, load_description, read_by
 
 CHECKS = "checks"
 FILE = "file"
@@ -162,22 +161,20 @@ def checks_of(home: Path, name: str, digest: str | None = None) -> list[Check]:
 
 
 def held_out(home: Path, name: str) -> list[Check]:
-    """Returns the held-out score of a reader from clicks. Other readers have none."""
-    from .clicks import Clicks
-
-    if name in functions():
-        return []
+    """Returns the held-out score of a fitted reader. Other readers have none."""
     try:
-        description = load_description(home, name)
+        if is_function(home, name):
+            return []
+        found = load_description(home, name).held_out
     except (UsageError, OSError, ValueError):
         return []
-    if not isinstance(description, Clicks):
+    if found is None:
         return []
-    q: Any = description.quality
+    q = found.quality
     try:
         made = Check(
-            attribute=description.attribute,
-            source="held-out clicks",
+            attribute=found.attribute,
+            source=found.source,
             digest="",
             metric=str(q["metric"]),
             value=float(q["score"]),

@@ -4,15 +4,19 @@ probabilities are the values.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from ..errors import UsageError, did_you_mean
+from .forms import SOURCE, Asked, FormField, LinesField, model_field, revision_field
 from .pretrained import check_whole, load, side_of, weights_digest
-from .reader import Reader, digest_of
+from .reader import Description, Reader, digest_of
+
+if TYPE_CHECKING:
+    from ..cache.reading import Run
 
 MOST_LABELS = 40
 """The largest number of labels that are read without being chosen. Each becomes a label of every
@@ -24,19 +28,45 @@ WHAT = "image classifier"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Classifier:
+class Classifier(Description):
     """An image classifier by folder or hub id.
 
     ``labels``: those to read, by the classifier's own names; all if empty.
     """
 
     KIND: ClassVar[str] = "classifier"
+    TITLE: ClassVar[str] = "Classifier: the probabilities of an image classifier"
+    TAKES: ClassVar[str] = "MODEL"
+    WORDS: ClassVar[Mapping[str, str]] = {
+        "attributes": "the name of a label to read (default: all)",
+        "revision": "branch, tag or commit of a hub model",
+    }
+    FORM: ClassVar[tuple[FormField, ...]] = (
+        model_field("classifier"),
+        LinesField(
+            name="attributes",
+            key="reader-labels",
+            label="Labels to read, one per line",
+            help="By the classifier's own names. Empty: all of them.",
+        ),
+        revision_field("classifier", of=SOURCE),
+    )
     model: str
     revision: str = ""
     labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(self.labels))
+
+    @classmethod
+    def made(cls, run: Run, asked: Asked) -> Classifier:
+        """Makes a reader of a classifier's labels, those asked for or all."""
+        return cls(model=asked.source, revision=asked.revision, labels=asked.attributes)
+
+    @property
+    def of(self) -> str:
+        """The model."""
+        return self.model
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain data, as JSON has it."""

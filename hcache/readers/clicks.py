@@ -16,12 +16,15 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from ..cache.labels import find_label
 from ..errors import AnalysisError, UsageError
+from .forms import SOURCE, Asked, FormField, LabelField, TextField, revision_field
 from .pixels import PixelComponents
-from .reader import Reader, digest_of
+from .reader import Description, HeldOut, Reader, digest_of
 
 if TYPE_CHECKING:
     from ..analysis.decoding import Decoding
+    from ..cache.reading import Run
 
 PIXELS = "pixels"
 """The name in place of an encoder: principal components of the pictures themselves."""
@@ -34,7 +37,7 @@ WORST_P = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
-class Clicks:
+class Clicks(Description):
     """A fitted head.
 
     Args:
@@ -48,6 +51,29 @@ class Clicks:
     """
 
     KIND: ClassVar[str] = "clicks"
+    TITLE: ClassVar[str] = "Clicks: learns a label of this run, such as one given by hand"
+    TAKES: ClassVar[str] = "LABEL"
+    WORDS: ClassVar[Mapping[str, str]] = {
+        "encoder": "CLIP, SigLIP or DINOv2 (default: principal components of the pixels)",
+        "revision": "branch, tag or commit of a hub encoder",
+    }
+    FORM: ClassVar[tuple[FormField, ...]] = (
+        LabelField(
+            name=SOURCE,
+            key="reader-label",
+            label="Label to learn",
+            placeholder="this run has no labels yet",
+        ),
+        TextField(
+            name="encoder",
+            key="reader-encoder",
+            label="Encoder: a model folder or hub id",
+            placeholder=PIXELS,
+            help="A CLIP, SigLIP or DINOv2 model. Empty: principal components of the pixels.",
+        ),
+        revision_field("clicks", of="encoder"),
+    )
+    MISSING: ClassVar[str] = "Choose a label; label samples by hand first."
     attribute: str
     encoder: str = PIXELS
     revision: str = ""
@@ -63,6 +89,39 @@ class Clicks:
                 f"the head of a reader from clicks has {sorted(names)}, got {sorted(self.head)}"
             )
         object.__setattr__(self, "head", {name: _array(value) for name, value in self.head.items()})
+
+    @classmethod
+    def made(cls, run: Run, asked: Asked) -> Clicks:
+        """Fits a head to a label of the run."""
+        return fit_clicks(
+            run.images,
+            find_label(run, asked.source),
+            asked.source.rpartition("/")[2],
+            asked.encoder or PIXELS,
+            asked.revision,
+            asked.device,
+        )
+
+    @classmethod
+    def proposed(cls, source: str) -> str:
+        """Proposes the label's name with ``-clicks``."""
+        last = super().proposed(source)
+        return f"{last}-clicks" if last else ""
+
+    @property
+    def of(self) -> str:
+        """The encoder."""
+        return self.encoder
+
+    @property
+    def image_encoder(self) -> tuple[str, str]:
+        """The encoder, unless it is the pixels."""
+        return ("", "") if self.encoder == PIXELS else (self.encoder, self.revision)
+
+    @property
+    def held_out(self) -> HeldOut:
+        """The score of its fit."""
+        return HeldOut(attribute=self.attribute, source="held-out clicks", quality=self.quality)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain data, as JSON has it."""

@@ -1,4 +1,8 @@
-"""A reader that is a user's own function: ``package.module:function``."""
+"""A reader that is a user's own function: ``package.module:function``.
+
+It has no form: a page does not import what somebody types. A package names its function by an entry
+point instead.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,18 @@ import importlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import UsageError
-from .reader import Reader, digest_of
+from .forms import Asked
+from .reader import Description, Reader, digest_of
+
+if TYPE_CHECKING:
+    from ..cache.reading import Run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Function:
+class Function(Description):
     """A function that reads pictures, by its import path.
 
     It goes from pictures (n, height, width, 3) uint8 to ``{attribute: values (n,)}``. A ``version``
@@ -23,12 +31,29 @@ class Function:
     """
 
     KIND: ClassVar[str] = "function"
+    TITLE: ClassVar[str] = "Function: a function of a package, from pictures to readings"
+    TAKES: ClassVar[str] = "package.module:function"
     target: str
 
     def __post_init__(self) -> None:
         module, colon, name = str(self.target).partition(":")
         if not (colon and module.strip() and name.strip()):
             raise UsageError(f"a function reader is package.module:function, got {self.target!r}")
+
+    @classmethod
+    def made(cls, run: Run, asked: Asked) -> Function:
+        """Makes a reader of a function that can be imported."""
+        return cls(target=asked.source)
+
+    @classmethod
+    def proposed(cls, source: str) -> str:
+        """Proposes the function's own name."""
+        return super().proposed(source.rpartition(":")[2])
+
+    @property
+    def of(self) -> str:
+        """The function, by its import path."""
+        return self.target
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain data, as JSON has it."""

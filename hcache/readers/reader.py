@@ -1,16 +1,22 @@
-"""An open reader: a checked function from pictures to readings."""
+"""An open reader, which is a checked function from pictures to readings; and its description."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
 from ..errors import HcacheError, ModelError, UsageError
+from .forms import Asked, FormField
+
+if TYPE_CHECKING:
+    from ..cache.reading import Run
 
 Readings = dict[str, np.ndarray]
 """Name of the attribute -> values (n,) float32."""
@@ -103,22 +109,112 @@ class Reader:
         return column
 
 
-class Description(Protocol):
+class TextPairs(Protocol):
+    """Attributes by pairs of texts.
+
+    Their model embeds texts and pictures.
+    """
+
+    @property
+    def model(self) -> str:
+        """The model's folder or hub id."""
+        ...
+
+    @property
+    def revision(self) -> str:
+        """The revision of a hub id."""
+        ...
+
+    def axes(self, encoder: Any) -> dict[str, np.ndarray]:
+        """Returns the direction (d,) of every attribute in the encoder's embeddings."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """The score of a fitted reader on held-out samples.
+
+    ``source`` names these samples. ``quality`` has metric, score, low, high, null, p, samples and
+    embedding, as plain data.
+    """
+
+    attribute: str
+    source: str
+    quality: Mapping[str, Any]
+
+
+class Description(ABC):
     """The description of a reader that is not open yet.
 
-    It is plain data that identifies the reader. See ``texts.py`` for an example. ``KIND`` is its
-    tag in JSON. ``open`` loads what it needs, which may take seconds.
+    It is a frozen dataclass, and its data identify the reader. A subclass is a kind of reader,
+    and says all of it: how a command's words make one, and what its form on the page is. See
+    ``texts.py`` for an example, and ``KINDS`` in ``registry.py`` for all kinds.
     """
 
     KIND: ClassVar[str]
+    """Its tag in JSON, and the word before the colon on the command line."""
 
+    TITLE: ClassVar[str]
+    """One line for the page."""
+
+    TAKES: ClassVar[str]
+    """What stands after the colon on the command line, in capitals."""
+
+    WORDS: ClassVar[Mapping[str, str]] = {}
+    """The words of :class:`Asked` that it takes, besides the source, with the help of each."""
+
+    FORM: ClassVar[tuple[FormField, ...]] = ()
+    """The fields of its form. A kind without any is made in a shell alone."""
+
+    MISSING: ClassVar[str] = "Give a model folder or a hub id."
+    """What the page says while there is no source."""
+
+    @classmethod
+    @abstractmethod
+    def made(cls, run: Run, asked: Asked) -> Description:
+        """Makes the reader that somebody asks for, for a run.
+
+        Raises:
+            UsageError: the words do not describe one.
+        """
+
+    @classmethod
+    def proposed(cls, source: str) -> str:
+        """Proposes a name for a reader of this source."""
+        return Path(source).name
+
+    @classmethod
+    def refused(cls, asked: Asked) -> str:
+        """Returns what the page finds wrong in its form, or ""."""
+        return "" if asked.source else cls.MISSING
+
+    @property
+    @abstractmethod
+    def of(self) -> str:
+        """A model, an encoder or a function, for lists of readers."""
+
+    @property
+    def image_encoder(self) -> tuple[str, str]:
+        """Its image encoder: a folder or hub id, and the revision. Both empty: none."""
+        return "", ""
+
+    @property
+    def texts(self) -> TextPairs | None:
+        """The pairs of texts that it compares pictures with. None: it has none."""
+        return None
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """Its score on held-out samples. None: it was not fitted."""
+        return None
+
+    @abstractmethod
     def to_json(self) -> dict[str, Any]:
         """Returns plain data, as JSON has it."""
-        ...
 
+    @abstractmethod
     def open(self, name: str, device: str = "auto") -> Reader:
-        """Returns the reader, with all it needs loaded."""
-        ...
+        """Returns the reader, with all it needs loaded. This may take seconds."""
 
 
 def check_pictures(pictures: np.ndarray) -> None:

@@ -13,8 +13,7 @@ from ..cards import find_card
 from ..errors import UsageError, did_you_mean
 from .ray_reading import read_on
 from .reader import Reader
-from .registry import find_reader, functions
-from .saved import list_readers, load_description, note_read, open_saved, read_by
+from .saved import is_function, list_readers, load_description, note_read, open_saved, read_by
 
 BATCH = 64
 
@@ -51,7 +50,7 @@ def read_run(
     columns = _columns_so_far(run, reader, replace)
     done = set.intersection(*(set(values) for values in columns.values())) if columns else set()
     left = [sample for sample in run.sample_ids.tolist() if sample not in done]
-    description = {} if name in functions() else load_description(run.home, name).to_json()
+    description = {} if is_function(run.home, name) else load_description(run.home, name).to_json()
     count = 0
     try:
         parts = (
@@ -108,17 +107,6 @@ def card_reader(run: Run) -> str:
         return ""
 
 
-def attribute_set_of(run: Run) -> str:
-    """Returns the attribute set that a run's model card names.
-
-    It is empty if the card names none.
-    """
-    try:
-        return find_card(run.spec.model).attributes
-    except UsageError:
-        return ""
-
-
 def reader_of(run: Run, name: str = "", device: str = "auto") -> Reader | None:
     """Returns an open reader of a run, or None.
 
@@ -144,7 +132,7 @@ def _opened(home: str, name: str, digest: str, device: str) -> Reader:
     """
     from pathlib import Path
 
-    return find_reader(name) if name in functions() else open_saved(Path(home), name, device)
+    return open_saved(Path(home), name, device)
 
 
 def _digest_noted(run: Run, name: str) -> str:

@@ -3,15 +3,17 @@ home.
 
 Another package adds a reader by an entry point in the group ``hcache.readers``. The entry's name is
 the reader's, and its value is a function from pictures to readings, as ``package.module:function``.
+If it cannot be used, or its name is taken, it is left out with one line of explanation.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from importlib.metadata import entry_points
+from collections.abc import Callable, Mapping
 from typing import Any, get_type_hints
 
+from ..cache.label_files import SET_NAME
 from ..errors import UsageError, did_you_mean
+from ..registry import Registry
 from .classifier import Classifier
 from .clicks import Clicks
 from .function import Function
@@ -23,20 +25,34 @@ KINDS: dict[str, type[Description]] = {
 }
 """The kinds by their tag in JSON and on the command line."""
 
-GROUP = "hcache.readers"
-SHIPPED = {
-    "toyfaces": "hcache.toyfaces.reader:read",
-    "toydogs": "hcache.toyfaces.dogs_reader:read",
-}
-"""The readers of the embedded models, which cards name."""
 
+def check_function(name: str, found: Any) -> None:
+    """Refuses what cannot be a reader.
 
-def functions() -> dict[str, str]:
-    """Returns the readers that are functions, by name.
+    It is not a function, or its name cannot be that of a label set.
 
-    These are the shipped ones and those of installed packages.
+    Raises:
+        TypeError: with what was expected.
     """
-    return {**{point.name: point.value for point in entry_points(group=GROUP)}, **SHIPPED}
+    if not callable(found) or isinstance(found, type):
+        words = f"the class {found.__name__}" if isinstance(found, type) else type(found).__name__
+        raise TypeError(f"expected a function from pictures to readings, got {words}")
+    if not SET_NAME.fullmatch(name):
+        raise TypeError("a reader's name has letters, digits, spaces, dots, - and _")
+
+
+INSTALLED: Registry[Callable[..., Any]] = Registry(
+    "hcache.readers",
+    "reader",
+    {
+        "toyfaces": "hcache.toyfaces.reader:read",
+        "toydogs": "hcache.toyfaces.dogs_reader:read",
+    },
+    check_function,
+)
+"""The readers that are functions: those of the embedded models, which cards name, and those of
+installed packages.
+"""
 
 
 def find_reader(name: str) -> Reader:
@@ -45,10 +61,10 @@ def find_reader(name: str) -> Reader:
     Raises:
         UsageError: there is no such reader. The message gives the nearest names.
     """
-    known = functions()
-    if name not in known:
-        raise UsageError(f"no attribute reader {name!r}{did_you_mean(name, known)}")
-    return Function(target=known[name]).open(name)
+    if name not in INSTALLED:
+        near = did_you_mean(name, list(INSTALLED))
+        raise UsageError(f"no attribute reader {name!r}{near}{INSTALLED.why_not(name)}")
+    return Function(target=INSTALLED.place(name)).open(name)
 
 
 def reader_from_json(data: Mapping[str, Any], where: str) -> Description:

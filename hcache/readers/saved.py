@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,10 +26,8 @@ from ..cache.reading import Run
 from ..errors import CacheError, UsageError, did_you_mean
 from ..foreign import is_foreign, same_but_for_case
 from ..schemas import checked
-from .clicks import PIXELS, Clicks
-from .reader import Description, Reader
-from .registry import functions, reader_from_json
-from .texts import Texts
+from .reader import Description, Reader, TextPairs
+from .registry import INSTALLED, find_reader, reader_from_json
 
 SCHEMA = 1
 Version = Annotated[int, Meta(ge=SCHEMA, le=SCHEMA)]
@@ -71,13 +70,15 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
             f"a reader's name has letters, digits, spaces, dots, - and _, got {name!r}"
         )
     path = _path(home, name)
-    if name in functions():
+    if name in INSTALLED:
         raise UsageError(
-            f"{name} is the name of a reader that is installed; choose another with --name"
+            f"{name} is the name of a reader of {INSTALLED.package(name)}, which is installed;"
+            " choose another with --name"
         )
     make_folder(path.parent)
     with part_lock(path.parent):
-        if other := same_but_for_case(name, [file.stem for file in path.parent.glob("*.json")]):
+        known = [*INSTALLED, *(file.stem for file in path.parent.glob("*.json"))]
+        if other := same_but_for_case(name, known):
             raise UsageError(
                 f"there is a reader {other!r}, and many disks do not tell {name!r} from it; choose"
                 " another --name"
@@ -95,9 +96,10 @@ def save_reader(home: Path, name: str, description: Description, replace: bool =
 
 
 def list_readers(home: Path) -> list[str]:
-    """Returns the names of all readers that a home can open.
+    """Returns the names of all readers of a home, each once.
 
-    These are the installed ones and the saved ones.
+    These are the installed ones and the saved ones. If both have one name, neither can be opened;
+    :func:`is_function` says so.
 
     Raises:
         CacheError: the saved readers cannot be listed.
@@ -114,7 +116,22 @@ def list_readers(home: Path) -> list[str]:
     kept = sorted(
         Path(file).stem for file in files if file.endswith(".json") and not is_foreign(file)
     )
-    return [*functions(), *kept]
+    return list(dict.fromkeys([*INSTALLED, *kept]))
+
+
+def is_function(home: Path, name: str) -> bool:
+    """Returns whether a reader is a function of an installed package.
+
+    Raises:
+        UsageError: a saved reader of the home has the same name.
+    """
+    if name in INSTALLED and os.path.isfile(_path(home, name)):
+        raise UsageError(
+            f"two readers are named {name}: one of {INSTALLED.package(name)}, which is installed,"
+            f" and {_path(home, name)}; python -m hcache reader delete {shlex.quote(name)}, rename"
+            " that file, or uninstall the package"
+        )
+    return name in INSTALLED
 
 
 def load_description(home: Path, name: str) -> Description:
@@ -126,7 +143,13 @@ def load_description(home: Path, name: str) -> Description:
     """
     path = _path(home, name)
     if not path.is_file():
-        raise UsageError(f"no reader {name!r} in {home}{did_you_mean(name, list_readers(home))}")
+        if name in INSTALLED:
+            raise UsageError(
+                f"the reader {name} is a function of {INSTALLED.package(name)}, which is installed;"
+                f" {home} has no file of it"
+            )
+        near = did_you_mean(name, list_readers(home))
+        raise UsageError(f"no reader {name!r} in {home}{near}{INSTALLED.why_not(name)}")
     try:
         data = read_json(path, MOST_BYTES)
         checked(data, _Kept)
@@ -144,21 +167,17 @@ def encoder_of(home: Path, name: str) -> tuple[str, str]:
     It is a folder or hub id, with its revision. Both are empty for a
     reader that has none of its own.
     """
-    found = None if name in functions() or not name else load_description(home, name)
-    if isinstance(found, Texts):
-        return found.model, found.revision
-    if isinstance(found, Clicks) and found.encoder != PIXELS:
-        return found.encoder, found.revision
-    return "", ""
+    found = None if not name or is_function(home, name) else load_description(home, name)
+    return found.image_encoder if found else ("", "")
 
 
-def texts_of(home: Path, name: str) -> Texts | None:
-    """A reader by texts of a home.
+def texts_of(home: Path, name: str) -> TextPairs | None:
+    """Returns the pairs of texts of a reader of a home.
 
-    It is None if the reader of that name is of another kind.
+    It is None if the reader of that name has none.
     """
-    found = None if name in functions() or not name else load_description(home, name)
-    return found if isinstance(found, Texts) else None
+    found = None if not name or is_function(home, name) else load_description(home, name)
+    return found.texts if found else None
 
 
 def delete_reader(home: Path, name: str) -> None:
@@ -173,13 +192,9 @@ def delete_reader(home: Path, name: str) -> None:
 
 def open_saved(home: Path, name: str, device: str = "auto") -> Reader:
     """Opens a saved or an installed reader by its name."""
-    from .registry import find_reader
-
-    return (
-        find_reader(name)
-        if name in functions()
-        else load_description(home, name).open(name, device)
-    )
+    if is_function(home, name):
+        return find_reader(name)
+    return load_description(home, name).open(name, device)
 
 
 def note_read(run: Run, reader: Reader, description: dict[str, Any]) -> None:

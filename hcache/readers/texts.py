@@ -23,10 +23,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import yaml
 
+from ..cards import find_card
 from ..errors import UsageError, did_you_mean
-from .reader import Reader, digest_of
+from .forms import SOURCE, Asked, FlagField, FormField, SetField, model_field, revision_field
+from .reader import Description, Reader, digest_of
 
 if TYPE_CHECKING:
+    from ..cache.reading import Run
     from .encoder import Encoder
 
 TEMPLATES = ("{}", "a photo of {}", "a cropped photo of {}", "a close-up photo of {}")
@@ -39,13 +42,41 @@ Pairs = Mapping[str, Sequence[Sequence[str]]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Texts:
+class Texts(Description):
     """Attributes by pairs of texts.
 
     ``templates`` have ``{}`` in place of a text. ``revision`` is that of the hub id.
     """
 
     KIND: ClassVar[str] = "texts"
+    TITLE: ClassVar[str] = "Texts: compares pictures with texts, by a CLIP or SigLIP model"
+    TAKES: ClassVar[str] = "MODEL"
+    WORDS: ClassVar[Mapping[str, str]] = {
+        "attributes": "an attribute by two texts, NAME=IS|IS NOT",
+        "attribute_set": "faces, paintings, dogs, or a YAML file (default: the set of the model"
+        " card)",
+        "revision": "branch, tag or commit of a hub model",
+        "probability": "give probabilities instead of cosines",
+    }
+    FORM: ClassVar[tuple[FormField, ...]] = (
+        model_field("texts"),
+        SetField(
+            name="attributes",
+            key="reader-attributes",
+            label="Attributes, one per line: NAME=what it is|what it is not",
+            height=160,
+            sets=lambda: {name: lines_of(name) for name in attribute_sets()},
+            set_key="reader-set",
+            set_label="Attribute set",
+        ),
+        revision_field("texts", of=SOURCE),
+        FlagField(
+            name="probability",
+            key="reader-probability",
+            label="Probabilities in place of cosines",
+            help="1 / (1 + exp(-s d)): d is the difference of cosines, s the model's temperature.",
+        ),
+    )
     model: str
     attributes: Pairs
     revision: str = ""
@@ -65,6 +96,51 @@ class Texts:
             isinstance(t, str) and t.count("{}") == 1 for t in self.templates
         ):
             raise UsageError(f"templates are texts with one {{}} each, got {self.templates}")
+
+    @classmethod
+    def made(cls, run: Run, asked: Asked) -> Texts:
+        """Makes a reader of the attributes, or of a set of them.
+
+        If neither is given, the set of the run's model card is taken.
+        """
+        chosen = asked.attribute_set or ("" if asked.attributes else attribute_set_of(run))
+        pairs = dict(attributes_of(chosen)) if chosen else {}
+        pairs |= dict(map(parse_attribute, asked.attributes))
+        return cls(
+            model=asked.source,
+            revision=asked.revision,
+            attributes=pairs,
+            probability=asked.probability,
+        )
+
+    @classmethod
+    def refused(cls, asked: Asked) -> str:
+        """Returns what is missing, or the first attribute that has another form."""
+        if wrong := super().refused(asked):
+            return wrong
+        if not asked.attributes:
+            return "Give at least one attribute: NAME=what it is|what it is not."
+        try:
+            for line in asked.attributes:
+                parse_attribute(line)
+        except UsageError as error:
+            return str(error)
+        return ""
+
+    @property
+    def of(self) -> str:
+        """The model."""
+        return self.model
+
+    @property
+    def image_encoder(self) -> tuple[str, str]:
+        """The model, which embeds pictures and texts."""
+        return self.model, self.revision
+
+    @property
+    def texts(self) -> Texts:
+        """The reader itself."""
+        return self
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain data, as JSON has it."""
@@ -175,6 +251,27 @@ def parse_attribute(text: str) -> tuple[str, tuple[tuple[str, ...], tuple[str, .
 def attribute_sets() -> dict[str, Pairs]:
     """Returns the shipped sets by name: faces, paintings, dogs."""
     return yaml.safe_load(SETS.read_text(encoding="utf-8"))
+
+
+def lines_of(name: str) -> list[str]:
+    """Returns the attributes of a shipped set, as they are typed."""
+    pairs = attribute_sets()[name]
+    return [f"{each}={'|'.join(_side(side) for side in pair)}" for each, pair in pairs.items()]
+
+
+def _side(texts: str | Sequence[str]) -> str:
+    return texts if isinstance(texts, str) else ";".join(texts)
+
+
+def attribute_set_of(run: Run) -> str:
+    """Returns the attribute set that a run's model card names.
+
+    It is empty if the card names none.
+    """
+    try:
+        return find_card(run.spec.model).attributes
+    except UsageError:  # the run is here, but its model is not
+        return ""
 
 
 def attributes_of(source: str) -> Pairs:

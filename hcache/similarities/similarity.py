@@ -15,7 +15,7 @@ from ..errors import UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from ..readers.encoder import Encoder
-    from ..readers.texts import Texts
+    from ..readers.reader import TextPairs
 
 STRUCTURE, STYLE, COLOUR, IDENTITY = "structure", "style", "colour", "identity"
 WHOLE, MEANING = "whole picture", "meaning"
@@ -35,7 +35,7 @@ class Opening:
     side: int
     source: str = ""
     revision: str = ""
-    texts: Texts | None = None
+    texts: TextPairs | None = None
     device: str = "auto"
     run: str = "RUN"
 
