@@ -16,7 +16,7 @@ from ..errors import AnalysisError, HcacheError
 if TYPE_CHECKING:
     from .measure import Measure
 
-Tell = Callable[[str], None]
+Tell = Callable[[str], object]
 """What receives the line of a fault."""
 
 OURS = __name__.split(".")[0]

@@ -14,6 +14,7 @@ import streamlit as st
 
 from ...cache.layout import DIRECTIONS, H, run_names
 from ...cache.reading import Run, open_run
+from ...cache.records import state_of
 from ...directions import fitting
 from ...directions.direction import (
     Direction,
@@ -217,7 +218,7 @@ def _new(run: Run, method: Method) -> Chosen | None:
     proposed = f"{label.replace('/', '-')}-{name}" if label else name
     proposed += "" if what.site == H else f"-{what.site}"
     if method.quick:
-        moves = _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
+        moves = _at_once(run, what)
         _save_form(run, moves[0], proposed)
         return Chosen(move=moves[0], name=f"new, {name}", target=label or None)
     found = fitted(run, what)
@@ -284,10 +285,7 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
     what, name = replace(Fit.from_json(ref.made_by), component=0), ref.name or ref.digest
     st.caption(literal(_told(ref.made_by)) + " Not saved here; it is fitted again.")
     if is_quick(what.method):
-        moves = {
-            digest_of(move): move
-            for move in _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
-        }
+        moves = {digest_of(move): move for move in _at_once(run, what)}
     elif found := fitted(run, what):
         moves = {entry.digest: saved_move(run, entry.name) for entry in found}
     else:
@@ -303,11 +301,19 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
     return Chosen(move=moves[ref.digest], name=name, target=_target(run, ref.made_by))
 
 
-@kept("Averaging h …")
-def _fit_at_once(folder: str, samples: int, what: str) -> tuple[Move, ...]:
-    """Fits a direction immediately. ``samples`` is part of the cache's key: a run that has grown is
-    fitted again.
+def _at_once(run: Run, what: Fit) -> tuple[Move, ...]:
+    """Fits a direction immediately, or returns the kept result. Other samples give another result,
+    and so do other saved directions under the names that a fit adds up.
     """
+    made_from = [state_of(run)]
+    if fitting.DIRECTIONS in METHODS[what.method].needs:
+        made_from += [f"{entry.name} {entry.digest}" for entry in list_moves(run)]
+    return _fit_at_once(str(run.folder), tuple(made_from), _frozen(what.to_json()))
+
+
+@kept("Averaging h …")
+def _fit_at_once(folder: str, made_from: tuple[str, ...], what: str) -> tuple[Move, ...]:
+    """Fits a direction immediately. ``made_from`` is part of the key of what is kept."""
     import json
 
     from ...progress import drive
