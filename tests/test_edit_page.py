@@ -335,3 +335,13 @@ def test_a_sum_of_saved_directions_is_made_of_what_is_saved_now(page, copied_run
         assert_fine(page)
         sums.append(digest_of(load_move(copied_run, name)))
     assert sums[0] != sums[1]
+
+
+def test_a_direction_with_a_strange_description_is_shown(page, copied_run):
+    """A file of others may say anything of how its direction was made."""
+    strange = {"method": "theirs", "positives": 3, "options": "abc", "label": {}, "site": "h"}
+    save_move(copied_run, "odd", replace(naive_direction(copied_run, [1, 2]), made_by=strange))
+    page.run()
+    page.selectbox(key="choose-direction").set_value("odd").run()
+    assert_fine(page)
+    assert any("Made by theirs. Digest" in each.value for each in page.caption)

@@ -22,6 +22,7 @@ from ...directions.direction import (
     Resamplable,
     check_movable,
     digest_of,
+    named_samples,
     site_of,
 )
 from ...directions.fitting import (
@@ -349,10 +350,10 @@ def _told(made_by: Mapping[str, Any]) -> str:
     parts = [f"Made by {made_by.get('method', 'an unknown method')}"]
     if made_by.get("label"):
         parts.append(f"from the label {made_by['label']}")
-    if made_by.get("positives"):
-        parts.append(f"with {len(made_by['positives'])} positives")
-    if made_by.get("negatives"):
-        parts.append(f"and {len(made_by['negatives'])} negatives")
+    if count := len(named_samples(made_by, "positives")):
+        parts.append(f"with {count} positives")
+    if count := len(named_samples(made_by, "negatives")):
+        parts.append(f"and {count} negatives")
     if (site := made_by.get("site", H)) != H:
         parts.append(f"at {site}")
     return " ".join(parts) + "."
