@@ -78,7 +78,10 @@ class ByteCache:
         return self.keep(key, make()) if found is _MISSING else found
 
     def find(self, key: Hashable, default: Any = None) -> Any:
-        """Returns the value of a key, or ``default`` if it is not kept."""
+        """Returns the value of a key.
+
+        It is ``default`` if none is kept.
+        """
         with self._lock:
             if key not in self._kept:
                 return default

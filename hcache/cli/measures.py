@@ -77,7 +77,6 @@ def measure_run(
     The arguments are those of the command. ``renders`` computes the pictures of edits; None means
     this process.
     """
-    from ..measures.cells import cells_of
     from ..measures.parameter import check_options
     from ..measures.registry import registry
     from ..measures.setting import SIMILARITIES
@@ -107,9 +106,7 @@ def measure_run(
     )
     drive_with_bar(work, lambda: doing[0])
     warn_of_copies(run)
-    faults: list[str] = []
-    cells = list(cells_of(run, suite.reader, faults.append).values())
-    tell_faults(faults, not cells)
+    cells = _known_cells(run, suite.reader)
     rows = [
         (f"{cell.question} {cell.subject}", *_columns(cell), *_needed(cell, width), _remarks(cell))
         for cell in cells
@@ -123,7 +120,17 @@ def measure_run(
     return Result(text=table(rows, (*head, "remarks")), data=data)
 
 
-def tell_faults(faults: Sequence[str], nothing: bool) -> None:
+def _known_cells(run: Run, reader: str) -> list[Cell]:
+    """Returns the answers that are stored with a run, and prints the faults of measures."""
+    from ..measures.cells import cells_of
+
+    faults: list[str] = []
+    cells = list(cells_of(run, reader, faults.append).values())
+    _tell_faults(faults, not cells)
+    return cells
+
+
+def _tell_faults(faults: Sequence[str], nothing: bool) -> None:
     """Prints the faults of measures of other packages, one per line.
 
     Raises:
@@ -261,7 +268,7 @@ def compare(arguments: argparse.Namespace) -> Result:
     tell = told_once(faults.append)
     _measure_first(runs, tell)
     found = [row for row in side_by_side(runs, reader=reader, tell=tell) if row.cells]
-    tell_faults(faults, not found)
+    _tell_faults(faults, not found)
     if not found:
         raise UsageError(
             "nothing was measured on these runs yet; run `python -m hcache measure RUN` first"

@@ -9,17 +9,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from ..errors import AnalysisError, HcacheError
-
-if TYPE_CHECKING:
-    from .measure import Measure
 
 Tell = Callable[[str], object]
 """What receives the line of a fault."""
 
 OURS = __name__.split(".")[0]
+
+
+class Functions(Protocol):
+    """A measure, as far as its faults are named.
+
+    :class:`~hcache.measures.measure.Measure` is one. It imports this module.
+    """
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def parts(self) -> Callable[..., Any]:
+        """Its first function. The others are found by their names."""
 
 
 def log_fault(line: str) -> None:
@@ -39,13 +51,13 @@ def told_once(tell: Tell) -> Tell:
     return told
 
 
-def is_ours(measure: Measure) -> bool:
+def is_ours(measure: Functions) -> bool:
     """Returns whether all functions of a measure are hcache's own."""
     return _module_of(measure) == OURS
 
 
 @contextmanager
-def faults_named(measure: Measure) -> Iterator[None]:
+def faults_named(measure: Functions) -> Iterator[None]:
     """Reports a fault of another package's measure in one line.
 
     It covers the errors within the block. A fault of hcache's own measures is passed on unchanged.
@@ -65,11 +77,11 @@ def faults_named(measure: Measure) -> Iterator[None]:
 
 
 @contextmanager
-def faults_told(measure: Measure, tell: Tell) -> Iterator[None]:
-    """Tells a fault of another package's measure, and goes on after the block.
+def faults_told(measure: Functions, tell: Tell) -> Iterator[None]:
+    """Tells a fault of another package's measure.
 
-    Errors of hcache that occur in its functions are told as well. Everything that hcache's own
-    measures raise is passed on unchanged.
+    The code after the block goes on. Errors of hcache that occur in its functions are told as well.
+    Everything that hcache's own measures raise is passed on unchanged.
 
     Args:
         measure: The measure whose functions are called within the block.
@@ -83,7 +95,7 @@ def faults_told(measure: Measure, tell: Tell) -> Iterator[None]:
         tell(_line(measure, error))
 
 
-def _line(measure: Measure, error: Exception) -> str:
+def _line(measure: Functions, error: Exception) -> str:
     """Returns a fault in one line, and logs its traceback."""
     module = _module_of(measure)
     logging.getLogger(__name__).debug("a fault of %s", module, exc_info=error)
@@ -94,7 +106,7 @@ def _line(measure: Measure, error: Exception) -> str:
     )
 
 
-def _module_of(measure: Measure) -> str:
+def _module_of(measure: Functions) -> str:
     """Returns the first module of a measure's functions that is another package's, or ``hcache``
     if there is none.
     """
@@ -102,7 +114,7 @@ def _module_of(measure: Measure) -> str:
     return next((each for each in modules if each.split(".")[0] != OURS), OURS)
 
 
-def _all(measure: Measure) -> Iterator[Any]:
+def _all(measure: Any) -> Iterator[Any]:
     """Yields the functions of a measure. Its fields may have any type."""
     yield from (measure.parts, measure.refuses, measure.defined_on)
     if isinstance(measure.cells, Mapping):

@@ -70,7 +70,9 @@ def exhibits(question: str, subject: str, runs: Runs) -> list[Drawn]:
 
 
 def summaries(runs: Runs, tell: Tell) -> Iterator[tuple[Measure, Summary, dict[str, Drawn]]]:
-    """Yields the tables beside the verdict, drawn for the runs that have them.
+    """Yields the tables beside the verdict.
+
+    They are drawn for the runs that have them.
 
     Args:
         runs: The evidence of the runs.
