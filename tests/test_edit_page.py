@@ -303,12 +303,14 @@ def test_a_distance_along_a_move_that_each_sample_has_its_own_is_refused(page, c
 
 
 def test_a_direction_that_is_not_saved_yet_says_what_it_was_compared_with(page, copied_run):
-    save_labels(copied_run, "mine", {"age": {sample: float(sample) for sample in range(12)}})
+    save_labels(copied_run, "mine", {"*age*": {sample: float(sample) for sample in range(12)}})
     page.run()
     page.selectbox(key="choose-method").set_value("supervised").run()
     page.selectbox(key="choose-source").set_value("a label").run()
     assert_fine(page)
-    assert any("age was not compared with a null" in each.value for each in page.caption)
+    (said,) = (each.value for each in page.caption if "not compared with a null" in each.value)
+    assert r"The direction of \*age\* was" in said
+    assert f"`python -m hcache measure {copied_run.name} --what random` says how far" in said
     what = Fit(method="local", run=copied_run.name, positives=(1, 2, 5), options={"neighbours": 2})
     save_move(copied_run, "near", drive(fit(what, copied_run))[0])
     page.run()

@@ -46,7 +46,7 @@ from ...recipes.edits import DirectionRef
 from .. import loaders, state
 from ..kept import kept
 from ..tasks import task_list
-from ..text import literal
+from ..text import literal, with_commands
 from .fits import FIT, fit_panel, fitted, import_panel
 from .mask import mask_panel
 from .positives import choose_samples
@@ -136,7 +136,7 @@ def _tell_nulls(run: Run, made_by: Mapping[str, Any]) -> None:
     each sample is the way to the mean.
     """
     if label := str(made_by.get("label", "")):
-        st.caption(literal(null_in_words(run, label)))
+        st.caption(with_commands(null_in_words(run, label)))
     if said := net_in_words(made_by.get("net")):
         st.caption(said)
 

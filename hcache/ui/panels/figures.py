@@ -41,7 +41,7 @@ from ...specs import parse_numbers, parse_samples
 from .. import loaders, state
 from ..kept import kept_values
 from ..pace import starts_itself, step_seconds_of
-from ..text import literal, sentence
+from ..text import sentence, with_commands
 from ..work import run_button
 from .directions import site_panel
 from .swap import untouched
@@ -79,7 +79,7 @@ def figures_panel(run: Run) -> None:
     right.caption(ABOUT[kind])
     choice = {U: _swaps, STRIP: _strip, GRID: _grid}[kind](run)
     for label in _labels_of(choice):
-        st.caption(literal(null_in_words(run, label)))
+        st.caption(with_commands(null_in_words(run, label)))
     question, seconds = (run.name, _sources(run, choice), choice), _seconds(run, choice)
     made = run_button(
         "Make the figure",
@@ -182,17 +182,20 @@ def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:
 
 
 class KeptMoves:
-    """The directions that were fitted for figures of a run, for all sessions.
+    """The directions that were fitted for figures of a run.
 
-    Each is a kept value of its own. Its key has the fit and the samples of the run, so that other
-    values of a label or other samples give another direction.
+    They are kept for all sessions, each as a value of its own. The key of one has its fit and the
+    samples of the run, so that other values of a label or other samples give another direction.
     """
 
     def __init__(self, run: Run) -> None:
         self._of = (KeptMoves, str(run.folder), state_of(run))
 
     def get(self, key: str) -> Move | None:
-        """Returns a direction by its fit's JSON, or None if it is not kept."""
+        """Returns a direction by its fit's JSON.
+
+        It is None if it is not kept.
+        """
         return kept_values().find((*self._of, key))
 
     def __setitem__(self, key: str, move: Move) -> None:
