@@ -419,7 +419,7 @@ def test_a_fault_in_cells_is_named_and_the_other_rows_go_on(site, run, tmp_path,
 
 
 def test_a_damaged_result_of_hcache_counts_as_not_measured(site, run, capsys):
-    """Also where a division fails; and no line blames a package."""
+    """No line blames a package."""
     faults = []
     for values in ({}, {"steps": [{"step": "x"}]}, {"steps": 3}):
         save_record(run, "decodability", {"label": "age", "site": "h", "pooled": False}, values)
