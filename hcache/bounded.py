@@ -24,7 +24,8 @@ def bytes_of(value: Any, depth: int = DEEPEST) -> int:
     """Returns the approximate bytes of a value in memory.
 
     It counts arrays, tensors and texts. It goes through mappings, sequences and objects, ``depth``
-    levels down. A value with ``nbytes`` gives its own size.
+    levels down. A value with ``nbytes`` gives its own size. Another thread may add to a mapping
+    meanwhile.
     """
     if isinstance(value, type) or depth < 0:
         return 0
@@ -33,12 +34,15 @@ def bytes_of(value: Any, depth: int = DEEPEST) -> int:
     if isinstance(value, (bytes, str)):
         return len(value)
     if isinstance(value, Mapping):
-        return sum(bytes_of(item, depth - 1) for item in value.values())
+        return sum(bytes_of(item, depth - 1) for item in tuple(value.values()))
     if isinstance(value, Sequence):
         return sum(bytes_of(item, depth - 1) for item in value)
     fields = getattr(value, "__struct_fields__", ())  # msgspec objects have no __dict__
     inside = (*(getattr(value, name) for name in fields), *getattr(value, "__dict__", {}).values())
     return sum(bytes_of(item, depth - 1) for item in inside)
+
+
+_MISSING: Any = object()
 
 
 class ByteCache:
@@ -70,13 +74,27 @@ class ByteCache:
 
         An array is read-only, because it is shared.
         """
+        found = self.find(key, _MISSING)
+        return self.keep(key, make()) if found is _MISSING else found
+
+    def find(self, key: Hashable, default: Any = None) -> Any:
+        """Returns the value of a key.
+
+        It is ``default`` if none is kept.
+        """
         with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                value = self._kept[key]
-                self._make_room()  # kept values may have grown
-                return value
-        value = make()
+            if key not in self._kept:
+                return default
+            self._kept.move_to_end(key)
+            value = self._kept[key]
+            self._make_room()  # kept values may have grown
+            return value
+
+    def keep(self, key: Hashable, value: T) -> T:
+        """Keeps the value of a key, and returns it.
+
+        An array becomes read-only, because it is shared.
+        """
         if isinstance(value, np.ndarray):
             value.setflags(write=False)
         with self._lock:

@@ -6,6 +6,7 @@ import stat
 import time
 
 import pytest
+from tiny import code_of
 
 from hcache.atomic import NO_FOLDER_SYNC, host_mark, making_folder, sweep, write_bytes
 
@@ -16,7 +17,7 @@ def dead():
     child = os.fork()
     if child == 0:
         os._exit(0)
-    os.waitpid(child, 0)
+    assert code_of(child) == 0
     return child
 
 

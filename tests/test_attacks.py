@@ -822,7 +822,7 @@ def test_what_a_killed_writer_left_is_swept_up_and_what_a_live_one_writes_is_not
     furnished, tiny_model, home
 ):
     child = in_a_child(lambda: 0)
-    os.waitpid(child, 0)
+    assert code_of(child) == 0
     for pid, kept in ((child, False), (os.getpid(), True)):
         path = (
             furnished.folder

@@ -61,6 +61,50 @@ def test_a_value_that_holds_itself_is_weighed():
     assert 40 <= bytes_of(value) <= 400
 
 
+class Growing:
+    """Adds to what holds it while it is weighed, as another thread does."""
+
+    def __init__(self, holder):
+        self.holder = holder
+
+    @property
+    def nbytes(self):
+        self.holder[len(self.holder)] = b""
+        return 5
+
+
+def test_what_grows_while_it_is_weighed_is_weighed(copied_run):
+    value = {}
+    value["first"] = Growing(value)
+    assert bytes_of(value) == 5 and len(value) == 2
+    holder = kept.kept_runs()
+    object.__setattr__(copied_run, "rows", GrowingRows((3, 10), np.float32))
+    copied_run.rows.holder = vars(copied_run)
+    assert holder.weigh(copied_run) >= 120
+
+
+class GrowingRows(np.ndarray):
+    """An array that adds to its run while it is weighed."""
+
+    holder = None
+
+    @property
+    def nbytes(self):
+        self.holder["more"] = None
+        return 120
+
+
+def test_a_value_can_be_looked_for_and_kept_without_a_function():
+    cache = ByteCache(400)
+    assert cache.find("a") is None and cache.find("a", 3) == 3
+    cache.keep("a", rows(2))
+    assert cache.find("a").shape == (2, 10)
+    with pytest.raises(ValueError, match="read-only"):
+        cache.find("a")[0, 0] = 1
+    cache.keep("large", rows(100))
+    assert cache.find("large") is None
+
+
 def test_what_is_kept_never_takes_more_bytes_than_it_may():
     cache, made = ByteCache(400), []
     for step in range(20):

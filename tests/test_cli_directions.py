@@ -8,6 +8,7 @@ from test_cli import failure, json_of, out_of
 
 from hcache.cards import default_spec
 from hcache.directions.direction import digest_of
+from hcache.directions.fitting import Fit
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import load_move
 from hcache.errors import UsageError
@@ -181,3 +182,35 @@ def test_what_made_a_direction_makes_it_again(capsys, run):
     ):
         assert words in failure(capsys, 2, *again, data, *more)
     assert "--made-by" in failure(capsys, 2, "direction", "fit", run.name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"options": "abc"}, "options: expected names with values, got 'abc'"),
+        ({"options": ["count"]}, "options: expected names with values, got ['count']"),
+        ({"positives": [0.7, True]}, "positives[0]: expected the number of a sample, got 0.7"),
+        ({"negatives": [1, True]}, "negatives[1]: expected the number of a sample, got True"),
+        ({"positives": [-1]}, "positives[0]: expected the number of a sample, got -1"),
+        ({"positives": "12"}, "positives: expected a list, got '12'"),
+        ({"label": {}}, "label: expected text, got {}"),
+        ({"component": "x"}, "component: expected a whole number from 0 to"),
+        ({"site": 3}, "site: expected text, got 3"),
+        ({"method": ["pca"]}, "method: expected text, got ['pca']"),
+        ({"run": 3}, "run: expected text, got 3"),
+    ],
+    ids=str,
+)
+def test_a_description_with_a_wrong_value_is_refused_in_one_line(capsys, run, changes, words):
+    """It names the key, what was expected and what came."""
+    made_by = {"method": "pca", "run": run.name, **changes}
+    line = failure(capsys, 2, "direction", "fit", run.name, "--made-by", json.dumps(made_by))
+    assert "not the description of a direction: " + words in line and "direction show" in line
+
+
+def test_a_description_may_be_any_json_and_say_more(capsys, run):
+    for data in ([1], 3, None, "pca"):
+        line = failure(capsys, 2, "direction", "fit", run.name, "--made-by", json.dumps(data))
+        assert "what it holds: expected names with values, got" in line
+    more = {"method": "pca", "run": run.name, "net": {"net_rms": 1}, "operands": [1]}
+    assert Fit.from_json(more) == Fit(method="pca", run=run.name)

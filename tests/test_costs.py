@@ -19,7 +19,7 @@ import torch
 from tiny import synthetic_run
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hcache.cache import array_places, hdf5, index, provenance
+from hcache.cache import hdf5, index, provenance
 from hcache.cache.layout import SHARDS
 from hcache.cache.reading import open_run
 from hcache.cache.shards import ShardWriter
@@ -192,24 +192,23 @@ def test_numpy_holds_no_copy_of_what_is_written(tmp_path):
     )
 
 
-def test_a_question_opens_each_shard_once_or_one_shard(tiny_run, opens):
-    array_places.forget_structures()
-    shards = [str(tiny_run.folder / SHARDS / shard.file) for shard in tiny_run.shards]
+def test_a_question_opens_each_shard_once_or_one_shard(copied_run, opens):
+    shards = [str(copied_run.folder / SHARDS / shard.file) for shard in copied_run.shards]
     for question, expected in [
-        (lambda: tiny_run.matrix("h", 1), shards),
+        (lambda: copied_run.matrix("h", 1), shards),
         (
             lambda: (
-                tiny_run.matrix("h", 2),
-                list(tiny_run.blocks("h", 0)),
-                tiny_run.pooled("h", 1),
+                copied_run.matrix("h", 2),
+                list(copied_run.blocks("h", 0)),
+                copied_run.pooled("h", 1),
             ),
             [],
         ),
-        (lambda: tiny_run.array("h"), []),
-        (lambda: tiny_run.features(6, 2), []),
-        (lambda: tiny_run.row("h", 11, 2), []),
-        (lambda: tiny_run.trajectory(0), []),
-        (lambda: (len(tiny_run), tiny_run.sample_ids, tiny_run.position(7)), []),
+        (lambda: copied_run.array("h"), []),
+        (lambda: copied_run.features(6, 2), []),
+        (lambda: copied_run.row("h", 11, 2), []),
+        (lambda: copied_run.trajectory(0), []),
+        (lambda: (len(copied_run), copied_run.sample_ids, copied_run.position(7)), []),
     ]:
         opens.clear()
         question()

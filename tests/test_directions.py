@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from tiny import synthetic_run
 
-from hcache.directions.direction import Direction, in_units, random_direction, spread
+from hcache.directions.direction import (
+    Direction,
+    in_units,
+    named_samples,
+    random_direction,
+    spread,
+)
 from hcache.directions.naive import naive_direction, top_samples
 from hcache.errors import AnalysisError, HcacheError, UsageError
 from hcache.specs import RunSpec
@@ -196,3 +202,9 @@ def test_the_spread_of_one_sample_is_refused_in_words(tmp_path):
     )
     with pytest.raises(AnalysisError, match="2 samples"):
         spread(run)
+
+
+def test_the_samples_that_a_file_of_others_names_are_whole_numbers_or_left_out():
+    assert named_samples({"positives": [3, True, 0.5, "4", 7]}, "positives") == (3, 7)
+    for made_by in ({}, {"positives": 3}, {"positives": "12"}, {"positives": None}):
+        assert named_samples(made_by, "positives") == ()

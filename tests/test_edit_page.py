@@ -17,6 +17,7 @@ from hcache.cache.reading import open_run
 from hcache.cli.main import build_parser
 from hcache.directions.direction import digest_of, random_direction
 from hcache.directions.fitting import Fit, fit
+from hcache.directions.naive import naive_direction
 from hcache.directions.store import delete_move, load_move, save_move
 from hcache.edits.distance import DistanceEdit
 from hcache.edits.render import render_again, render_recipes, shift_by
@@ -28,6 +29,7 @@ from hcache.recipes.masks import Mask
 from hcache.recipes.recipe import recipe_of
 from hcache.recipes.window import Window
 from hcache.ui.panels import positives
+from hcache.ui.panels.directions import NEW
 from hcache.ui.panels.edit_setup import NOTHING
 from hcache.ui.panels.mask import PAINTED
 
@@ -301,15 +303,47 @@ def test_a_distance_along_a_move_that_each_sample_has_its_own_is_refused(page, c
 
 
 def test_a_direction_that_is_not_saved_yet_says_what_it_was_compared_with(page, copied_run):
-    save_labels(copied_run, "mine", {"age": {sample: float(sample) for sample in range(12)}})
+    save_labels(copied_run, "mine", {"*age*": {sample: float(sample) for sample in range(12)}})
     page.run()
     page.selectbox(key="choose-method").set_value("supervised").run()
     page.selectbox(key="choose-source").set_value("a label").run()
     assert_fine(page)
-    assert any("age was not compared with a null" in each.value for each in page.caption)
+    (said,) = (each.value for each in page.caption if "not compared with a null" in each.value)
+    assert r"The direction of \*age\* was" in said
+    assert f"`python -m hcache measure {copied_run.name} --what random` says how far" in said
     what = Fit(method="local", run=copied_run.name, positives=(1, 2, 5), options={"neighbours": 2})
     save_move(copied_run, "near", drive(fit(what, copied_run))[0])
     page.run()
     page.selectbox(key="choose-direction").set_value("near").run()
     assert_fine(page)
     assert any("way to the mean of all samples is" in each.value for each in page.caption)
+
+
+def test_a_sum_of_saved_directions_is_made_of_what_is_saved_now(page, copied_run):
+    """Also after one was saved anew under its name."""
+    save_move(copied_run, "one", naive_direction(copied_run, [1, 2]))
+    save_move(copied_run, "two", naive_direction(copied_run, [3, 4]))
+    sums = []
+    for positives_of_one in ([1, 2], [5, 6]):
+        save_move(copied_run, "one", naive_direction(copied_run, positives_of_one), replace=True)
+        page.run()
+        page.selectbox(key="choose-direction").set_value(NEW).run()
+        page.selectbox(key="choose-method").set_value("arithmetic").run()
+        page.multiselect(key="choose-option-arithmetic-of").set_value(["one", "two"]).run()
+        assert_fine(page)
+        name = f"sum {len(sums)}"
+        page.text_input(key="save-name-arithmetic").set_value(name).run()
+        page.button(key="save-direction").click().run()
+        assert_fine(page)
+        sums.append(digest_of(load_move(copied_run, name)))
+    assert sums[0] != sums[1]
+
+
+def test_a_direction_with_a_strange_description_is_shown(page, copied_run):
+    """A file of others may say anything of how its direction was made."""
+    strange = {"method": "theirs", "positives": 3, "options": "abc", "label": {}, "site": "h"}
+    save_move(copied_run, "odd", replace(naive_direction(copied_run, [1, 2]), made_by=strange))
+    page.run()
+    page.selectbox(key="choose-direction").set_value("odd").run()
+    assert_fine(page)
+    assert any("Made by theirs. Digest" in each.value for each in page.caption)

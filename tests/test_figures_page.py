@@ -2,17 +2,24 @@
 be shown.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import streamlit as st
+from recipe_kinds import noise_of
 from streamlit.testing.v1 import AppTest
 from test_pages import assert_fine, finish, open_page
 from test_swap_page import drop, kept
 
 from hcache.cache.labels import save_labels
+from hcache.cache.reading import open_run
+from hcache.directions.store import delete_move, save_move
 from hcache.figures.choices import Grid, Strip, Swaps
 from hcache.figures.drawing import Style
 from hcache.figures.notebook import draw
+from hcache.ui.kept import kept_values
+from hcache.ui.panels.figures import KeptMoves
 
 
 @pytest.fixture
@@ -95,11 +102,44 @@ def test_a_grid_of_samples_and_methods_over_attributes(page):
         "sample 6",
     ]
     page.text_input(key="choose-figure-samples").set_value("3, 99").run()
-    page.button(key="run-figure-grid").click().run()
-    while any(work.running for _, work in page.session_state["works"].values()):
-        pass
-    page.run()
+    finish(page, "run-figure-grid", seconds=120)
     assert not page.exception and "sample 99 is not in run" in page.error[0].value
+
+
+def test_what_a_figure_is_made_from_is_part_of_its_question(page, copied_run):
+    """Other values of its label and another direction of the same name make another figure."""
+    page.selectbox(key="choose-figure").set_value("strip").run()
+    page.multiselect(key="choose-strip-ways").set_value(["naive"]).run()
+    page.text_input(key="choose-strengths").set_value("0, 2").run()
+    _, before = made(page, "strip")
+    assert page.button(key="run-figure-strip").disabled
+    save_labels(copied_run, "mine", {"size": {int(s): -float(s) for s in copied_run.sample_ids}})
+    page.run()
+    assert not page.button(key="run-figure-strip").disabled, "this was not made yet"
+    _, after = made(page, "strip")
+    digests = [each.rows[0].cells[1].recipe.edits[0].direction.digest for each in (before, after)]
+    assert digests[0] != digests[1]
+
+    save_move(copied_run, "one", noise_of(copied_run))
+    page.run()
+    page.multiselect(key="choose-strip-ways").set_value(["saved:one"]).run()
+    made(page, "strip")
+    assert page.button(key="run-figure-strip").disabled
+    delete_move(copied_run, "one")
+    other = noise_of(copied_run)
+    save_move(copied_run, "one", replace(other, delta=other.delta * np.float32(2)))
+    page.run()
+    assert not page.button(key="run-figure-strip").disabled
+
+
+def test_kept_fits_are_values_of_their_own(home, copied_run):
+    """Growing them changes no value that another thread may be weighing."""
+    run = open_run(copied_run.folder)
+    moves, other = KeptMoves(run), KeptMoves(run)
+    moves["a fit"] = move = noise_of(run)
+    moves["another"] = move
+    assert other.get("a fit") is move and other.get("none") is None
+    assert kept_values().bytes >= 2 * move.delta.nbytes
 
 
 def test_a_run_without_labels_says_what_the_grid_needs(page, home, copied_run):

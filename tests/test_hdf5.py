@@ -8,6 +8,7 @@ import os
 import h5py
 import numpy as np
 import pytest
+from tiny import code_of
 
 from hcache.cache import hdf5
 from hcache.cache.hdf5 import (
@@ -244,7 +245,7 @@ def test_a_disk_that_is_full_after_any_number_of_writes_is_an_error_and_never_a_
             code = try_all()
         finally:
             os._exit(code)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert code_of(child) == 0
 
 
 def test_what_fails_halfway_leaves_what_was_there(tmp_path):

@@ -26,7 +26,7 @@ from hcache.measures.kinds import DECODABILITY
 from hcache.report.document import verdict_report
 from hcache.specs import Conditioning
 from hcache.ui import frame
-from hcache.ui.text import literal
+from hcache.ui.text import literal, with_commands
 
 EVIL = (
     "![p](http://evil.example/p.png) [l](http://evil.example) <img src='http://evil.example/q.png'"
@@ -102,6 +102,18 @@ def test_a_literal_text_is_one_paragraph_of_its_own_letters(text):
     assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
     assert {child.type for child in tokens[1].children} == {"text"} or text.startswith("\\")
     assert "".join(child.content for child in tokens[1].children) == " ".join(text.split())
+
+
+@pytest.mark.parametrize("text", [EVIL, LABEL, "`a`", "`python -m hcache <b>x</b>`", "`", "# a"])
+def test_only_commands_of_hcache_are_code(text):
+    """What stands beside a command, or looks like one, keeps its own letters."""
+    told = f"{text} and `python -m hcache read a-run_1 --what=h` {text}"
+    tokens = MarkdownIt("commonmark", {"linkify": True}).enable("table").parse(with_commands(told))
+    assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]
+    code = [child.content for child in tokens[1].children if child.type == "code_inline"]
+    assert code == ["python -m hcache read a-run_1 --what=h"]
+    assert {child.type for child in tokens[1].children} == {"text", "code_inline"}
+    assert with_commands(text) == literal(text)
 
 
 def test_a_literal_text_leaves_names_as_they_are():

@@ -1,7 +1,9 @@
 """Labels are read again only after a file has changed, and never handed out to be changed."""
 
 import os
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from hcache.cache import kept_labels
 from hcache.cache.labels import label_names, named_labels, save_labels
 from hcache.cache.layout import LABELS
+from hcache.cache.reading import open_run
 
 
 @pytest.fixture
@@ -31,6 +34,34 @@ def test_labels_are_read_once(reads):
         np.testing.assert_array_equal(named_labels(run)["size"], first["size"])
         assert "size" in label_names(run)
     assert len(count) == 1
+
+
+def test_threads_that_read_the_labels_of_many_runs_do_not_disturb_one_another(
+    copied_run, tmp_path, monkeypatch
+):
+    """While one thread drops the oldest, others add theirs; files are read outside the lock."""
+    monkeypatch.setattr(kept_labels, "SETTLED", -60.0)
+    monkeypatch.setattr(kept_labels, "MOST", 1)
+    save_labels(copied_run, "mine", {"size": {0: 1.0}})
+    runs = [open_run(shutil.copytree(copied_run.folder, tmp_path / f"run{k}")) for k in range(4)]
+    held = []
+    read = kept_labels.read_label_files
+
+    def reading(*given):
+        with ThreadPoolExecutor(1) as other:  # it would wait for ever for a lock that is held
+            held.append(other.submit(lambda: named_labels(copied_run)).result(timeout=60))
+        return read(*given)
+
+    named_labels(copied_run)
+    monkeypatch.setattr(
+        kept_labels,
+        "read_label_files",
+        lambda run, ids: reading(run, ids) if run != copied_run.folder else read(run, ids),
+    )
+    with ThreadPoolExecutor(4) as threads:
+        for names in threads.map(named_labels, runs * 5, timeout=120):
+            assert set(names) >= {"size"}
+    assert held
 
 
 def test_what_is_handed_out_may_be_changed(reads):

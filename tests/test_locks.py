@@ -9,6 +9,7 @@ import platform
 import time
 
 import pytest
+from tiny import code_of
 
 from hcache.cache.layout import HOLDER_JSON
 from hcache.cache.locks import (
@@ -75,7 +76,7 @@ def test_who_waits_gets_its_turn_beside_one_who_writes_again_and_again(disk):
         assert turns == 5
     finally:
         os.kill(child, 9)
-        os.waitpid(child, 0)
+        code_of(child)
 
 
 def test_a_part_waits_for_its_turn_and_then_gives_up(disk):
@@ -94,7 +95,7 @@ def test_a_dead_holder_of_this_host_is_recognised(disk):
     if child == 0:
         with run_lock(disk):
             os.kill(os.getpid(), 9)
-    os.waitpid(child, 0)
+    assert code_of(child) == -9
     assert holder_of(disk / HOLDER_JSON).pid == child
     with run_lock(disk):
         assert holder_of(disk / HOLDER_JSON).pid == os.getpid()
@@ -185,7 +186,7 @@ def test_three_processes_never_hold_it_together(disk):
             finally:
                 os._exit(code)
         children.append(child)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    assert [code_of(child) for child in children] == [0, 0, 0]
     assert count.read_text() == "60"
 
 
@@ -199,7 +200,7 @@ def test_a_process_is_known_by_number_and_beginning():
         os.P_PID, child, os.WEXITED | os.WNOWAIT
     )  # until it has ended, and leaves it to be waited for
     assert started(child) == "", "one that has ended and was not waited for holds nothing"
-    os.waitpid(child, 0)
+    assert code_of(child) == 0
 
 
 def test_this_process_says_who_it_is():

@@ -12,22 +12,25 @@ import numpy as np
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
-from test_cli import failure, json_of, out_of
+from test_cli import failure, failure_at_last, json_of, out_of
 from test_verdict import planted
 
 import hcache
 from hcache.background import kinds
-from hcache.cache.records import list_records
+from hcache.cache.records import list_records, save_record
 from hcache.cli.main import build_parser, main, parsers
 from hcache.errors import UsageError
 from hcache.figures import exhibit_plot
 from hcache.figures.verdict import verdict_table
+from hcache.measures.cells import cells_of
 from hcache.measures.evidence import Evidence
 from hcache.measures.exhibits import Exhibit
-from hcache.measures.measure import Measure, Question, faults_named
+from hcache.measures.faults import faults_named
+from hcache.measures.measure import Measure, Question
 from hcache.measures.parameter import Parameter
 from hcache.measures.registry import Known, find_measure, find_question, measures, registry
 from hcache.measures.verdict import compare
+from hcache.report.document import verdict_report
 from hcache.report.exhibits import drawn, exhibits
 
 GUIDE = (Path(hcache.__file__).parent / "guide" / "extending.md").read_text(encoding="utf-8")
@@ -374,6 +377,152 @@ def test_evidence_that_cannot_be_shown_says_so_in_its_place(site, run, capsys):
     out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
     (shown,) = exhibits("goes along", "age", {run.name: Evidence(run)})
     assert "failed; IndexError" in shown.html and shown.figure is None
+
+
+FAULTS = {
+    "KeyError": "{}['p']",
+    "ZeroDivisionError": "1 / 0",
+    "RuntimeError": "raise RuntimeError('in <b>cells</b>')",
+    "CacheError": "from hcache.errors import CacheError; raise CacheError('gone')",
+    "TypeError": "yield 3",
+}
+"""What a function of another package may do, by what is raised then."""
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_in_cells_is_named_and_the_other_rows_go_on(site, run, tmp_path, capsys, kind):
+    """By ``measure``, by ``compare``, and in the report."""
+    faulty = ONE_FILE.replace(
+        "def cells(record, run):", f"def cells(record, run):\n    {FAULTS[kind]}"
+    )
+    install(site, "a-laboratory", faulty, "along")
+    line = f"the measure 'along' of the module a_laboratory failed; {kind}"
+    command = ("measure", run.name, "--what", "along")
+    assert line in failure_at_last(capsys, 1, *command, *home_of(run)), (
+        "there is nothing else to show"
+    )
+    assert line in failure(capsys, 1, "compare", run.name, *home_of(run))
+
+    out_of(capsys, "measure", run.name, "--what", "decodability", *home_of(run))
+    assert main([*command, *home_of(run)]) == 0
+    said = capsys.readouterr()
+    assert "decodable age" in said.out and said.err.count(line) == 1
+    html = tmp_path / "verdict.html"
+    assert main(["compare", run.name, "--html", str(html), *home_of(run)]) == 0
+    said = capsys.readouterr()
+    assert "decodable age" in said.out and said.err.count(line) == 1
+    report = html.read_text()
+    assert (
+        report.count(f"the measure &#39;along&#39; of the module a_laboratory failed; {kind}") == 1
+    )
+    assert "age: decodable from h" in report and "in <b>cells" not in report
+
+
+def test_a_damaged_result_of_hcache_counts_as_not_measured(site, run, capsys):
+    """No line blames a package."""
+    faults = []
+    for values in ({}, {"steps": [{"step": "x"}]}, {"steps": 3}):
+        save_record(run, "decodability", {"label": "age", "site": "h", "pooled": False}, values)
+        assert cells_of(run, tell=faults.append) == {}
+    assert not faults
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("needs=(LABELS,)", "needs=(LABELS,), refuses=lambda setting: 1 / 0"),
+        ("needs=(LABELS,)", "needs=(LABELS,), refuses=lambda setting: setting.labels"),
+    ],
+)
+def test_a_measure_that_cannot_say_whether_it_can_be_taken_is_left_out(site, run, capsys, old, new):
+    assert old in ONE_FILE
+    install(site, "a-laboratory", ONE_FILE.replace(old, new), "along")
+    line = "the measure 'along' of the module a_laboratory failed; "
+    assert main(["measure", run.name, "--what=along", "--what=decodability", *home_of(run)]) == 0
+    said = capsys.readouterr()
+    assert f"along: left out, because {line}" in said.err and "decodable age" in said.out
+    assert line in failure(capsys, 2, "measure", run.name, "--what", "along", *home_of(run))
+
+
+def test_a_measure_that_cannot_list_its_work_does_not_keep_the_others_from_theirs(
+    site, run, capsys
+):
+    faulty = ONE_FILE.replace("def parts(setting):", "def parts(setting):\n    setting.nowhere")
+    install(site, "a-laboratory", faulty, "along")
+    assert main(["measure", run.name, "--what=along", "--what=decodability", *home_of(run)]) == 1
+    assert "'along' of the module a_laboratory failed; AttributeError" in capsys.readouterr().err
+    assert [row.key for row in compare([run]) if row.cells] == [
+        ("decodable", "age"),
+        ("in x_t", "age"),
+    ]
+
+
+SUMMED = ONE_FILE.replace("Part, Question", "Part, Question, Summary").replace(
+    "needs=(LABELS,),",
+    """needs=(LABELS,),
+    starts_itself=True,
+    defined_on=lambda run, label: run.nowhere,
+    summaries=(
+        Summary(title="of none", text="t", missing="m", of=lambda evidence: evidence.nowhere),
+    ),""",
+)
+"""A measure whose ``defined_on`` and whose summary fail."""
+
+
+def test_faults_of_other_functions_are_named_on_the_page_and_in_the_report(
+    site, run, capsys, monkeypatch
+):
+    install(site, "a-laboratory", SUMMED, "along")
+    out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
+    app = page_of(run, monkeypatch)
+    assert not app.exception and not app.error
+    told = [each.value.replace("\\", "") for each in app.warning]
+    assert sum("'Run' object has no attribute 'nowhere'" in each for each in told) == 1
+    assert sum("'Evidence' object has no attribute 'nowhere'" in each for each in told) == 1
+    assert all("the measure 'along' of the module a_laboratory failed" in each for each in told)
+    report = verdict_report([run])
+    assert "goes along with the mean of h" in report
+    assert report.count("&#39;Evidence&#39; object has no attribute &#39;nowhere&#39;") == 1
+
+
+def test_a_fault_in_cells_is_named_on_the_page(site, run, capsys, monkeypatch):
+    faulty = ONE_FILE.replace("def cells(record, run):", "def cells(record, run):\n    1 / 0")
+    install(site, "a-laboratory", faulty, "along")
+    failure_at_last(capsys, 1, "measure", run.name, "--what", "along", *home_of(run))
+    app = page_of(run, monkeypatch)
+    assert not app.exception and not app.error
+    (told,) = app.warning
+    assert "a_laboratory failed; ZeroDivisionError" in told.value.replace("\\", "")
+
+
+def test_evidence_of_an_unknown_kind_does_not_take_the_report_with_it(site, run, capsys):
+    faulty = ONE_FILE.replace("shown=shown)", "shown=3)")
+    assert faulty != ONE_FILE
+    install(site, "a-laboratory", faulty, "along")
+    out_of(capsys, "measure", run.name, "--what", "along", *home_of(run))
+    report = verdict_report([run])
+    assert "a_laboratory failed; UsageError: the exhibit" in report
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ('sites=lambda run: ("h",),', "sites=lambda run: run.nowhere,", "AttributeError"),
+        ("asks=lambda run, labels: [POWER],", "asks=lambda run, labels: [3],", "AttributeError"),
+        ("cells=cells, chance", "cells={('h', 1): {}}, chance", "KeyError"),
+    ],
+)
+def test_a_fault_of_what_is_taken_cell_by_cell_is_one_line_of_the_page(
+    site, run, monkeypatch, old, new, why
+):
+    assert old in CELLS
+    install(site, "a-laboratory", CELLS.replace(old, new), "means")
+    app = page_of(run, monkeypatch, page="probes", probing="means")
+    assert not app.exception
+    (told,) = app.error
+    assert f"the measure 'means' of the module a_laboratory failed; {why}" in told.value.replace(
+        "\\", ""
+    )
 
 
 def test_a_fault_of_our_own_is_no_fault_of_the_user():

@@ -1,12 +1,17 @@
 """From a run to its figures for print: defaults, recipes, captions, saved directions, the shell."""
 
+import dataclasses
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from recipe_kinds import noise_of
 from tiny import drain
 
+from hcache.cache.labels import save_labels
+from hcache.directions.direction import digest_of
 from hcache.directions.fitting import METHODS
+from hcache.directions.store import delete_move, save_move
 from hcache.edits.render import render_again
 from hcache.errors import UsageError
 from hcache.figures import choices, notebook
@@ -22,8 +27,6 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 @pytest.fixture
 def labelled(copied_run):
-    from hcache.cache.labels import save_labels
-
     values = {
         name: {int(s): float(v) for s, v in zip(copied_run.sample_ids, order, strict=True)}
         for name, order in (("size", np.arange(12)), ("hue", np.arange(12)[::-1] ** 2))
@@ -135,8 +138,6 @@ def test_what_cannot_be_shown_is_said(labelled, tiny_run, tiny_model):
 
 
 def test_saved_directions_are_rows_and_columns(copied_run, tiny_model, direction):
-    from hcache.directions.store import save_move
-
     save_move(copied_run, "mine", direction)
     figure = notebook.draw(
         drive(Maker(run=copied_run, load=lambda: tiny_model).make(default_grid(copied_run))),
@@ -145,6 +146,37 @@ def test_saved_directions_are_rows_and_columns(copied_run, tiny_model, direction
     assert [t.text for t in figure.texts][:2] == ["untouched", "mine"] and len(figure.pictures) == 8
     edits = [picture.recipe.edits for picture in figure.pictures]
     assert [len(found) for found in edits] == [0, 1] * 4 and edits[1][0].direction.name == "mine"
+
+
+def shown_directions(maker, choice):
+    """The digests of the directions in a figure."""
+    made = drive(maker.make(choice))
+    edits = [edit for row in made.rows for cell in row.cells for edit in cell.recipe.edits]
+    return {edit.direction.digest for edit in edits}
+
+
+def test_a_direction_that_was_saved_anew_under_its_name_is_the_new_one(copied_run, tiny_model):
+    """Also where the fitted directions are kept, as they are on the page."""
+    maker = Maker(run=copied_run, load=lambda: tiny_model)
+    for number in (1, 2):
+        move = dataclasses.replace(noise_of(copied_run), made_by={"number": number})
+        move = dataclasses.replace(move, delta=move.delta * np.float32(number))
+        save_move(copied_run, "mine", move)
+        assert shown_directions(maker, default_grid(copied_run)) == {digest_of(move)}
+        delete_move(copied_run, "mine")
+
+
+def test_other_values_of_a_label_are_another_fit(labelled, tiny_model):
+    maker = Maker(run=labelled, load=lambda: tiny_model)
+    choice = Strip(
+        sample=5, ways=("naive",), window=choices.all_steps(labelled), label="size", top=3
+    )
+    (before,) = shown_directions(maker, choice)
+    assert shown_directions(maker, choice) == {before}
+    values = {"size": {int(s): float(-s) for s in labelled.sample_ids}}
+    save_labels(labelled, "mine", values)
+    (after,) = shown_directions(maker, choice)
+    assert after != before
 
 
 def test_the_shell_writes_the_same_figure(labelled, tmp_path, capsys, monkeypatch):

@@ -159,6 +159,16 @@ class TestDirections:
                 {"made_by": {"method": "nonsense"}, "run": True},
                 "cannot be fitted again: no method 'nonsense'",
             ),
+            (
+                {"made_by": {"method": "random", "options": "abc"}, "run": True},
+                "cannot be fitted again: this is not .*: options: expected names with values",
+            ),
+            (
+                {"made_by": {"method": "naive", "positives": [0.7, True]}, "run": True},
+                r"cannot be fitted again: this is not .*: positives\[0\]: expected the number",
+            ),
+            ({"made_by": {"method": "random", "run": "\0"}}, "is not here"),
+            ({"made_by": {"method": "random", "run": ["a"]}}, "is not here"),
         ],
     )
     def test_one_that_is_gone_and_cannot_be_made_again_is_said(

@@ -3,12 +3,11 @@ test harness.
 """
 
 import json
-import time
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
-from tiny import make_unet, save_pipeline
+from tiny import make_unet, save_pipeline, wait_for
 
 from hcache.cache.projections import projections_path
 from hcache.cache.reading import open_run
@@ -122,8 +121,10 @@ def test_the_selection_goes_with_the_user_and_with_the_link(app):
 
 
 def finish_projections(app):
-    while any(work.running for _, work in app.session_state["works"].values()):
-        time.sleep(0.1)
+    works = app.session_state["works"]
+    wait_for(
+        lambda: not any(work.running for _, work in works.values()), "the end of the projections"
+    )
     app.run()
     fine(app)
 

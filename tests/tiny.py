@@ -23,8 +23,12 @@ from hcache.cache.layout import RUN_JSON, SCHEMA, SHARDS, TASKS
 from hcache.cache.reading import open_run
 from hcache.cache.shards import ShardWriter
 from hcache.cards import Card
+from hcache.edits.render import render_recipes
+from hcache.edits.swaps import check_identity, swap_recipes
 from hcache.models.anatomy import anatomy_of
 from hcache.models.model import Model
+from hcache.progress import part
+from hcache.recipes.edits import DonorRef
 from hcache.specs import BATCH, NONE, Anatomy
 
 PATIENCE = 1200 if os.environ.get("HCACHE_SLOW") == "1" else 120
@@ -146,6 +150,15 @@ def synthetic_run(home, spec, h, shards=None, x=None):
             writer.commit()
         row += count
     return open_run(folder)
+
+
+def render_swaps(model, run, donor, recipient, window, alpha=1.0):
+    """A recipient with a donor's activations at each site alone, and the identity check."""
+    sites, ref = model.anatomy.sites, DonorRef(run=run.name, sample=donor)
+    recipes = swap_recipes(run, recipient, sites, ref, alpha, window)
+    cells = yield from part(render_recipes(model, run, recipes, run.home), 0.0, 0.8)
+    check = yield from part(check_identity(model, run, recipient, window), 0.8, 0.2)
+    return {site: cell.picture for site, cell in zip(sites, cells, strict=True)}, check
 
 
 def wait_for(condition, what):

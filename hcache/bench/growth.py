@@ -26,7 +26,7 @@ from .planted import planted_run
 from .setting import BenchRow, BenchSetting
 from .timing import Clock, Ratio, in_child
 
-SAMPLES, QUICK = (1000, 4000, 16000), (20, 40, 80)
+SAMPLES, FEW_SAMPLES = (1000, 4000, 16000), (20, 40, 80)
 SHAPE, STEPS, BATCH = (40, 8, 8), 2, 50
 
 AIMS = {"reading": 1.1, "pca": 1.1, "projections": 1.1, "probes": 1.2, "pages": None}
@@ -43,7 +43,7 @@ WHAT = {
 
 def growth(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     """Measures time and memory by the number of samples."""
-    counts = QUICK if setting.quick else SAMPLES
+    counts = FEW_SAMPLES if setting.quick else SAMPLES
     shape = (8, 2, 2) if setting.quick else SHAPE
     folders = [
         str(planted_run(setting.at(f"{n}").work, n, STEPS, shape, BATCH).folder) for n in counts

@@ -32,7 +32,7 @@ B_32 = {
     "patch_size": 32,
 }
 TINY = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1}
-QUICK = TINY | {"num_attention_heads": 2, "image_size": 32, "patch_size": 16}
+TINY_VISION = TINY | {"num_attention_heads": 2, "image_size": 32, "patch_size": 16}
 WORDS = ("<unk>", "a", "photo", "of", "happy", "sad", "face")
 
 
@@ -49,7 +49,7 @@ def labelling(setting: BenchSetting) -> Generator[float, None, list[BenchRow]]:
     from ..readers.saved import save_reader
     from ..readers.texts import Texts
 
-    clip = _random_clip(setting.work / "clip", QUICK if setting.quick else B_32)
+    clip = _random_clip(setting.work / "clip", TINY_VISION if setting.quick else B_32)
     run = _planted_pictures(setting.work, setting.size(BATCH, 4), setting.size(SIDE, 32))
     texts = Texts(
         model=str(clip), attributes={"happy": ("happy face", "sad face")}, templates=("{}",)

@@ -21,12 +21,6 @@ _known: dict[tuple[str, int, int, int], FileStructure] = {}
 _lock = ThreadLock()
 
 
-def forget_structures() -> None:
-    """Forgets all places, so that every file is examined again."""
-    with _lock:
-        _known.clear()
-
-
 def structure_at(path: Path, descriptor: int) -> FileStructure:
     """Returns the structure of the file that is open as ``descriptor``.
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..thread_locks import ThreadLock
 from .label_files import LabelFiles, read_label_files
 from .layout import LABELS
 
@@ -23,6 +24,7 @@ MOST = 4
 
 _State = tuple[tuple[str, int, int, int, int], ...]
 _kept: dict[str, tuple[_State, bytes, LabelFiles]] = {}
+_lock = ThreadLock()
 
 
 def kept_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
@@ -33,14 +35,17 @@ def kept_label_files(run: Path, sample_ids: np.ndarray) -> LabelFiles:
         sample_ids: The numbers of the run's samples (n,).
     """
     state, samples, folder = _state_of(run), sample_ids.tobytes(), str(run)
-    found = _kept.get(folder)
+    with _lock:
+        found = _kept.get(folder)
     if found is None or found[:2] != (state, samples):
         files = read_label_files(run, sample_ids)
-        _kept.pop(folder, None)
-        if not files.unread and _state_of(run) == state and _is_settled(state):
-            _kept[folder] = (state, samples, files)
-            for other in list(_kept)[:-MOST]:
-                _kept.pop(other, None)
+        settled = not files.unread and _state_of(run) == state and _is_settled(state)
+        with _lock:
+            _kept.pop(folder, None)
+            if settled:
+                _kept[folder] = (state, samples, files)
+            while len(_kept) > MOST:
+                del _kept[next(iter(_kept))]
     else:
         files = found[2]
     return replace(

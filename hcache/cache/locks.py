@@ -125,7 +125,8 @@ def check_run_lock(folder: Path) -> None:
         RunBusyError: another process has taken the run over meanwhile.
     """
     path, holder = os.path.realpath(folder / LOCK), holder_of(folder / HOLDER_JSON)
-    if holder is not None and (path not in _held or holder.token != _held[path].token):
+    mine = _held.get(path)
+    if holder is not None and (mine is None or holder.token != mine.token):
         raise RunBusyError(
             f"{folder.name} was taken over by {holder.in_words()}, because this process gave no"
             " sign of life"

@@ -15,7 +15,7 @@ from ..cache.labels import named_labels
 from ..cache.layout import home_folder, run_folder
 from ..cache.reading import Run, first_samples, open_run
 from ..cache.records import delete_stale, list_records, plain
-from ..errors import HcacheError, UsageError, refused
+from ..errors import AnalysisError, HcacheError, UsageError, refused
 from ..progress import drive
 from .progress import drive_with_bar
 from .result import Result, table
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..edits.batches import Renders
     from ..measures.cell import Cell
     from ..measures.driver import Driver
+    from ..measures.faults import Tell
     from ..measures.parameter import Parameter
     from ..measures.verdict import Row
     from ..similarities.registry import Opened
@@ -76,7 +77,6 @@ def measure_run(
     The arguments are those of the command. ``renders`` computes the pictures of edits; None means
     this process.
     """
-    from ..measures.cells import cells_of
     from ..measures.parameter import check_options
     from ..measures.registry import registry
     from ..measures.setting import SIMILARITIES
@@ -106,7 +106,7 @@ def measure_run(
     )
     drive_with_bar(work, lambda: doing[0])
     warn_of_copies(run)
-    cells = list(cells_of(run, suite.reader).values())
+    cells = _known_cells(run, suite.reader)
     rows = [
         (f"{cell.question} {cell.subject}", *_columns(cell), *_needed(cell, width), _remarks(cell))
         for cell in cells
@@ -118,6 +118,28 @@ def measure_run(
         for cell, row in zip(cells, data, strict=True):
             row["needed"] = cell.estimate.samples_for(width) if cell.estimate.defined else None
     return Result(text=table(rows, (*head, "remarks")), data=data)
+
+
+def _known_cells(run: Run, reader: str) -> list[Cell]:
+    """Returns the answers that are stored with a run, and prints the faults of measures."""
+    from ..measures.cells import cells_of
+
+    faults: list[str] = []
+    cells = list(cells_of(run, reader, faults.append).values())
+    _tell_faults(faults, not cells)
+    return cells
+
+
+def _tell_faults(faults: Sequence[str], nothing: bool) -> None:
+    """Prints the faults of measures of other packages, one per line.
+
+    Raises:
+        AnalysisError: there are faults, and ``nothing`` else to show.
+    """
+    if faults and nothing:
+        raise AnalysisError("; ".join(faults))
+    for line in faults:
+        print(line, file=sys.stderr)
 
 
 def _by_reason(refused: Mapping[str, str]) -> Iterator[tuple[str, str]]:
@@ -236,13 +258,17 @@ def compare(arguments: argparse.Namespace) -> Result:
 
     ``--html`` writes a file with all evidence.
     """
+    from ..measures.faults import told_once
     from ..measures.verdict import compare as side_by_side
 
     home = home_folder(arguments.home)
     runs = [open_run(run_folder(home, name)) for name in dict.fromkeys(arguments.run_names)]
     reader = arguments.reader or ""
-    _measure_first(runs)
-    found = [row for row in side_by_side(runs, reader=reader) if row.cells]
+    faults: list[str] = []
+    tell = told_once(faults.append)
+    _measure_first(runs, tell)
+    found = [row for row in side_by_side(runs, reader=reader, tell=tell) if row.cells]
+    _tell_faults(faults, not found)
     if not found:
         raise UsageError(
             "nothing was measured on these runs yet; run `python -m hcache measure RUN` first"
@@ -270,12 +296,13 @@ def compare(arguments: argparse.Namespace) -> Result:
     return Result(text=text + _report(runs, arguments.html, reader), data=data)
 
 
-def _measure_first(runs: Sequence[Run]) -> None:
+def _measure_first(runs: Sequence[Run], tell: Tell) -> None:
     """Repeats measures on the first samples, if runs have different sizes.
 
     Only measures are repeated that need no model and take seconds. The table names the others.
     """
     from ..measures.costs import is_cheap
+    from ..measures.faults import faults_told, is_ours
     from ..measures.measure import MODEL
     from ..measures.registry import measures
     from ..measures.suite import Suite, not_needed
@@ -290,8 +317,12 @@ def _measure_first(runs: Sequence[Run]) -> None:
             for name, each in measures().items()
             if MODEL not in each.needs and taken & set(each.cells) and not each.refused(suite)
         ]
-        if what and is_cheap(suite.seconds(what, None)):
-            drive_with_bar(suite.run_all(what), f"first {first} samples of {run.name}")
+        if not is_cheap(suite.seconds(what, None)):
+            continue
+        ours = [name for name in what if is_ours(measures()[name])]
+        for names in filter(None, (ours, *([name] for name in what if name not in ours))):
+            with faults_told(measures()[names[0]], tell):
+                drive_with_bar(suite.run_all(names), f"first {first} samples of {run.name}")
 
 
 def _report(runs: Sequence[Run], path: str | None, reader: str) -> str:

@@ -45,7 +45,7 @@ def probe(arguments: argparse.Namespace) -> Result:
 
     Stored results are reused.
     """
-    from ..measures.measure import faults_named
+    from ..measures.faults import faults_named
     from ..measures.noise import middle_step
 
     run = open_run(run_folder(home_folder(arguments.home), arguments.run_name))

@@ -107,6 +107,17 @@ def site_of(move: HasOrigin) -> str:
     return str(move.made_by.get("site", H))
 
 
+def named_samples(made_by: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """Returns the ``positives`` or ``negatives`` that a direction names.
+
+    ``made_by`` may come from a file of others. What is no number of a sample is left out.
+    """
+    named = made_by.get(name)
+    return tuple(
+        each for each in (named if isinstance(named, (list, tuple)) else ()) if type(each) is int
+    )
+
+
 def at_site(made_by: Mapping[str, Any], site: str) -> dict[str, Any]:
     """Returns the description of a move, with its site.
 

@@ -9,10 +9,11 @@ may stop between two steps.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+from msgspec import Meta, Struct, structs
 
 from ..cache.layout import H
 from ..cache.reading import Run
@@ -21,6 +22,7 @@ from ..options import NAMES as NAMES
 from ..options import REGION as REGION
 from ..options import Option
 from ..registry import Registry
+from ..schemas import checked
 from .direction import Direction, Move, at_site, check_full
 
 if TYPE_CHECKING:
@@ -71,19 +73,35 @@ class Fit:
     def from_json(cls, data: Mapping[str, Any]) -> Fit:
         """Returns the fit from the data of ``to_json``.
 
+        Other keys are ignored: directions say more of how they were made.
+
         Raises:
-            UsageError: the data are not a fit.
+            UsageError: the data are not a fit. The message names the key.
         """
         try:
-            names = [each.name for each in fields(cls)]
-            known = {name: data[name] for name in names if name in data}
-            for name in ("positives", "negatives"):
-                known[name] = tuple(int(sample) for sample in known.get(name, ()))
-            if not isinstance(known.get("site", H), str):
-                raise TypeError(f"its site is {known['site']!r}, not a name")
-            return cls(**known)
-        except (TypeError, ValueError, KeyError) as error:
-            raise UsageError(f"this is not the description of a direction: {error}") from error
+            return cls(**structs.asdict(checked(data, _FitFields)))
+        except (ValueError, RecursionError) as error:
+            why = error if isinstance(error, ValueError) else "it is nested too deeply"
+            raise UsageError(
+                f"this is not the description of a direction: {why}; `python -m hcache direction"
+                " show RUN NAME --json` prints such a description"
+            ) from error
+
+
+Sample = Annotated[int, Meta(ge=0, le=2**53, description="the number of a sample")]
+
+
+class _FitFields(Struct, frozen=True, kw_only=True):
+    """The types of a fit's fields in JSON."""
+
+    method: str
+    run: str
+    positives: tuple[Sample, ...] = ()
+    negatives: tuple[Sample, ...] = ()
+    options: dict[str, Any] = {}
+    label: str = ""
+    component: Annotated[int, Meta(ge=0, le=2**53)] = 0
+    site: str = H
 
 
 @dataclass(frozen=True, kw_only=True)

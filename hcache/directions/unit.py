@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..cache.reading import Run
-from .direction import Move, site_of, spread
+from .direction import Move, named_samples, site_of, spread
 
 if TYPE_CHECKING:
     import torch
@@ -112,9 +112,8 @@ def net_of(move: Move, model: Model, run: Run, seed: int = 0) -> Net:
 
     site = site_of(move)
     mover, sigma, netting = move.bind(model), torch.from_numpy(spread(run, site)), Netting()
-    rows = tried_rows(
-        len(run), {run.position(sample) for sample in move.made_by.get("positives", ())}, seed
-    )
+    positives = named_samples(move.made_by, "positives")
+    rows = tried_rows(len(run), {run.position(sample) for sample in positives}, seed)
     for index, t in enumerate(run.timesteps):
         every = run.matrix(site, index)
         unit = torch.where(sigma[index] > 0, sigma[index], torch.inf)

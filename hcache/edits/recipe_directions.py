@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from ..cache.layout import run_folder
 from ..cache.reading import Run, open_run
 from ..directions.direction import Direction, Move, Resamplable, digest_of
 from ..directions.fitting import METHODS, Fit, fit
@@ -136,6 +137,6 @@ def _made_on(ref: DirectionRef, run: Run, home: Path) -> Run | None:
     if name == run.name:
         return run
     try:
-        return open_run(home / "runs" / str(name), home) if name else None
+        return open_run(run_folder(home, str(name)), home) if name else None
     except HcacheError:
         return None

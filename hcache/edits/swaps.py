@@ -1,4 +1,4 @@
-"""The pictures of the U-figure (a recipient with a donor's activations at one site at a time), and
+"""The recipes of the U-figure (a recipient with a donor's activations at one site at a time), and
 the identity check.
 """
 
@@ -8,22 +8,18 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 import torch
 
 from ..cache.reading import Run
 from ..features import Features
 from ..models.model import Model
 from ..models.taps import Passing
-from ..progress import part
 from ..recipes.edits import DonorRef
 from ..recipes.recipe import Recipe, recipe_of
 from ..recipes.window import Window
 from ..sampling.loop import Moment, Step
 from ..specs import is_place
 from .executor import Change, Executor
-from .render import render_recipes
-from .rendered import Rendered
 from .swap import Swap, SwapEdit
 
 
@@ -37,59 +33,6 @@ class IdentityCheck:
 
     identical: bool
     largest_difference: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class SwapResult:
-    """The pictures of a swap.
-
-    ``cells[site]``: the recipient with the donor's tensors at that site. ``donor`` and
-    ``recipient``: pictures (height, width, 3) uint8.
-    """
-
-    donor: np.ndarray
-    recipient: np.ndarray
-    cells: dict[str, Rendered]
-    identity: IdentityCheck
-
-    @property
-    def images(self) -> dict[str, np.ndarray]:
-        """The picture of each site."""
-        return {site: cell.picture for site, cell in self.cells.items()}
-
-    @property
-    def identical(self) -> bool:
-        """Whether a swap with itself changed nothing."""
-        return self.identity.identical
-
-    @property
-    def largest_difference(self) -> float:
-        """The largest change by a swap with itself."""
-        return self.identity.largest_difference
-
-
-def render_swaps(
-    model: Model, run: Run, donor: int, recipient: int, window: Window, alpha: float = 1.0
-) -> Generator[float, None, SwapResult]:
-    """Swaps h and each skip group, each alone.
-
-    Activations of ``recipient`` are replaced by those of ``donor`` in the window of steps.
-    Rendering starts from the recipient's cached x_t of the first swapped step. The donor's skips
-    come from the cache if it stores them in full, and otherwise from ``encode`` of the donor's
-    cached x_t.
-    """
-    sites = model.anatomy.sites
-    recipes = swap_recipes(
-        run, recipient, sites, DonorRef(run=run.name, sample=donor), alpha, window
-    )
-    cells = yield from part(render_recipes(model, run, recipes, run.home), 0.0, 0.8)
-    identity = yield from part(check_identity(model, run, recipient, window), 0.8, 0.2)
-    return SwapResult(
-        donor=run.images[run.position(donor)],
-        recipient=run.images[run.position(recipient)],
-        cells=dict(zip(sites, cells, strict=True)),
-        identity=identity,
-    )
 
 
 def swap_recipes(

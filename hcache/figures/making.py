@@ -4,9 +4,10 @@ and stored cells are reused. The functions are generators that yield the share t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from ..analysis.swaps import STRUCTURE
 from ..cache.layout import H, run_folder
 from ..cache.reading import Run, open_run
 from ..directions.direction import Move, digest_of
-from ..directions.fitting import METHODS, MODEL, fit, is_quick
+from ..directions.fitting import METHODS, MODEL, Fit, fit, is_quick
 from ..directions.store import list_moves, load_move
 from ..edits.render_store import render_kept
 from ..edits.rendered import Rendered
@@ -38,21 +39,33 @@ if TYPE_CHECKING:
 
 
 Key = tuple[str, str, int, str]
-"""What a fitted direction follows from: the way, the label, the number of positives, the site."""
+"""A direction of a figure: the way, the label, the number of positives, the site.
+
+Another direction may have the same key later, if a label or a saved direction has changed.
+"""
+
+
+class Moves(Protocol):
+    """Fitted directions, each by the JSON of its :class:`~hcache.directions.fitting.Fit`."""
+
+    def get(self, key: str, /) -> Move | None:
+        """Returns a direction, or None if it was not fitted yet."""
+
+    def __setitem__(self, key: str, move: Move, /) -> None:
+        """Keeps a direction."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Maker:
     """Makes figures of a run, and fits and renders what they need.
 
-    It has the run, a function that loads its model when it is needed, and the fitted directions by
-    way, label, number of positives and site. ``renders`` computes the pictures of this run; None
-    means this process.
+    It has the run, a function that loads its model when it is needed, and the directions that were
+    fitted so far. ``renders`` computes the pictures of this run; None means this process.
     """
 
     run: Run
     load: Callable[[], Model]
-    fitted: dict[Key, Move] = field(default_factory=dict)
+    fitted: Moves = field(default_factory=dict)
     renders: Renders | None = None
 
     def make(self, choice: Choice) -> Generator[float, None, Swapped | Table]:
@@ -196,21 +209,32 @@ class Maker:
 
         Fits count as at most half of the work, and quick fits as hardly anything.
         """
-        keys = list(dict.fromkeys(keys))
-        todo = [key for key in keys if key not in self.fitted]
+        found: dict[Key, Move] = {}
+        todo: dict[Key, Fit | None] = {}
+        for key in dict.fromkeys(keys):
+            what = None if key[0].startswith(SAVED) else fit_of(self.run, *key)
+            if what is not None and (known := self.fitted.get(_frozen(what))) is not None:
+                found[key] = known
+            else:
+                todo[key] = what
         slow = sum(not _is_quick(key[0]) for key in todo)
         done = 0.0
-        for key in todo:
+        for key, what in todo.items():
             length = 0.01 / len(todo) if _is_quick(key[0]) else 0.48 / slow
-            self.fitted[key] = yield from part(self._move(*key), done, length)
+            found[key] = yield from part(self._move(key, what), done, length)
             done += length
-        return {key: self.fitted[key] for key in keys}
+        return {key: found[key] for key in keys}
 
-    def _move(self, way: str, label: str, top: int, site: str) -> Generator[float, None, Move]:
-        if way.startswith(SAVED):
+    def _move(self, key: Key, what: Fit | None) -> Generator[float, None, Move]:
+        """Returns a saved direction as it is now, or the result of a fit."""
+        way, label, *_ = key
+        if what is None:
             yield 0.0
             return load_move(self.run, way.removeprefix(SAVED))
-        what = fit_of(self.run, way, label, top, site)
+        self.fitted[_frozen(what)] = move = yield from self._fitted(what, way, label)
+        return move
+
+    def _fitted(self, what: Fit, way: str, label: str) -> Generator[float, None, Move]:
         for entry in list_moves(self.run):
             if entry.made_by == what.to_json():
                 return load_move(self.run, entry.name)
@@ -251,6 +275,10 @@ class Maker:
                 read = reader(np.stack([cell.picture for cell in cells])) if reader else {}
                 return [f"{value:.2f}".replace("-", "−") for value in read.get(name, [])]
         return []
+
+
+def _frozen(what: Fit) -> str:
+    return json.dumps(what.to_json(), sort_keys=True)
 
 
 def _is_quick(way: str) -> bool:

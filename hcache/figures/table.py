@@ -1,5 +1,8 @@
 """Pictures in rows and columns for print: the strip (a row per method, a column per strength) and
 the grid (a row per sample and method, a column per attribute).
+
+This is own code, and not matplotlib, because a PNG of it contains the exact place and the recipe of
+every picture. Its SVG and PDF keep texts as text, in one font and as wide as in the layout.
 """
 
 from __future__ import annotations

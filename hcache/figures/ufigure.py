@@ -1,6 +1,9 @@
 """The U-figure for print: donor A and recipient B, the U as two trapezoids with its arcs, and on
 every arc what becomes of B with A's activations there.
 
+This is own code, and not matplotlib, because a PNG of it contains the exact place and the recipe of
+every picture. Its SVG and PDF keep texts as text, in one font and as wide as in the layout.
+
 After the figure of Training-Free Style and Content Transfer by Leveraging U-Net Skip Connections in
 Stable Diffusion (Schaerf, Alfarano, Silvestri, Impett, 2025), https://arxiv.org/abs/2501.14524
 """

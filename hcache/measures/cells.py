@@ -19,6 +19,7 @@ from ..cache.records import Record
 from ..readers.checks import error_of
 from ..readers.saved import read_by
 from .cell import Cell
+from .faults import Tell, faults_told, is_ours, log_fault
 from .groups import GROUPS, groups_among, groups_of
 from .kinds import (
     ADDITIVITY,
@@ -39,7 +40,7 @@ from .of_reader import of_one_reader, reader_name
 from .registry import OLDER, find_question, is_older, measures
 
 
-def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
+def cells_of(run: Run, reader: str = "", tell: Tell = log_fault) -> dict[tuple[str, str], Cell]:
     """Returns the answers that were measured on a run.
 
     The keys are (question, subject), for example (``decodable``, ``smile``). If several results
@@ -50,13 +51,16 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
         run: The run.
         reader: The name of the reader whose readings of edits are shown. If it is empty, it is the
             first reader of the run that measured edits. Readings of two readers are never mixed.
+        tell: It receives a line for each measure of another package that cannot read its results.
+            These count as not measured.
     """
+    faults: dict[str, str] = {}
     found: dict[tuple[str, str], Cell] = {}
     named = named_labels(run)
     groups = groups_of(run)
     for record in of_one_reader(run, current_records(run), reader):
         by = reader_name(record)
-        for cell in _read(record, run):
+        for cell in _read(record, run, faults):
             if cell.subject not in named and f"{by}/{cell.subject}" in named:
                 cell = replace(cell, subject=f"{by}/{cell.subject}")
             key = (cell.question, cell.subject)
@@ -64,6 +68,8 @@ def cells_of(run: Run, reader: str = "") -> dict[tuple[str, str], Cell]:
                 cell = replace(cell, warning="; ".join(filter(None, [OLDER, cell.warning])))
             if key not in found or _effort(cell, run, groups) > _effort(found[key], run, groups):
                 found[key] = cell
+    for line in faults.values():
+        tell(line)
     return with_readers(with_families(found), run)
 
 
@@ -141,27 +147,43 @@ def _adjusted_part(cells: Sequence[Cell], question: Question | None) -> np.ndarr
     return np.fmax(family_p(sizes, np.array([cell.drawn for cell in cells])), own)
 
 
-def _read(record: Record, run: Run) -> Sequence[Cell]:
+def _read(record: Record, run: Run, faults: dict[str, str]) -> Sequence[Cell]:
     """Returns the cells of a record, or none if the record does not match its kind, because it was
     changed or is not from hcache.
+
+    ``faults`` gets the first fault of each measure of another package, by the measure's name. What
+    a record of another package should contain is not known here, so its faults are named too.
     """
-    try:
-        cells = [
-            cell
-            for measure in measures().values()
-            if record.kind in measure.cells
-            for cell in measure.cells[record.kind](record, run)
-        ]
-        for cell in cells:
-            (
-                _effort(cell, run, None),
-                str(cell),
-                hash((cell.question, cell.subject)),
-                np.array(cell.drawn, np.float64),
-            )
-        return cells
-    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
-        return ()
+    for measure in measures().values():
+        if record.kind not in measure.cells:
+            continue
+        with faults_told(measure, lambda line, name=measure.name: faults.setdefault(name, line)):
+            try:
+                return [
+                    _checked(cell, record, run) for cell in measure.cells[record.kind](record, run)
+                ]
+            except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
+                if not is_ours(measure):
+                    raise
+    return ()
+
+
+def _checked(cell: Cell, record: Record, run: Run) -> Cell:
+    """Returns a cell whose fields can be used as a verdict does.
+
+    Raises:
+        Exception: they cannot; of any kind that a wrong field leads to.
+    """
+    if not isinstance(cell, Cell) or not isinstance(cell.evidence, Record):
+        raise TypeError(f"the result {record.kind!r} gives Cells with their Records, got {cell!r}")
+    if not isinstance(cell.question, str) or not isinstance(cell.subject, str):
+        raise TypeError(
+            f"a cell's question and subject are texts, got {cell.question!r} and {cell.subject!r}"
+        )
+    _effort(cell, run, None)
+    str(cell)
+    np.array(cell.drawn, np.float64).reshape(len(cell.drawn))
+    return cell
 
 
 BY_GROUP = (CODES, COSINES, ALIGNMENT)

@@ -14,7 +14,7 @@ import numpy as np
 from ..analysis.swaps import DISTANCES, Distance
 from ..cache.layout import H
 from ..cache.reading import Run
-from ..directions.direction import Move, random_direction, site_of, spread
+from ..directions.direction import Move, named_samples, random_direction, site_of, spread
 from ..directions.pullback import PixelMove
 from ..directions.supervised import difference_direction
 from ..edits.batches import ChangedRows, MovedPreviews, Renders, RendersHere
@@ -224,7 +224,7 @@ class Driver:
             )
         made_by = like.made_by if like is not None else {}
         given = [
-            len(made_by.get(name) or ()) or max(1, unseen // 4)
+            len(named_samples(made_by, name)) or max(1, unseen // 4)
             for name in ("positives", "negatives")
         ]
         return min(given[0], unseen // 2), min(given[1], unseen // 2), tuple(sorted(tried))

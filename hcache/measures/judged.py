@@ -27,8 +27,7 @@ def null_in_words(run: Run, label: str) -> str:
     return " ".join(said) or (
         f"The direction of {label} was not compared with a null. Any direction changes readings,"
         f" even one to random positives: `python -m hcache measure {run.name} --what random` says"
-        " how"
-        " far."
+        " how far."
     )
 
 

@@ -8,9 +8,7 @@ adds its own by an entry point in the group ``hcache.measures``.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,11 +16,11 @@ from typing import Any
 
 from ..cache.reading import Run
 from ..cache.records import Record
-from ..errors import AnalysisError, HcacheError
 from .by_cell import ByCell
 from .cell import Cell
 from .evidence import Evidence
 from .exhibits import Exhibit, Shown
+from .faults import faults_told
 from .parameter import Parameter
 from .setting import Setting
 
@@ -209,7 +207,8 @@ class Measure:
     def refused(self, setting: Setting) -> str:
         """Says why the measure cannot be taken in a setting.
 
-        The text also says what to do. It is empty if the measure can be taken.
+        The text also says what to do. It is empty if the measure can be taken. A measure of another
+        package whose ``refuses`` fails cannot be taken.
         """
         read = (
             f"add a reader: python -m hcache read {setting.run.name} --reader"
@@ -219,7 +218,10 @@ class Measure:
             return f"no reader reads the run's edited pictures; {read}"
         if LABELS in self.needs and not setting.labels:
             return f"the run has no labels; {read}, or import labels"
-        return self.refuses(setting)
+        said: list[str] = []
+        with faults_told(self, said.append):
+            said.append(_text(self.refuses(setting)))
+        return said[-1]
 
     def work(self, setting: Setting) -> Iterator[Part]:
         """Returns its parts, or none if a setting has nothing for it."""
@@ -227,27 +229,8 @@ class Measure:
             yield from self.parts(setting)
 
 
-@contextmanager
-def faults_named(measure: Measure) -> Iterator[None]:
-    """Reports a fault of another package's measure in one line.
-
-    It covers the errors within the block. A fault of hcache's own measures is passed on unchanged.
-    The traceback is logged at the level of debugging.
-
-    Raises:
-        AnalysisError: the measure raised something that is not an error of hcache.
-    """
-    module = getattr(measure.parts, "__module__", "an unknown module")
-    try:
-        yield
-    except HcacheError:
-        raise
-    except Exception as error:  # other packages may raise anything
-        if module.split(".")[0] == __name__.split(".")[0]:
-            raise
-        logging.getLogger(__name__).debug("a fault of %s", module, exc_info=True)
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise AnalysisError(
-            f"the measure {measure.name!r} of the module {module} failed; {why}. Tell its author,"
-            " or leave it out"
-        ) from error
+def _text(said: object) -> str:
+    """Returns what a function said, which must be a text."""
+    if not isinstance(said, str):
+        raise TypeError(f"refuses returns a text, got {type(said).__name__}")
+    return said

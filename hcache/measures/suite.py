@@ -14,11 +14,12 @@ import numpy as np
 
 from ..cache.labels import find_label, label_name, named_labels
 from ..cache.reading import Run
-from ..errors import UsageError
+from ..errors import AnalysisError, UsageError
 from ..progress import part
 from .costs import EDITED
 from .duplicates import look_for_copies
-from .measure import Measure, Part, Work, faults_named
+from .faults import faults_named, is_ours
+from .measure import Measure, Part, Work
 from .registry import find_measure, measures
 from .setting import Setting
 
@@ -40,12 +41,25 @@ class Suite(Setting):
         return {name: why for name, why in found.items() if why}
 
     def parts(self, what: Sequence[str]) -> Iterator[Part]:
-        """Returns the parts of some measures, cheapest first."""
+        """Returns the parts of some measures, cheapest first.
+
+        If a measure of another package cannot list its parts, it has one part, which fails. The
+        measures before it are taken nevertheless.
+        """
         for name, measure in measures().items():
             if name in what:
-                with faults_named(measure):
-                    for each in measure.work(self):
-                        yield replace(each, work=_named(measure, each.work))
+                yield from self._parts_of(measure)
+
+    def _parts_of(self, measure: Measure) -> list[Part]:
+        try:
+            with faults_named(measure):
+                return [
+                    replace(each, work=_named(measure, each.work)) for each in measure.work(self)
+                ]
+        except AnalysisError as error:
+            if is_ours(measure):
+                raise
+            return [Part(title=measure.title, work=_failed(error))]
 
     def seconds(self, what: Sequence[str], step_seconds: float | None) -> float | None:
         """Estimates the seconds that some measures take.
@@ -96,6 +110,12 @@ def _named(measure: Measure, work: Work) -> Work:
     """Returns the work, with its faults reported as those of the measure."""
     with faults_named(measure):
         return (yield from work)
+
+
+def _failed(error: AnalysisError) -> Work:
+    """Returns work that fails when its turn comes."""
+    yield 0.0
+    raise error
 
 
 def not_needed() -> Any:

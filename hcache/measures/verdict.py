@@ -18,6 +18,7 @@ from ..cache.labels import named_labels
 from ..cache.reading import Run, first_counts, first_samples
 from .cell import Cell
 from .cells import cells_of
+from .faults import Tell, log_fault, told_once
 from .kinds import SWAP
 from .measure import LABEL, SITE, WHOLE
 from .registry import is_older, registry
@@ -65,7 +66,10 @@ class Row:
 
 
 def compare(
-    runs: Sequence[Run], labels: Sequence[str] | None = None, reader: str = ""
+    runs: Sequence[Run],
+    labels: Sequence[str] | None = None,
+    reader: str = "",
+    tell: Tell = log_fault,
 ) -> tuple[Row, ...]:
     """Answers all questions about some runs.
 
@@ -76,8 +80,11 @@ def compare(
         labels: The labels; None means :func:`labels_to_ask`.
         reader: The reader whose readings of edits are shown. If it is empty, it is each run's
             first.
+        tell: It receives a line for each measure of another package that cannot read its results.
+            The other rows are as they would be without it.
     """
-    of_runs = {run.name: cells_of(run, reader) for run in runs}
+    tell = told_once(tell)
+    of_runs = {run.name: cells_of(run, reader, tell) for run in runs}
     labels = labels_to_ask(runs, of_runs) if labels is None else labels
     sites = dict.fromkeys(
         site for run in runs for site in run.anatomy.sites if not site.startswith("block.")
@@ -99,7 +106,9 @@ def compare(
     ]
     comparisons = sum(math.comb(sum(key in found for found in of_runs.values()), 2) for key in keys)
     first = common_first(runs)
-    cut = {run.name: cells_of(first_samples(run, first)) for run in runs} if first else {}
+    cut = {}
+    if first:
+        cut = {run.name: cells_of(first_samples(run, first), tell=tell) for run in runs}
     return tuple(_row(key, of_runs, comparisons, first, cut) for key in keys)
 
 
@@ -127,9 +136,11 @@ def labels_to_ask(
 ) -> tuple[str, ...]:
     """Returns the labels that were measured for any of the runs.
 
-    If none was measured, it returns the first few labels.
+    If none was measured, it returns the first few labels. It does not tell the faults of measures;
+    :func:`compare` does.
     """
-    of_runs = of_runs if of_runs is not None else {run.name: cells_of(run) for run in runs}
+    if of_runs is None:
+        of_runs = {run.name: cells_of(run, tell=_ignored) for run in runs}
     known = tuple(dict.fromkeys(name for run in runs for name in named_labels(run)))
     of_labels = {each.name for each in registry().questions() if each.of == LABEL}
     asked = {
@@ -139,6 +150,10 @@ def labels_to_ask(
         if question in of_labels
     }
     return tuple(name for name in known if name in asked) or known[:FEW]
+
+
+def _ignored(line: str) -> None:
+    """Takes the line of a fault that is told elsewhere."""
 
 
 def ranking(

@@ -21,9 +21,9 @@ from ..cache.reading import Run
 from ..figures.verdict import STYLE as TABLE_STYLE
 from ..figures.verdict import anchor_of, row_title, verdict_table
 from ..measures.evidence import Evidence
-from ..measures.registry import measures
+from ..measures.faults import Tell, told_once
 from ..measures.verdict import Row, compare
-from .exhibits import drawn, exhibits
+from .exhibits import exhibits, summaries
 from .guide import page_html, pages_of
 
 
@@ -33,9 +33,11 @@ def verdict_report(
     """Writes the report of some runs as complete HTML.
 
     The text can be saved as a file. ``reader``: the reader whose readings of edits are shown; each
-    run's first if empty.
+    run's first if empty. It begins with the faults of measures of other packages.
     """
-    rows = compare(runs, labels, reader)
+    faults: list[str] = []
+    tell = told_once(faults.append)
+    rows = compare(runs, labels, reader, tell)
     evidence = {run.name: Evidence(run, reader) for run in runs}
     shown = [row for row in rows if row.cells]
     return _template().render(
@@ -43,7 +45,8 @@ def verdict_report(
         runs=runs,
         version=__version__,
         table=Markup(verdict_table(rows, [run.name for run in runs])),
-        summaries=_summaries(evidence),
+        summaries=_summaries(evidence, tell),
+        faults=faults,
         sections=[_section(row, evidence) for row in shown],
         explained=list(dict.fromkeys(page for row in shown for page in pages_of(*row.key))),
         style=Markup(read_asset(__file__, "report.css") + TABLE_STYLE),
@@ -61,19 +64,16 @@ def _template() -> Template:
     return environment.from_string(read_asset(__file__, "report.html"))
 
 
-def _summaries(evidence: Mapping[str, Evidence]) -> list[dict[str, Any]]:
+def _summaries(evidence: Mapping[str, Evidence], tell: Tell) -> list[dict[str, Any]]:
     """Returns the tables beside the verdict, for the runs that have them."""
-    made = []
-    for measure in measures().values():
-        for summary in measure.summaries:
-            found = {name: summary.of(each) for name, each in evidence.items()}
-            tables = {
-                name: Markup(drawn(summary.title, shown).html)
-                for name, shown in found.items()
-                if shown is not None
-            }
-            made.append({"title": summary.title, "missing": summary.missing, "tables": tables})
-    return made
+    return [
+        {
+            "title": summary.title,
+            "missing": summary.missing,
+            "tables": {name: Markup(each.html) for name, each in tables.items()},
+        }
+        for _, summary, tables in summaries(evidence, tell)
+    ]
 
 
 def _section(row: Row, evidence: Mapping[str, Evidence]) -> dict[str, Any]:

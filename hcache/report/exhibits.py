@@ -5,6 +5,7 @@ The measures define the evidence (:mod:`hcache.measures.exhibits`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from html import escape
 
@@ -16,8 +17,9 @@ from ..figures.evidence import chart_of
 from ..figures.strips import draw_sheet
 from ..figures.verdict import carriers_table
 from ..measures.exhibits import CarriersTable, PictureSheet, Shown
-from ..measures.measure import Runs, faults_named
-from ..measures.registry import find_measure, find_question, measured_by
+from ..measures.faults import Tell, faults_told
+from ..measures.measure import Measure, Runs, Summary
+from ..measures.registry import find_measure, find_question, measured_by, measures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,12 +60,37 @@ def exhibits(question: str, subject: str, runs: Runs) -> list[Drawn]:
     found = find_question(question, subject)
     if found is None:
         return []
-    of = found.asked_of(question, subject)
+    of, faults = found.asked_of(question, subject), []
     try:
-        with faults_named(find_measure(measured_by(question, subject))):
+        with faults_told(find_measure(measured_by(question, subject)), faults.append):
             return [drawn(each.title, each.shown, each.run) for each in found.exhibits(of, runs)]
     except AnalysisError as error:  # continue with the other rows
-        return [Drawn(title="What cannot be shown", html=f"<p>{escape(str(error))}</p>")]
+        faults.append(str(error))
+    return [Drawn(title="What cannot be shown", html=f"<p>{escape(each)}</p>") for each in faults]
+
+
+def summaries(runs: Runs, tell: Tell) -> Iterator[tuple[Measure, Summary, dict[str, Drawn]]]:
+    """Yields the tables beside the verdict.
+
+    They are drawn for the runs that have them.
+
+    Args:
+        runs: The evidence of the runs.
+        tell: It receives a line for each table of another package that cannot be made.
+    """
+    for measure in measures().values():
+        with faults_told(measure, tell):
+            for summary in list(measure.summaries):
+                yield measure, summary, _summary(measure, summary, runs, tell)
+
+
+def _summary(measure: Measure, summary: Summary, runs: Runs, tell: Tell) -> dict[str, Drawn]:
+    made = {}
+    for name, evidence in runs.items():
+        with faults_told(measure, tell):
+            if (shown := summary.of(evidence)) is not None:
+                made[name] = drawn(summary.title, shown)
+    return made
 
 
 def drawn(title: str, shown: Shown, run: str = "") -> Drawn:

@@ -396,18 +396,6 @@ def _chance_line(chance: Sequence[Mapping[str, Any]], attribute: str) -> str:
     )
 
 
-def clip_as_text(told: Mapping[str, Any]) -> str:
-    """Describes how often a CLIP distinguishes texts.
-
-    They are the two texts of every attribute, measured by ``clip_accuracy``.
-    """
-    return ", ".join(
-        f"{name.replace('_', ' ')} {told['drawings'][name]['share']:.0%} of drawings and "
-        f"{told['samples'][name]['share']:.0%} of samples"
-        for name in ATTRIBUTES
-    ).replace("%", " %")
-
-
 def _line(cell: Mapping[str, Any], target: str) -> str:
     """A cell as a row of the table, for one of the factors; a chosen component with its number,
     and its sign.

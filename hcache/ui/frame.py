@@ -23,7 +23,7 @@ from ..cards import default_spec
 from ..errors import HcacheError, HomeError, RunBusyError, told_of
 from . import address, loaders, state
 from .login import need_login
-from .text import literal
+from .text import literal, with_commands
 from .watching import job_monitor, job_panel
 
 PENDING = "pending run"
@@ -147,7 +147,7 @@ def errors_shown() -> Iterator[None]:
             ):
                 st.session_state[_GONE] = True
                 st.rerun()  # of the whole page, even if only a fragment was drawn again
-        st.error(literal(told_of(error)), icon=":material/error:")
+        st.error(with_commands(told_of(error)), icon=":material/error:")
 
 
 def pick_run(home: Path, needed: bool = False) -> Run | None:

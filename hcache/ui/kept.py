@@ -49,8 +49,9 @@ def kept_models() -> ByteCache:
 
 
 def _weight(run: Run) -> int:
-    """Returns the bytes read from a run so far."""
-    return sum(value.nbytes for value in vars(run).values() if isinstance(value, np.ndarray))
+    """Returns the bytes read from a run so far. Another thread may read more meanwhile."""
+    values = tuple(vars(run).values())
+    return sum(value.nbytes for value in values if isinstance(value, np.ndarray))
 
 
 def kept(spinner: str = "") -> Callable[[Callable[P, T]], Callable[P, T]]:

@@ -18,6 +18,8 @@ _SPECIAL = re.compile(
     r"|^[#+=-]|(?<=^\d)[.)]|(?<=^\d\d)[.)]"  # headings, lists and lines, only at the start
 )
 
+_COMMAND = re.compile(r"`(python -m hcache(?: [\w./=-]+)*)`")
+
 
 def sentence(text: str) -> str:
     """Returns a choice with a capital letter first. Its value is unchanged."""
@@ -33,3 +35,19 @@ def literal(text: object) -> str:
         text: Anything. An error is shown by its message.
     """
     return _SPECIAL.sub(r"\\\g<0>", _SPACE.sub(" ", str(text)).strip())
+
+
+def with_commands(text: object) -> str:
+    """Returns what :func:`literal` returns, with hcache's commands as code.
+
+    A command stands between backticks, and its words have no characters that mean something in
+    code.
+
+    Args:
+        text: Anything. An error is shown by its message.
+    """
+    parts = _COMMAND.split(_SPACE.sub(" ", str(text)).strip())
+    return "".join(
+        f"`{part}`" if number % 2 else _SPECIAL.sub(r"\\\g<0>", part)
+        for number, part in enumerate(parts)
+    )

@@ -14,6 +14,7 @@ import streamlit as st
 
 from ...cache.layout import DIRECTIONS, H, run_names
 from ...cache.reading import Run, open_run
+from ...cache.records import state_of
 from ...directions import fitting
 from ...directions.direction import (
     Direction,
@@ -21,6 +22,7 @@ from ...directions.direction import (
     Resamplable,
     check_movable,
     digest_of,
+    named_samples,
     site_of,
 )
 from ...directions.fitting import (
@@ -44,7 +46,7 @@ from ...recipes.edits import DirectionRef
 from .. import loaders, state
 from ..kept import kept
 from ..tasks import task_list
-from ..text import literal
+from ..text import literal, with_commands
 from .fits import FIT, fit_panel, fitted, import_panel
 from .mask import mask_panel
 from .positives import choose_samples
@@ -134,7 +136,7 @@ def _tell_nulls(run: Run, made_by: Mapping[str, Any]) -> None:
     each sample is the way to the mean.
     """
     if label := str(made_by.get("label", "")):
-        st.caption(literal(null_in_words(run, label)))
+        st.caption(with_commands(null_in_words(run, label)))
     if said := net_in_words(made_by.get("net")):
         st.caption(said)
 
@@ -217,7 +219,7 @@ def _new(run: Run, method: Method) -> Chosen | None:
     proposed = f"{label.replace('/', '-')}-{name}" if label else name
     proposed += "" if what.site == H else f"-{what.site}"
     if method.quick:
-        moves = _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
+        moves = _at_once(run, what)
         _save_form(run, moves[0], proposed)
         return Chosen(move=moves[0], name=f"new, {name}", target=label or None)
     found = fitted(run, what)
@@ -284,10 +286,7 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
     what, name = replace(Fit.from_json(ref.made_by), component=0), ref.name or ref.digest
     st.caption(literal(_told(ref.made_by)) + " Not saved here; it is fitted again.")
     if is_quick(what.method):
-        moves = {
-            digest_of(move): move
-            for move in _fit_at_once(str(run.folder), len(run), _frozen(what.to_json()))
-        }
+        moves = {digest_of(move): move for move in _at_once(run, what)}
     elif found := fitted(run, what):
         moves = {entry.digest: saved_move(run, entry.name) for entry in found}
     else:
@@ -303,11 +302,19 @@ def _from_recipe(run: Run, ref: DirectionRef) -> Chosen | None:
     return Chosen(move=moves[ref.digest], name=name, target=_target(run, ref.made_by))
 
 
-@kept("Averaging h …")
-def _fit_at_once(folder: str, samples: int, what: str) -> tuple[Move, ...]:
-    """Fits a direction immediately. ``samples`` is part of the cache's key: a run that has grown is
-    fitted again.
+def _at_once(run: Run, what: Fit) -> tuple[Move, ...]:
+    """Fits a direction immediately, or returns the kept result. Other samples give another result,
+    and so do other saved directions under the names that a fit adds up.
     """
+    made_from = [state_of(run)]
+    if fitting.DIRECTIONS in METHODS[what.method].needs:
+        made_from += [f"{entry.name} {entry.digest}" for entry in list_moves(run)]
+    return _fit_at_once(str(run.folder), tuple(made_from), _frozen(what.to_json()))
+
+
+@kept("Averaging h …")
+def _fit_at_once(folder: str, made_from: tuple[str, ...], what: str) -> tuple[Move, ...]:
+    """Fits a direction immediately. ``made_from`` is part of the key of what is kept."""
     import json
 
     from ...progress import drive
@@ -343,10 +350,10 @@ def _told(made_by: Mapping[str, Any]) -> str:
     parts = [f"Made by {made_by.get('method', 'an unknown method')}"]
     if made_by.get("label"):
         parts.append(f"from the label {made_by['label']}")
-    if made_by.get("positives"):
-        parts.append(f"with {len(made_by['positives'])} positives")
-    if made_by.get("negatives"):
-        parts.append(f"and {len(made_by['negatives'])} negatives")
+    if count := len(named_samples(made_by, "positives")):
+        parts.append(f"with {count} positives")
+    if count := len(named_samples(made_by, "negatives")):
+        parts.append(f"and {count} negatives")
     if (site := made_by.get("site", H)) != H:
         parts.append(f"at {site}")
     return " ".join(parts) + "."

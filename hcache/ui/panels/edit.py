@@ -9,6 +9,7 @@ import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
+from ...cache.records import state_of
 from ...directions.direction import Move
 from ...edits.render_store import render_kept
 from ...figures.pictures import png_bytes
@@ -237,15 +238,17 @@ def _preview(
 ) -> tuple[np.ndarray, np.ndarray]:
     from ...edits.executor import Executor
 
-    start = _preview_start(str(run.folder), sample, step)
+    start = _preview_start(str(run.folder), state_of(run), sample, step)
     edit = setup.edit(amount).at_step(step)
     executor = Executor(loaders.model_of(run), run, moves=_known(chosen))
     return start.predicted, executor.preview(start, [edit])
 
 
 @kept()
-def _preview_start(folder: str, sample: int, step: int) -> Start:
-    """Reads a sample at a step once, and computes what is not stored."""
+def _preview_start(folder: str, samples: str, sample: int, step: int) -> Start:
+    """Reads a sample at a step once, and computes what is not stored. ``samples``, the digest
+    of the run's samples, is part of the key of what is kept.
+    """
     from ...cache.reading import open_run
     from ...edits.executor import Executor
 

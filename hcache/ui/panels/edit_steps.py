@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,8 @@ def edit_steps_panel(run: Run, chosen: Chosen | None) -> None:
 def _options_of(chosen: Chosen | None) -> dict[str, str]:
     """The texts and the CLIP model that a direction was trained with, if it says them."""
     made_by = {} if chosen is None else chosen.move.made_by
-    options = made_by.get("options") or {}
+    given = made_by.get("options")
+    options = given if isinstance(given, Mapping) else {}
     return {name: str(options.get(name) or "") for name in ("clip", "source", "target")}
 
 

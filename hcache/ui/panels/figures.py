@@ -12,7 +12,9 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from ...cache.reading import Run
+from ...cache.records import state_of
 from ...directions.direction import check_movable
+from ...directions.store import list_moves
 from ...figures.choices import (
     SAVED,
     Choice,
@@ -28,17 +30,18 @@ from ...figures.choices import (
     usable_labels,
 )
 from ...figures.drawing import WIDTHS, Figure, Style
-from ...figures.making import Key, Maker
+from ...figures.making import Maker
 from ...figures.notebook import draw
 from ...figures.palette import in_dark
 from ...figures.ufigure import Swapped, draw_u
 from ...measures.costs import about, render_seconds
 from ...measures.judged import null_in_words
+from ...measures.label_values import values_of
 from ...specs import parse_numbers, parse_samples
 from .. import loaders, state
-from ..kept import kept
+from ..kept import kept_values
 from ..pace import starts_itself, step_seconds_of
-from ..text import literal, sentence
+from ..text import sentence, with_commands
 from ..work import run_button
 from .directions import site_panel
 from .swap import untouched
@@ -76,8 +79,8 @@ def figures_panel(run: Run) -> None:
     right.caption(ABOUT[kind])
     choice = {U: _swaps, STRIP: _strip, GRID: _grid}[kind](run)
     for label in _labels_of(choice):
-        st.caption(literal(null_in_words(run, label)))
-    question, seconds = (run.name, len(run), choice), _seconds(run, choice)
+        st.caption(with_commands(null_in_words(run, label)))
+    question, seconds = (run.name, _sources(run, choice), choice), _seconds(run, choice)
     made = run_button(
         "Make the figure",
         f"figure-{kind}",
@@ -110,6 +113,22 @@ def _labels_of(choice: Choice) -> tuple[str, ...]:
     return ()
 
 
+def _sources(run: Run, choice: Choice) -> tuple[str | tuple[str, str], ...]:
+    """Returns what a figure is made from: the samples of its runs, and each of its labels and saved
+    directions with a digest that changes with it.
+    """
+    owner = _owner(run, choice) if isinstance(choice, Swaps) else run
+    named = (*getattr(choice, "ways", ()), *getattr(choice, "attributes", ()))
+    saved = {f"{SAVED}{entry.name}": entry.digest for entry in list_moves(run)}
+    shown = [(name, saved[name]) for name in named if name in saved]
+    return (state_of(run), state_of(owner), *values_of(run, _labels_of(choice)).items(), *shown)
+
+
+def _owner(run: Run, choice: Swaps) -> Run:
+    """Returns the run of a figure's donor."""
+    return loaders.shared_run(run.folder.parent / choice.donor_run) if choice.donor_run else run
+
+
 def _seconds(run: Run, choice: Choice) -> float | None:
     """Returns the seconds that the figure takes, if they are known. Methods are fitted for strips
     and grids.
@@ -122,10 +141,7 @@ def _seconds(run: Run, choice: Choice) -> float | None:
 def _show_empty(run: Run, choice: Choice, seconds: float | None) -> None:
     """Shows the outline of the figure: for the U, A and B in their places."""
     if isinstance(choice, Swaps):
-        owner = (
-            loaders.shared_run(run.folder.parent / choice.donor_run) if choice.donor_run else run
-        )
-        pair = [untouched(owner, choice.donor), untouched(run, choice.recipient)]
+        pair = [untouched(_owner(run, choice), choice.donor), untouched(run, choice.recipient)]
         drawing = draw_u(
             Swapped(
                 anatomy=run.anatomy,
@@ -161,16 +177,29 @@ def _show_empty(run: Run, choice: Choice, seconds: float | None) -> None:
 
 
 def _make(run: Run, choice: Choice) -> Generator[float, None, Swapped | Table]:
-    maker = Maker(
-        run=run, load=lambda: loaders.model_of(run), fitted=_fitted(str(run.folder), len(run))
-    )
+    maker = Maker(run=run, load=lambda: loaders.model_of(run), fitted=KeptMoves(run))
     return (yield from maker.make(choice))
 
 
-@kept()
-def _fitted(folder: str, samples: int) -> dict[Key, Move]:
-    """Returns the directions that were fitted for figures of a run, for all sessions."""
-    return {}
+class KeptMoves:
+    """The directions that were fitted for figures of a run.
+
+    They are kept for all sessions, each as a value of its own. The key of one has its fit and the
+    samples of the run, so that other values of a label or other samples give another direction.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._of = (KeptMoves, str(run.folder), state_of(run))
+
+    def get(self, key: str) -> Move | None:
+        """Returns a direction by its fit's JSON.
+
+        It is None if it is not kept.
+        """
+        return kept_values().find((*self._of, key))
+
+    def __setitem__(self, key: str, move: Move) -> None:
+        kept_values().keep((*self._of, key), move)
 
 
 def _swaps(run: Run) -> Swaps:

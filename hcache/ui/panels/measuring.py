@@ -21,6 +21,7 @@ from ...errors import HcacheError
 from ...figures.verdict import row_title
 from ...measures.costs import about
 from ...measures.declared.cka import BESIDE
+from ...measures.faults import Tell, faults_told
 from ...measures.measure import LABELS, MODEL
 from ...measures.parameter import Parameter
 from ...measures.registry import (
@@ -60,18 +61,22 @@ SIZES = ("quick", USUAL, "thorough")
 """The sizes. The parameters define their values."""
 
 
-def start_cheap(runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row]) -> None:
+def start_cheap(
+    runs: Sequence[Run], labels: Sequence[str], rows: Sequence[Row], tell: Tell
+) -> None:
     """Starts missing measures that are cheap and start themselves.
 
     Each starts once per session, and not beside a running task of the run, or one that was
-    cancelled or failed.
+    cancelled or failed. ``tell`` receives the faults of measures of other packages.
     """
     begun = st.session_state.setdefault(BEGUN, set())
     for run in runs:
         for name, measure in measures().items():
             if not measure.starts_itself:
                 continue
-            known = [label for label in labels if measure.defined_on(run, label)]
+            known: list[str] = []
+            with faults_told(measure, tell):
+                known += [label for label in labels if measure.defined_on(run, label)]
             question = (name, run.name, len(run), tuple(known))
             if question in begun or not _unanswered(run, name, rows) & set(known):
                 continue

@@ -27,7 +27,8 @@ from ...figures.probe_charts import (
 )
 from ...measures.by_cell import ByCell, Choice, LearningCurves, ProbeMap, Work
 from ...measures.costs import about
-from ...measures.measure import Measure, faults_named
+from ...measures.faults import faults_named
+from ...measures.measure import Measure
 from ...measures.noise import log_snr_of, middle_step
 from ...measures.parameter import Parameter
 from ...measures.registry import registry
@@ -99,14 +100,20 @@ def probes_panel(run: Run) -> None:
             "this run has no labels to probe for: its model has no attribute reader. Click some in"
             " the Gallery, or import a CSV with `python -m hcache labels-import`"
         )
-    asked = _question(run, list(labels))
+    measure = _measure()
+    with faults_named(measure):
+        _draw_question(_question(measure, run, list(labels)))
+
+
+def _draw_question(asked: ProbeQuestion) -> None:
+    """Draws what is known of a question, and the button that measures the rest."""
+    run = asked.run
     if not asked.sites:
         st.info("Choose a site to probe.")
         return
     known = asked.stored()
-    with faults_named(asked.measure):
-        words = asked.by_cell.words(run, known, asked.options)
-        seconds = asked.by_cell.seconds(run, known, asked.options) if known.missing else 0.0
+    words = asked.by_cell.words(run, known, asked.options)
+    seconds = asked.by_cell.seconds(run, known, asked.options) if known.missing else 0.0
     st.caption(words + ("" if known.missing else " Every cell is stored with the run."))
     if known.missing:
         cells = (
@@ -126,9 +133,8 @@ def probes_panel(run: Run) -> None:
         _map_and_cell(asked, known)
 
 
-def _question(run: Run, labels: Sequence[str]) -> ProbeQuestion:
-    """Draws the choices of measure, label, sites, and the measure's own options."""
-    measure = _measure()
+def _question(measure: Measure, run: Run, labels: Sequence[str]) -> ProbeQuestion:
+    """Draws the choices of label, sites, and the measure's own options."""
     by_cell = measure.by_cell
     if by_cell is None:
         raise AnalysisError(f"the measure {measure.name} is not taken cell by cell")
@@ -137,8 +143,7 @@ def _question(run: Run, labels: Sequence[str]) -> ProbeQuestion:
         label = state.select(
             "Label", "label", labels, format_func=lambda text: text.replace("_", " ")
         )
-    with faults_named(measure):
-        asks, every = list(by_cell.asks(run, labels)), tuple(by_cell.sites(run))
+    asks, every = list(by_cell.asks(run, labels)), tuple(by_cell.sites(run))
     options = by_cell.options({})
     with two:
         options |= dict(_choose(measure, each) for each in asks[:1])
@@ -189,7 +194,8 @@ def _choose(measure: Measure, ask: Choice | Parameter) -> tuple[str, Any]:
 @st.fragment
 def _map_and_cell(asked: ProbeQuestion, known: ProbeMap) -> None:
     """Draws the heat map and its chosen cell in one fragment. A click redraws only these."""
-    with errors_shown():  # a fragment's errors do not reach its page
+    # a fragment's errors do not reach its page
+    with errors_shown(), faults_named(asked.measure):
         _draw_map_and_cell(asked, known)
 
 
@@ -306,8 +312,7 @@ def _closer(
     """Draws how many labelled samples are enough here, and what a site adds to x_t."""
     run, (site, step) = asked.run, cell
     st.subheader("How many labels are needed", anchor=False)
-    with faults_named(asked.measure):
-        found = curves.stored(run, known.label, step, known.sites, asked.options)
+    found = curves.stored(run, known.label, step, known.sites, asked.options)
     missing = [each for each in known.sites if each not in found]
     if missing:
         run_button(

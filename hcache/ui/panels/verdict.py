@@ -16,12 +16,13 @@ from ...cache.records import delete_stale, stale_results
 from ...errors import HcacheError, UsageError
 from ...figures.verdict import STYLE, key_of, row_title, verdict_table
 from ...measures.evidence import Evidence
+from ...measures.faults import Tell, told_once
 from ...measures.registry import measures, registry
 from ...measures.sample_sizes import in_words
 from ...measures.verdict import Row, compare, labels_to_ask
 from ...readers.reading import readers_of
 from ...report.document import verdict_report
-from ...report.exhibits import drawn, exhibits
+from ...report.exhibits import exhibits, summaries
 from ...report.guide import pages_of
 from .. import loaders, state
 from ..frame import errors_shown
@@ -46,11 +47,12 @@ def verdict_panel(run: Run) -> None:
         labels = _labels_panel(runs)
     for line in registry().refused:
         st.warning(literal(line))
+    tell = told_once(lambda line: st.warning(literal(line)))
     reader = _reader_panel(runs)
     evidence = {each.name: Evidence(each, reader) for each in runs}
-    rows = compare(runs, labels, reader)
+    rows = compare(runs, labels, reader, tell)
     with errors_shown():
-        start_cheap(runs, labels, rows)
+        start_cheap(runs, labels, rows, tell)
     with errors_shown():
         measure_all_panel(runs, labels, rows)
     for each in runs:
@@ -62,7 +64,7 @@ def verdict_panel(run: Run) -> None:
     with errors_shown():
         _evidence_panel(rows, str(state.recall("cell", "")), evidence)
     with errors_shown():
-        _summaries_panel(evidence)
+        _summaries_panel(evidence, tell)
     with errors_shown():
         measure_panel(runs, labels, rows)
     with errors_shown():
@@ -190,27 +192,23 @@ def _chosen(rows: Sequence[Row], chosen: str, names: Sequence[str]) -> tuple[Row
     return cells[0] if cells else (None, "")
 
 
-def _summaries_panel(evidence: dict[str, Evidence]) -> None:
+def _summaries_panel(evidence: dict[str, Evidence], tell: Tell) -> None:
     """Draws the tables of measures beside the verdict, by run, for example which group carries
     what.
     """
-    for measure in measures().values():
-        for summary in measure.summaries:
-            found = {name: summary.of(each) for name, each in evidence.items()}
-            tables = {name: shown for name, shown in found.items() if shown is not None}
-            if not tables:
-                continue
-            st.subheader(literal(summary.title))
-            for name, shown in tables.items():
-                if len(tables) > 1:
-                    st.markdown(f"**{literal(name)}**")
-                table = drawn(summary.title, shown)
-                if table.figure is None:
-                    st.html(f"<style>{_COLOURS}{STYLE}</style>{table.html}")
-                else:
-                    key = f"summary-{measure.name}-{summary.title}-{name}"
-                    st.plotly_chart(table.figure, key=key, alt=f"{summary.title}; of {name}")
-            st.caption(literal(summary.text))
+    for measure, summary, tables in summaries(evidence, tell):
+        if not tables:
+            continue
+        st.subheader(literal(summary.title))
+        for name, table in tables.items():
+            if len(tables) > 1:
+                st.markdown(f"**{literal(name)}**")
+            if table.figure is None:
+                st.html(f"<style>{_COLOURS}{STYLE}</style>{table.html}")
+            else:
+                key = f"summary-{measure.name}-{summary.title}-{name}"
+                st.plotly_chart(table.figure, key=key, alt=f"{summary.title}; of {name}")
+        st.caption(literal(summary.text))
 
 
 def _stale_panel(runs: Sequence[Run]) -> None:
