@@ -154,18 +154,19 @@ def _read(record: Record, run: Run, faults: dict[str, str]) -> Sequence[Cell]:
     ``faults`` gets the first fault of each measure of another package, by the measure's name. What
     a record of another package should contain is not known here, so its faults are named too.
     """
+    found: list[Cell] = []
     for measure in measures().values():
         if record.kind not in measure.cells:
             continue
         with faults_told(measure, lambda line, name=measure.name: faults.setdefault(name, line)):
             try:
-                return [
+                found += [
                     _checked(cell, record, run) for cell in measure.cells[record.kind](record, run)
                 ]
             except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError):
                 if not is_ours(measure):
                     raise
-    return ()
+    return found
 
 
 def _checked(cell: Cell, record: Record, run: Run) -> Cell:
