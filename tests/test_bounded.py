@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import shutil
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from hcache.bounded import ByteCache, bytes_of
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import save_move
+from hcache.extraction.run import extract
 from hcache.features import Features
 from hcache.models.condition import Condition
 from hcache.models.conditioners import ByText
@@ -163,6 +165,34 @@ def test_pages_keep_no_more_than_they_may_of_anything(small, copied_run, tmp_pat
     assert len(loaders.picture_uris(folder, n)[:]) == n
     loaders.components(folder, n, "h", 0)
     assert 0 < kept.kept_values().bytes <= 20_000
+
+
+def test_a_run_that_was_extracted_anew_in_its_folder_is_seen_anew(
+    copied_run, tiny_model, tiny_spec, tmp_path
+):
+    """It has as many samples as the one before, of other seeds."""
+    st.cache_resource.clear()
+    folder, n = str(copied_run.folder), len(copied_run)
+
+    def seen():
+        return (
+            loaders.matrix(folder, n, "h", 1),
+            loaders.components(folder, n, "h", 1).scores,
+            loaders.projection_at(folder, n, "h", 1).scores,
+            np.frombuffer(loaders.sprite_of(folder, n)[0], np.uint8),
+            np.array(loaders.picture_uris(folder, n)[:]),
+        )
+
+    before = seen()
+    assert all(
+        one is not None and np.array_equal(one, two)
+        for one, two in zip(before, seen(), strict=True)
+    )
+    other = extract(tiny_model, dataclasses.replace(tiny_spec, seed=900), tmp_path / "other")
+    shutil.rmtree(folder)
+    shutil.copytree(other.folder, folder)
+    for one, two in zip(before, seen(), strict=True):
+        assert not np.array_equal(one, two)
 
 
 def test_an_addresses_list_weighs_what_was_made_of_it(small, copied_run):

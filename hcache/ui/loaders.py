@@ -1,8 +1,8 @@
 """Cached loading for pages. Large values are shared between sessions, read-only, and bounded in
 bytes. Small values are bounded in number.
 
-The key of every value contains the run's folder and its number of samples, so a growing run is read
-again.
+The key of every value contains the run's folder, its number of samples and what identifies them, so
+a run that grows, or is extracted anew in its folder, is read again.
 """
 
 from __future__ import annotations
@@ -50,7 +50,14 @@ noise levels.
 
 def matrix(folder: str, samples: int, site: str, step: int) -> np.ndarray:
     """Returns all samples of a run at one step (n, d), read-only."""
-    return _matrix(folder, state_of(shared_run(Path(folder))), samples, site, step)
+    return _matrix(folder, _state(folder), samples, site, step)
+
+
+def _state(folder: str) -> str:
+    """Returns hex digits that identify a run's samples, so that a run that was extracted anew in
+    its folder is not taken for the one before.
+    """
+    return state_of(shared_run(Path(folder)))
 
 
 @kept()
@@ -86,9 +93,13 @@ class PictureURIs(Sequence[str]):
         return self._made[row]
 
 
-@kept()
 def picture_uris(folder: str, samples: int) -> PictureURIs:
     """Returns the run's pictures as data addresses."""
+    return _picture_uris(folder, _state(folder), samples)
+
+
+@kept()
+def _picture_uris(folder: str, state: str, samples: int) -> PictureURIs:
     return PictureURIs(shared_run(Path(folder)), samples)
 
 
@@ -110,9 +121,13 @@ def _signature(path: Path) -> tuple[int, ...]:
     return (found.st_ino, found.st_size, found.st_mtime_ns)
 
 
-@kept()
 def components(folder: str, samples: int, site: str, step: int) -> PCA:
     """Returns the principal components of a site at a step."""
+    return _components(folder, _state(folder), samples, site, step)
+
+
+@kept()
+def _components(folder: str, state: str, samples: int, site: str, step: int) -> PCA:
     run = open_run(folder)
     if len(run) * run.width(site) * 4 > MEMORY:
         return principal_components(lambda: _first(run.blocks(site, step), samples))
@@ -133,12 +148,16 @@ def _first(blocks: Iterator[np.ndarray], samples: int) -> Iterator[np.ndarray]:
 SPRITE_PIXELS, SPRITE_CELL, LEAST_CELL = 2**23, 64, 24
 
 
-@kept()
 def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
     """Returns the run's pictures in one JPEG, with a cell's width.
 
     It is None if they would be too small.
     """
+    return _sprite(folder, _state(folder), samples)
+
+
+@kept()
+def _sprite(folder: str, state: str, samples: int) -> tuple[bytes, int] | None:
     cell = min(SPRITE_CELL, int((SPRITE_PIXELS / max(1, samples)) ** 0.5))
     return (
         (sprite(shared_run(Path(folder)).images[:samples], cell), cell)
@@ -147,12 +166,16 @@ def sprite_of(folder: str, samples: int) -> tuple[bytes, int] | None:
     )
 
 
-@kept("Projecting the samples …")
 def projection_at(folder: str, samples: int, site: str, step: int) -> Projections:
     """Returns one step's own components: (1, n, k).
 
     It is for a page that does not have those of all steps yet.
     """
+    return _projection(folder, _state(folder), samples, site, step)
+
+
+@kept("Projecting the samples …")
+def _projection(folder: str, state: str, samples: int, site: str, step: int) -> Projections:
     run = shared_run(Path(folder))
     own, _ = drive(
         project_steps(
