@@ -13,7 +13,7 @@ from hcache.toyfaces.measure import ATTRIBUTES, grain
 from hcache.toyfaces.reader import WEIGHTS
 
 DOCS = Path(__file__).parent.parent / "docs"
-KNOWN = ("weights", "samples", "directions", "meaningless", "methods")
+KNOWN = ("weights", "samples", "directions", "meaningless", "methods", "per-sample")
 
 
 def test_grain_is_the_deviation_of_white_noise_and_nothing_else():
@@ -49,6 +49,13 @@ def test_the_documentation_has_the_tables_as_they_were_measured():
     assert set(asked) >= set(KNOWN) and len(asked) == len(set(asked))
 
 
+def test_every_method_for_each_sample_was_tried_on_128_samples():
+    facts = json.loads((WEIGHTS.parent / "per_sample.json").read_text())
+    assert len(facts["cells"]) == 60
+    for cell in facts["cells"]:
+        assert {len(values) for values in cell["changes"].values()} == {128}, cell["row"]
+
+
 def test_directions_stand_beside_random_positives_at_three_lengths():
     def beside(value: float, p: float) -> dict:
         change = {"value": value, "low": value - 0.5, "high": value + 0.5, "n": 16}
@@ -67,7 +74,8 @@ def test_directions_stand_beside_random_positives_at_three_lengths():
 def test_the_results_are_of_the_weights_that_ship(model):
     weights = default_spec(model).weights
     files = [WEIGHTS.parent / f"{model}.{part}.json" for part in ("facts", "verdict")]
-    files += [WEIGHTS.parent / "readers.json"] if model == report.MODEL else []
+    if model == report.MODEL:
+        files += [WEIGHTS.parent / f"{part}.json" for part in ("readers", "methods", "per_sample")]
     for path in filter(Path.exists, files):
         assert json.loads(path.read_text())["settings"]["weights"] == weights, path.name
     card = (WEIGHTS.parent / model / "README.md").read_text(encoding="utf-8")

@@ -18,6 +18,7 @@ import argparse
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -303,7 +304,7 @@ def keep(
             "positives": cell.positives,
             "attribute": cell.attribute,
             "row": cell.row,
-            "seconds": made.seconds,
+            "seconds": None if isnan(made.seconds) else made.seconds,
             "net": dict(net),
             "changes": dict(changes),
         }
