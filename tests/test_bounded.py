@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import shutil
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import streamlit as st
 import torch
 
+from hcache.analysis.similarity import pixel_distance
 from hcache.bounded import ByteCache, bytes_of
 from hcache.directions.naive import naive_direction
 from hcache.directions.store import save_move
@@ -19,6 +21,7 @@ from hcache.models.condition import Condition
 from hcache.models.conditioners import ByText
 from hcache.models.memory import weight_bytes
 from hcache.ui import kept, loaders, work
+from hcache.ui.similarity_choice import two_samples
 from hcache.ui.work import keep_result
 
 
@@ -171,6 +174,7 @@ def test_a_run_that_was_extracted_anew_in_its_folder_is_seen_anew(
     copied_run, tiny_model, tiny_spec, tmp_path
 ):
     """It has as many samples as the one before, of other seeds."""
+    st.cache_data.clear()
     st.cache_resource.clear()
     folder, n = str(copied_run.folder), len(copied_run)
 
@@ -181,6 +185,7 @@ def test_a_run_that_was_extracted_anew_in_its_folder_is_seen_anew(
             loaders.projection_at(folder, n, "h", 1).scores,
             np.frombuffer(loaders.sprite_of(folder, n)[0], np.uint8),
             np.array(loaders.picture_uris(folder, n)[:]),
+            two_samples(loaders.shared_run(Path(folder)), {"pixels": pixel_distance})["pixels"],
         )
 
     before = seen()

@@ -9,6 +9,7 @@ import streamlit as st
 
 from ..analysis.swaps import Distance
 from ..cache.reading import Run
+from ..cache.records import state_of
 from ..readers.likeness import distances_of, samples_apart
 from ..readers.reading import reader_of
 from ..similarities.opening import ChosenDistances, between_pictures, chosen_distances
@@ -50,12 +51,12 @@ def two_samples(run: Run, distances: Mapping[str, Distance]) -> dict[str, float]
     than the distances of a few pictures. A distance of an encoder has its digest in its name, so
     that of another encoder is measured anew.
     """
-    return dict(_two_samples(str(run.folder), len(run), tuple(distances), distances))
+    return dict(_two_samples(str(run.folder), state_of(run), tuple(distances), distances))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _two_samples(
-    folder: str, samples: int, names: tuple[str, ...], _distances: Mapping[str, Distance]
+    folder: str, state: str, names: tuple[str, ...], _distances: Mapping[str, Distance]
 ) -> dict[str, float]:
     return samples_apart(loaders.shared_run(Path(folder)), _distances)
 

@@ -13,6 +13,7 @@ import numpy as np
 import streamlit as st
 
 from ...cache.reading import Run
+from ...cache.records import state_of
 from ...directions.direction import Direction, site_of
 from ...directions.store import Entry, list_moves
 from ...edits.shift import ShiftEdit
@@ -126,7 +127,7 @@ def setup_panel(run: Run, kind: type[RecipeEdit], chosen: Chosen | None) -> Edit
         choices["direction"] = chosen.ref
         if kind.has("resample"):
             choices["resample"] = chosen.resample
-    choices |= _prepared(str(run.folder), len(run), kind, chosen, choices)
+    choices |= _prepared(str(run.folder), state_of(run), kind, chosen, choices)
     found = EditSetup(
         kind=kind,
         choices=choices,
@@ -289,10 +290,10 @@ def _second(run: Run) -> ShiftEdit | None:
     hash_funcs={Chosen: lambda c: c.digest, dict: repr, type: repr},
 )
 def _prepared(
-    folder: str, samples: int, kind: type[RecipeEdit], chosen: Chosen | None, choices: dict
+    folder: str, state: str, kind: type[RecipeEdit], chosen: Chosen | None, choices: dict
 ) -> dict[str, Any]:
-    """Returns fields that follow from the run. ``samples`` is part of the cache's key, because a
-    run may grow.
+    """Returns fields that follow from the run. ``state`` identifies its samples, because a run may
+    grow, or be extracted anew.
     """
     run = loaders.shared_run(Path(folder))
     return kind.prepared(run, chosen.on_steps_of(run) if chosen else None, choices)

@@ -13,6 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from ...cache.reading import Run
+from ...cache.records import state_of
 from ...edits.render_store import render_kept
 from ...edits.rendered import Rendered
 from ...figures.drawing import Style
@@ -302,7 +303,7 @@ def _render(
 
     work = render_kept(lambda: loaders.model_of(run), run, list(recipes.values()), run.home)
     cells = yield from part(work, 0.0, 0.8)
-    known = _identity(str(run.folder), run.spec.weights, recipient, window.first, window.last)
+    known = _identity(str(run.folder), state_of(run), recipient, window.first, window.last)
     if not known:
         check = check_identity(loaders.model_of(run), run, recipient, window)
         known.append((yield from part(check, 0.8, 0.2)))
@@ -312,8 +313,9 @@ def _render(
 
 
 @st.cache_resource(max_entries=KEPT_IDENTITIES, show_spinner=False)
-def _identity(folder: str, weights: str, sample: int, first: int, last: int) -> list[IdentityCheck]:
+def _identity(folder: str, state: str, sample: int, first: int, last: int) -> list[IdentityCheck]:
     """What a swap of a sample with itself came to, of all sessions; empty until it is known.
+    ``state`` identifies the samples, so a run that was extracted anew is checked anew.
 
     Streamlit keeps it: it guards the cache against threads, bounds it, and clears it when asked.
     """
